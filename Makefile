@@ -1,0 +1,67 @@
+# patchlight: set up, try, test. `make` lists the targets.
+
+# The Pythons to try; `make PYTHON=/path/to/python3.12 install` names one.
+PYTHON ?=
+PYTHONS = $(or $(PYTHON),python3 python3.12 python3.11 python3.13 python3.14)
+BIN = .venv/bin
+
+# What `make demo` reads and writes. The database and the results lie in a folder of their own for
+# each DOCS (see .make/demo.sh), unless DB or OUT name another place.
+DOCS ?= examples/documents
+QUERIES ?= examples/questions.jsonl
+DB ?=
+OUT ?=
+export DOCS QUERIES DB OUT
+
+# Written when an installation has succeeded; newer pyproject.toml or requirements.lock void them.
+BASE = .venv/.installed-base
+FULL = .venv/.installed-full
+
+BOOTSTRAP = for p in $(PYTHONS); do \
+	  if "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; \
+	  then exec "$$p" .make/bootstrap.py
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r t h; \
+	do printf '  make %-14s%s\n' "$$t" "$$h"; done
+
+.PHONY: install-base
+install-base: $(BASE) ## install what ingest and query need, with the embedded encoder
+
+.PHONY: install
+install: $(FULL) ## install everything: also the vision encoders (torch) and the test tools
+
+.PHONY: demo
+demo: $(BASE) ## answer the example questions; yours: make demo DOCS=folder QUERIES=file
+	@sh .make/demo.sh
+
+.PHONY: test
+test: install check ## install everything, then run all checks
+
+.PHONY: check
+check: $(FULL) ## run all checks: lint, format, types, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+.PHONY: lock
+lock: $(FULL) ## rewrite requirements.lock; newer versions: make lock UPGRADE=--upgrade
+	$(BIN)/uv pip compile --quiet --no-config --universal --generate-hashes --python-version 3.11 \
+	  --all-extras --custom-compile-command "make lock" $(UPGRADE) pyproject.toml \
+	  --output-file requirements.lock
+
+.PHONY: clean
+clean: ## remove .venv, caches and what demo wrote
+	rm -rf .venv .bootstrap .mypy_cache .ruff_cache .pytest_cache .hypothesis demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BASE): pyproject.toml requirements.lock
+	@$(BOOTSTRAP) base; fi; done; $(NO_PYTHON)
+
+$(FULL): pyproject.toml requirements.lock
+	@$(BOOTSTRAP) full; fi; done; $(NO_PYTHON)
+
+NO_PYTHON = echo "error: none of '$(PYTHONS)' is Python 3.11 to 3.14; install one," \
+	"or name it: make PYTHON=/path/to/python3.12" >&2; exit 1

@@ -1,0 +1,1 @@
+"""The sample documents of the demo: each module writes one of them."""

@@ -1,0 +1,177 @@
+"""The query flow: a batch of questions in, ranked pages and regions out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.states import Completed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from storage.database import Database
+from storage.records import RegionKind
+from tasks import cluster, queryfile, sources
+from tasks.answering import Answer, Block, QueryRun, QuerySession
+from tasks.console import progress
+from tasks.encoders import registry
+from tasks.errors import QueryFileError
+from tasks.maxsim import TokenAggregation
+from tasks.propagation import RegionAggregation
+from tasks.queryfile import QueryRow
+from tasks.retrieval import RetrievalOptions, merge_hits
+from tasks.runs import new_run_id
+from tasks.selection import parse_selection
+from tasks.settings import Settings, set_environment_defaults
+from tasks.steps import draw_overlays, ground_pages, rank_pages
+
+
+@flow(name="patchlight-query")
+def query(
+    file: str,
+    db: str,
+    out: str,
+    top_pages: int = 10,
+    top_regions: int = 5,
+    select: str = "top-k:5",
+    aggregate: RegionAggregation = RegionAggregation.IOU_WEIGHTED,
+    token_aggregate: TokenAggregation = TokenAggregation.MAX,
+    kinds: list[RegionKind] | None = None,
+    where: str | None = None,
+    overlays: bool = False,
+    passwords: str | None = None,
+    workers: int | None = None,
+    run_id: str | None = None,
+) -> State[dict[str, Any]]:
+    """Answer a batch of queries with pages, and the places on them.
+
+    Args:
+        file: queries as JSONL, CSV or Parquet, or ``-`` for JSONL on stdin.
+        db: URI of the database.
+        out: folder for results.jsonl, results.parquet, summary.json and overlays.
+        top_pages: pages a query.
+        top_regions: regions a page at most.
+        select: which regions of a page are returned; see ``tasks.selection``.
+        aggregate: how patches become a region's score.
+        token_aggregate: how query tokens become a patch's score.
+        kinds: kinds of regions that compete; default: paragraphs.
+        where: SQL condition over documents joined to pages.
+        overlays: whether a picture of each returned page is drawn.
+        passwords: path of a password file, for overlays of encrypted documents.
+        workers: processes at work; default: the settings'.
+        run_id: id of the run; the results of an earlier run of this id are replaced.
+
+    Returns:
+        A completed state whose data is the report (``tasks.answering.QueryReport``); it is
+        named ``CompletedWithFailures`` when rows or pictures could not be done.
+    """
+    set_environment_defaults()
+    settings = Settings()
+    options = RetrievalOptions(
+        top_pages=top_pages,
+        top_regions=top_regions,
+        selection=parse_selection(select),
+        region_aggregate=aggregate,
+        token_aggregate=token_aggregate,
+        kinds=tuple(kinds or [RegionKind.PARAGRAPH]),
+    )
+    secrets = sources.read_passwords(passwords) if passwords else {}
+    database = Database.open(db)
+    encoder = registry.load_for(database.encoder)
+    rows = queryfile.in_blocks(queryfile.read_queries(file), settings.query_block)
+    session = QuerySession(database, options, where)
+    run = QueryRun(session, run_id or new_run_id("query", flow_run.id), out)
+    try:
+        with (
+            cluster.ray_session(settings, workers or settings.workers),
+            ThreadPoolTaskRunner(max_workers=4 * (workers or settings.workers)) as runner,
+        ):
+            ray_workers = cluster.QueryWorkers(session)
+            for good, bad in rows:
+                run.reject(bad)
+                block, rejected = session.block(good, encoder.encode_queries)
+                run.reject(rejected)
+                if block is not None:
+                    answers = _answer(session, ray_workers, runner, block, settings)
+                    if overlays:
+                        answers = _draw(session, ray_workers, runner, answers, run, secrets)
+                    run.write(answers)
+        if not run.report.queries:
+            raise QueryFileError(_nothing_answered(file, run))
+        report = run.end()
+    except BaseException as error:
+        run.fail(error)
+        raise
+    incomplete = report.bad_rows or report.pictures_missing
+    name = "CompletedWithFailures" if incomplete else "Completed"
+    return Completed(name=name, data=asdict(report))
+
+
+def _answer(
+    session: QuerySession,
+    workers: cluster.QueryWorkers,
+    runner: ThreadPoolTaskRunner[Any],
+    block: Block,
+    settings: Settings,
+) -> list[Answer]:
+    """Rank pages shard by shard, merge, and propagate to regions."""
+    shared = workers.share(block)
+    shards = session.shards(block, settings.score_pages)
+    label = f"ranking for {len(block.rows)} queries"
+    with progress(label, sum(map(len, shards)), "pages") as done:
+        ranked = [
+            runner.submit(
+                rank_pages,
+                {
+                    "number": number,
+                    "workers": workers,
+                    "block": shared,
+                    "positions": positions,
+                    "done": done,
+                },
+            )
+            for number, positions in enumerate(shards)
+        ]
+        hits = merge_hits([future.result() for future in ranked], session.options.top_pages)
+    grounded = [
+        runner.submit(ground_pages, {"number": number, "workers": workers, "hits": group})
+        for number, group in enumerate(session.page_groups(hits))
+    ]
+    regions = {}
+    for future in grounded:
+        regions.update(future.result())
+    return session.answers(block, hits, regions)
+
+
+def _draw(
+    session: QuerySession,
+    workers: cluster.QueryWorkers,
+    runner: ThreadPoolTaskRunner[Any],
+    answers: list[Answer],
+    run: QueryRun,
+    secrets: dict[str, str],
+) -> list[Answer]:
+    """Draw the pictures of a block's answers, document by document."""
+    documents, named = session.pictures(answers, run.folder, secrets)
+    with progress("drawing", len(documents), "documents") as done:
+        futures = [
+            (
+                runner.submit(
+                    draw_overlays, {"number": number, "workers": workers, "document": document}
+                ),
+                len(document.overlays),
+            )
+            for number, document in enumerate(documents)
+        ]
+        for future, asked in futures:
+            run.pictures_done(asked, future.result())
+            done(1)
+    return named
+
+
+def _nothing_answered(file: str, run: QueryRun) -> str:
+    bad = run.report.bad_rows
+    if not bad:
+        return f"{file}: there is no query in it"
+    return f"{file}: none of its {len(bad)} rows could be answered; the first: {bad[0]['message']}"

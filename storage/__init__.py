@@ -1,0 +1,1 @@
+"""What lasts: records, table schemas, and reading and writing them in LanceDB."""

@@ -1,0 +1,161 @@
+"""The only writer of a database.
+
+Every write is an upsert by key, so repeating one changes nothing. Within a batch the last row
+of a key wins; the engine would store both.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storage import convert
+from storage.convert import PageTables
+from storage.database import Database
+from storage.records import Document, Failure, Run, TermStatistics
+from storage.schema import KEYS, Table
+from storage.tables import connect, engine_errors, one_of, quoted
+
+_KEYS_PER_DELETE = 1000
+"""Keys named in one delete: keeps the engine's expressions small."""
+
+_WIDE = (Table.REGIONS, Table.PATCHES)
+_WIDE_ROWS_PER_FILE = 4096
+"""Pages in a file of a wide table, some 100 kB each: what one `optimize` rewrites stays below
+twice this, however large the table."""
+_NARROW_ROWS_PER_FILE = 1 << 18
+
+
+class Committer:
+    """Writes to a database. Threads may share one; other processes may write at the same time.
+
+    When a method returns, what it was given is durable. Each raises `StorageUnavailable` when
+    the database cannot be written, and ``ValueError`` for rows that do not fit the schema.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection = connect(database.uri, database.storage_options)
+        self._lock = threading.Lock()
+
+    def commit_pages(self, pages: PageTables) -> None:
+        """Store pages, whole, in place of what was stored of them.
+
+        A row in ``pages`` means that the page is whole: it is written last, and one that
+        another pipeline left is taken away first. Killed in between, the page is not there.
+
+        Args:
+            pages: as `convert.page_tables` gives them.
+        """
+        with self._lock:
+            self._drop_outdated(pages.pages)
+            self._upsert(Table.REGIONS, pages.regions)
+            self._upsert(Table.PATCHES, pages.patches)
+            self._upsert(Table.PAGES, pages.pages)
+
+    def commit_documents(self, documents: Iterable[Document]) -> None:
+        """Store documents; complete and partial ones become visible, with all their pages."""
+        with self._lock:
+            self._upsert(Table.DOCUMENTS, convert.documents_table(documents))
+
+    def commit_failures(self, failures: Iterable[Failure]) -> None:
+        """Store failures; a newer one of the same thing and stage replaces the older."""
+        with self._lock:
+            self._upsert(Table.FAILURES, convert.failures_table(failures))
+
+    def clear_failures(self, failure_ids: Iterable[str]) -> None:
+        """Remove failures that are no longer true.
+
+        Args:
+            failure_ids: keys, as `records.failure_id` gives them; unknown ones are ignored.
+        """
+        with self._lock:
+            keys = list(failure_ids)
+            for start in range(0, len(keys), _KEYS_PER_DELETE):
+                chosen = keys[start : start + _KEYS_PER_DELETE]
+                self._delete(Table.FAILURES, one_of(KEYS[Table.FAILURES], chosen))
+
+    def commit_run(self, run: Run) -> None:
+        """Store a run's state, in place of its former one."""
+        with self._lock:
+            self._upsert(Table.RUNS, convert.runs_table([run]))
+
+    def commit_statistics(self, statistics: TermStatistics) -> None:
+        """Store a snapshot of the corpus statistics; it becomes the latest. None is removed."""
+        with self._lock:
+            self._upsert(Table.STATISTICS, convert.statistics_table(statistics, datetime.now(UTC)))
+
+    def replace_retrievals(self, run_id: str, batches: Iterable[pa.Table]) -> None:
+        """Store what a run found, in place of what an earlier attempt of it left.
+
+        Holds one batch in memory. Until it returns, the run has the rows written so far and
+        none of an earlier attempt.
+
+        Args:
+            run_id: the run; every row must be of it.
+            batches: as `convert.retrievals_table` gives them; keys distinct within the run.
+
+        Raises:
+            ValueError: a row is of another run.
+        """
+        with self._lock:
+            self._delete(Table.RETRIEVALS, f"run_id = {quoted(run_id)}")
+        for batch in batches:
+            if pc.any(pc.not_equal(batch["run_id"], run_id)).as_py():
+                raise ValueError(f"retrievals of another run than {run_id}")
+            with self._lock:
+                self._upsert(Table.RETRIEVALS, batch)
+
+    def optimize(self) -> None:
+        """Merge the small files that many commits leave; rewrites a bounded amount.
+
+        Old versions stay readable. Fails, and changes nothing in the table it is at, when
+        another process writes to that at the same time.
+        """
+        with self._lock:
+            for table in Table:
+                dataset = self._database.table(table)
+                rows = _WIDE_ROWS_PER_FILE if table in _WIDE else _NARROW_ROWS_PER_FILE
+                with engine_errors(self._database.uri, table):
+                    dataset.optimize.compact_files(target_rows_per_fragment=rows)
+
+    def _drop_outdated(self, pages: pa.Table) -> None:
+        made_with = defaultdict(list)
+        for key, fingerprint in zip(
+            pages["page_id"].to_pylist(), pages["fingerprint"].to_pylist(), strict=True
+        ):
+            made_with[fingerprint].append(key)
+        for fingerprint, keys in made_with.items():
+            outdated = f"{one_of('page_id', keys)} AND fingerprint <> {quoted(fingerprint)}"
+            self._delete(Table.PAGES, outdated)
+
+    def _upsert(self, table: Table, rows: pa.Table) -> None:
+        key = KEYS[table]
+        rows = _last_of_each(rows, key)
+        if not rows.num_rows:
+            return
+        with engine_errors(self._database.uri, table):
+            (
+                self._connection.open_table(table.value)
+                .merge_insert(key)
+                .when_matched_update_all()
+                .when_not_matched_insert_all()
+                .execute(rows)
+            )
+
+    def _delete(self, table: Table, condition: str) -> None:
+        dataset = self._database.table(table)
+        with engine_errors(self._database.uri, table):
+            if dataset.count_rows(condition):  # a delete of nothing would make a version too
+                self._connection.open_table(table.value).delete(condition)
+
+
+def _last_of_each(rows: pa.Table, key: str) -> pa.Table:
+    """The rows without those whose key a later row has too."""
+    last = {value: position for position, value in enumerate(rows[key].to_pylist())}
+    return rows if len(last) == rows.num_rows else rows.take(sorted(last.values()))

@@ -1,0 +1,327 @@
+"""Strict conversion of records to Arrow tables and back. Pure.
+
+What does not fit the schema, a box off its page or a value that is not finite, raises
+``ValueError``; nothing is repaired, cut or left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from storage.records import (
+    Document,
+    DocumentStatus,
+    EncoderIdentity,
+    Failure,
+    Page,
+    Region,
+    RegionKind,
+    Retrieval,
+    Run,
+    Source,
+    TermStatistics,
+    failure_id,
+    page_id,
+    retrieval_id,
+)
+from storage.schema import KEYS, SCHEMA_VERSION, STAGES, Table, schema_of
+
+META_NAME = "patchlight"
+"""Key of the one row of the ``meta`` table."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageTables:
+    """Pages as rows of the three tables they go to; picklable.
+
+    Attributes:
+        pages: rows of ``pages``.
+        regions: rows of ``regions``, one a page.
+        patches: rows of ``patches``, one a page.
+    """
+
+    pages: pa.Table
+    regions: pa.Table
+    patches: pa.Table
+
+
+def page_tables(pages: Sequence[Page], dim: int) -> PageTables:
+    """Convert pages to rows.
+
+    Vectors are rounded to float16 and boxes to float32.
+
+    Args:
+        pages: distinct pages; may be empty.
+        dim: length of the database's vectors.
+
+    Raises:
+        ValueError: a page's number, boxes, region order or vectors do not fit; the message
+            names the page.
+    """
+    for page in pages:
+        try:
+            _check_page(page, dim)
+        except ValueError as error:
+            raise ValueError(f"page {page.page} of document {page.doc_id}: {error}") from None
+    where = [
+        {"page_id": page_id(page.doc_id, page.page), "doc_id": page.doc_id, "page": page.page}
+        for page in pages
+    ]
+    rows = [
+        place
+        | {
+            "width_pt": page.width_pt,
+            "height_pt": page.height_pt,
+            "rotation": page.rotation,
+            "words_source": page.words_source,
+            "ocr_dpi": page.ocr_dpi,
+            "n_words": sum(region.kind is RegionKind.WORD for region in page.regions),
+            "n_regions": len(page.regions),
+            "n_vectors": len(page.encoding.vectors),
+            "text": page.text,
+            "fingerprint": page.fingerprint,
+        }
+        for place, page in zip(where, pages, strict=True)
+    ]
+    return PageTables(
+        pages=_table(Table.PAGES, rows),
+        regions=_regions(where, pages),
+        patches=_patches(where, pages, dim),
+    )
+
+
+def concat_page_tables(parts: Sequence[PageTables]) -> PageTables:
+    """Put the rows of several `PageTables` (at least one) together, in order."""
+    return PageTables(
+        pages=pa.concat_tables([part.pages for part in parts]),
+        regions=pa.concat_tables([part.regions for part in parts]),
+        patches=pa.concat_tables([part.patches for part in parts]),
+    )
+
+
+def _check_page(page: Page, dim: int) -> None:
+    if page.page < 1:
+        raise ValueError("page numbers start at 1")
+    if not (0 < page.width_pt < np.inf and 0 < page.height_pt < np.inf):
+        raise ValueError(f"a page of {page.width_pt} x {page.height_pt} points")
+    if page.encoding.vectors.shape[1] != dim:
+        raise ValueError(f"vectors of {page.encoding.vectors.shape[1]} values, expected {dim}")
+    for position, region in enumerate(page.regions):
+        if region.index != position:
+            raise ValueError(f"region {region.index} at position {position}")
+        if not -1 <= region.parent < len(page.regions):
+            raise ValueError(f"region {position} has parent {region.parent}, which is not there")
+        if not (0 <= region.x0 <= region.x1 <= 1 and 0 <= region.y0 <= region.y1 <= 1):
+            box = (region.x0, region.y0, region.x1, region.y1)
+            raise ValueError(f"region {position} is off the page or inverted: {box}")
+        if not 0 <= region.confidence <= 1:
+            raise ValueError(f"region {position} has confidence {region.confidence}")
+
+
+def _regions(where: Sequence[Mapping[str, Any]], pages: Sequence[Page]) -> pa.Table:
+    schema = schema_of(Table.REGIONS, dim=1)
+    kind = schema.field("regions").type
+    flat: list[Region] = [region for page in pages for region in page.regions]
+    attribute = {"reading_order": "order"}
+    columns = [
+        pa.array([getattr(r, attribute.get(field.name, field.name)) for r in flat], field.type)
+        for field in kind.value_type.fields
+    ]
+    structs = pa.StructArray.from_arrays(columns, fields=kind.value_type.fields)
+    offsets = _offsets([len(page.regions) for page in pages])
+    return _with_place(schema, where, [pa.ListArray.from_arrays(offsets, structs, type=kind)])
+
+
+def _patches(where: Sequence[Mapping[str, Any]], pages: Sequence[Page], dim: int) -> pa.Table:
+    schema = schema_of(Table.PATCHES, dim)
+    encodings = [page.encoding for page in pages]
+    vectors = np.concatenate(
+        [e.vectors.astype(np.float16) for e in encodings] or [np.empty((0, dim), np.float16)]
+    )
+    if not np.isfinite(vectors).all():
+        raise ValueError("a patch vector is too large for float16; vectors must be unit length")
+    cells = np.concatenate([e.cell_to_vector for e in encodings] or [np.empty(0, np.int32)])
+    kind = schema.field("vectors").type
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind.value_type)
+    return _with_place(
+        schema,
+        where,
+        [
+            pa.array([e.rows for e in encodings], pa.int16()),
+            pa.array([e.cols for e in encodings], pa.int16()),
+            pa.ListArray.from_arrays(
+                _offsets([len(e.vectors) for e in encodings]), lists, type=kind
+            ),
+            pa.ListArray.from_arrays(
+                _offsets([len(e.cell_to_vector) for e in encodings]),
+                pa.array(cells, pa.int32()),
+                type=schema.field("cell_to_vector").type,
+            ),
+        ],
+    )
+
+
+def _offsets(lengths: Sequence[int]) -> pa.Array:
+    return pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+
+
+def _with_place(
+    schema: pa.Schema, where: Sequence[Mapping[str, Any]], rest: Sequence[pa.Array]
+) -> pa.Table:
+    place = [pa.array([row[n] for row in where], schema.field(n).type) for n in schema.names[:3]]
+    return pa.Table.from_arrays([*place, *rest], schema=schema)
+
+
+def documents_table(documents: Iterable[Document]) -> pa.Table:
+    """Convert documents to rows of ``documents``.
+
+    Raises:
+        ValueError: a document without a source, with a fingerprint of an unknown stage, or
+            with a time that has no zone.
+    """
+    rows = []
+    for document in documents:
+        if not document.sources:
+            raise ValueError(f"document {document.doc_id} has no source")
+        if unknown := set(document.fingerprints) - set(STAGES):
+            raise ValueError(f"fingerprints of unknown stages: {', '.join(sorted(unknown))}")
+        first = document.sources[0]
+        rows.append(
+            _row(document)
+            | {
+                "name": first.name,
+                "uri": first.uri,
+                "sources": [{"uri": s.uri, "name": s.name} for s in document.sources],
+                "fingerprints": {stage: document.fingerprints.get(stage) for stage in STAGES},
+            }
+        )
+    return _table(Table.DOCUMENTS, rows)
+
+
+def documents_of(table: pa.Table) -> list[Document]:
+    """Convert rows of ``documents`` to records."""
+    return [
+        Document(
+            **_pick(row, Document)
+            | {
+                "status": DocumentStatus(row["status"]),
+                "sources": tuple(Source(**source) for source in row["sources"]),
+                "fingerprints": {k: v for k, v in row["fingerprints"].items() if v is not None},
+            }
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def failures_table(failures: Iterable[Failure]) -> pa.Table:
+    """Convert failures to rows of ``failures``.
+
+    Raises:
+        ValueError: a time has no zone.
+    """
+    return _table(Table.FAILURES, [_row(f) | {"failure_id": failure_id(f)} for f in failures])
+
+
+def failures_of(table: pa.Table) -> list[Failure]:
+    """Convert rows of ``failures`` to records."""
+    return [Failure(**_pick(row, Failure)) for row in table.to_pylist()]
+
+
+def runs_table(runs: Iterable[Run]) -> pa.Table:
+    """Convert runs to rows of ``runs``.
+
+    Raises:
+        ValueError: a time has no zone.
+    """
+    return _table(Table.RUNS, [_row(run) for run in runs])
+
+
+def runs_of(table: pa.Table) -> list[Run]:
+    """Convert rows of ``runs`` to records."""
+    return [Run(**_pick(row, Run)) for row in table.to_pylist()]
+
+
+def retrievals_table(retrievals: Iterable[Retrieval]) -> pa.Table:
+    """Convert retrievals to rows of ``retrievals``.
+
+    Raises:
+        ValueError: a score is not finite, or a box is off its page.
+    """
+    rows = []
+    for r in retrievals:
+        if not np.isfinite([r.page_score, r.score]).all():
+            raise ValueError(f"{retrieval_id(r)}: scores {r.page_score}, {r.score} are not finite")
+        if not (0 <= r.x0 <= r.x1 <= 1 and 0 <= r.y0 <= r.y1 <= 1):
+            raise ValueError(f"{retrieval_id(r)}: box {(r.x0, r.y0, r.x1, r.y1)} is off the page")
+        rows.append(_row(r) | {"retrieval_id": retrieval_id(r)})
+    return _table(Table.RETRIEVALS, rows)
+
+
+def statistics_table(statistics: TermStatistics, created_at: datetime) -> pa.Table:
+    """Convert one snapshot of the corpus statistics to its row of ``statistics``.
+
+    Raises:
+        ValueError: the time has no zone.
+    """
+    row = {
+        "snapshot": statistics.snapshot,
+        "n_pages": statistics.n_pages,
+        "terms": list(statistics.document_frequency.keys()),
+        "counts": list(statistics.document_frequency.values()),
+        "created_at": created_at,
+    }
+    return _table(Table.STATISTICS, [row])
+
+
+def statistics_of(table: pa.Table) -> list[TermStatistics]:
+    """Convert rows of ``statistics`` to records."""
+    return [
+        TermStatistics(
+            snapshot=row["snapshot"],
+            n_pages=row["n_pages"],
+            document_frequency=dict(zip(row["terms"], row["counts"], strict=True)),
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def meta_table(encoder: EncoderIdentity) -> pa.Table:
+    """The one row of ``meta``: which schema and encoder a database belongs to."""
+    row = {
+        "name": META_NAME,
+        "schema_version": SCHEMA_VERSION,
+        "encoder": encoder.name,
+        "fingerprint": encoder.fingerprint,
+        "dim": encoder.dim,
+    }
+    return _table(Table.META, [row])
+
+
+def _row(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def _pick(row: Mapping[str, Any], record: type[Any]) -> dict[str, Any]:
+    values = {field.name: row[field.name] for field in fields(record)}
+    return {k: v.astimezone(UTC) if isinstance(v, datetime) else v for k, v in values.items()}
+
+
+def _table(table: Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table; each row must have exactly the table's columns."""
+    schema = schema_of(table, dim=1)
+    for row in rows:
+        if set(row) != set(schema.names):
+            raise ValueError(f"{table}: columns {sorted(set(row) ^ set(schema.names))} differ")
+        if not row[KEYS[table]]:
+            raise ValueError(f"{table}: a row without a {KEYS[table]}")
+        for name, value in row.items():
+            if isinstance(value, datetime) and value.tzinfo is None:
+                raise ValueError(f"{table}.{name}: {value} has no time zone")
+    columns = [pa.array([row[f.name] for row in rows], f.type) for f in schema]
+    return pa.Table.from_arrays(columns, schema=schema)

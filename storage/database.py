@@ -1,0 +1,176 @@
+"""A database, opened, and reading its narrow tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Self
+
+import lance
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storage import convert
+from storage.errors import DatabaseNotFound
+from storage.identity import claim, read_identity
+from storage.reader import Snapshot, pin
+from storage.records import Document, EncoderIdentity, Failure, Run, TermStatistics
+from storage.schema import SCHEMA_VERSION, Table
+from storage.tables import (
+    VISIBLE_FILTER,
+    StorageOptions,
+    database_uri,
+    engine_errors,
+    existing_table,
+    quoted,
+)
+
+
+class Database:
+    """A patchlight database, opened. Holds no file open; picklable; safe to share by threads.
+
+    Attributes:
+        uri: absolute path, or the URI in an object store.
+        encoder: the encoder it belongs to.
+        schema_version: always `SCHEMA_VERSION`.
+        storage_options: options of the object store, or None.
+    """
+
+    def __init__(
+        self, uri: str, encoder: EncoderIdentity, storage_options: StorageOptions | None
+    ) -> None:
+        self.uri = uri
+        self.encoder = encoder
+        self.schema_version = SCHEMA_VERSION
+        self.storage_options = storage_options
+
+    @classmethod
+    def create_or_open(
+        cls,
+        uri: str | Path,
+        encoder: EncoderIdentity,
+        storage_options: StorageOptions | None = None,
+    ) -> Self:
+        """Open a database for writing, making what is missing of it.
+
+        Args:
+            uri: a path, a ``file://`` URI, or another URI that LanceDB knows.
+            encoder: the encoder whose vectors it is to hold.
+            storage_options: options of the object store, passed to LanceDB untouched.
+
+        Raises:
+            SchemaMismatch: it has another schema version, or tables that are not patchlight's.
+            EncoderMismatch: it belongs to another encoder.
+            StorageUnavailable: it cannot be read or written.
+        """
+        place = database_uri(uri)
+        claim(place, encoder, storage_options)
+        return cls(place, encoder, storage_options)
+
+    @classmethod
+    def open(cls, uri: str | Path, storage_options: StorageOptions | None = None) -> Self:
+        """Open a database for reading.
+
+        Args:
+            uri: a path, a ``file://`` URI, or another URI that LanceDB knows.
+            storage_options: options of the object store, passed to LanceDB untouched.
+
+        Raises:
+            DatabaseNotFound: there is none, or one whose making was interrupted.
+            SchemaMismatch: it has another schema version.
+            StorageUnavailable: it cannot be read.
+        """
+        place = database_uri(uri)
+        encoder = read_identity(place, storage_options)
+        if encoder is None:
+            raise DatabaseNotFound(
+                f"there is no patchlight database at {place}. "
+                "Make one with 'patchlight ingest', or name another with --db."
+            )
+        return cls(place, encoder, storage_options)
+
+    def table(self, table: Table) -> lance.LanceDataset:
+        """The newest version of a table, for reading.
+
+        Raises:
+            DatabaseNotFound: the table is not there: making the database was interrupted.
+            StorageUnavailable: it cannot be read.
+        """
+        return existing_table(self.uri, table, self.storage_options)
+
+    def documents(self) -> list[Document]:
+        """All documents, visible or not, by doc_id."""
+        rows = self._read(Table.DOCUMENTS)
+        return sorted(convert.documents_of(rows), key=lambda document: document.doc_id)
+
+    def failures(self) -> list[Failure]:
+        """All failures, by uri and page."""
+        rows = self._read(Table.FAILURES)
+        return sorted(convert.failures_of(rows), key=lambda f: (f.uri, f.page, f.stage))
+
+    def runs(self) -> list[Run]:
+        """All runs, first started first."""
+        rows = self._read(Table.RUNS)
+        return sorted(convert.runs_of(rows), key=lambda run: (run.started_at, run.run_id))
+
+    def latest_statistics(self) -> TermStatistics | None:
+        """The newest snapshot of the corpus statistics; None if there is none yet."""
+        times = self._read(Table.STATISTICS, columns=["snapshot", "created_at"])
+        if not times.num_rows:
+            return None
+        newest = times.sort_by([("created_at", "descending"), ("snapshot", "descending")])
+        return self.statistics(newest["snapshot"][0].as_py())
+
+    def statistics(self, snapshot: str) -> TermStatistics | None:
+        """The snapshot of the corpus statistics that a result names; None if it is not there."""
+        rows = self._read(Table.STATISTICS, condition=f"snapshot = {quoted(snapshot)}")
+        return next(iter(convert.statistics_of(rows)), None)
+
+    def stored_pages(self, doc_ids: Collection[str]) -> dict[tuple[str, int], str]:
+        """Fingerprints of the pages that are stored whole.
+
+        Args:
+            doc_ids: the documents to look at.
+
+        Returns:
+            (doc_id, page) -> fingerprint, for visible and unfinished documents alike.
+        """
+        wanted = pa.array(sorted(doc_ids), pa.string())
+        stored: dict[tuple[str, int], str] = {}
+        for batch in self._batches(Table.PAGES, ["doc_id", "page", "fingerprint"]):
+            rows = batch.filter(pc.is_in(batch["doc_id"], value_set=wanted)).to_pydict()
+            keys = zip(rows["doc_id"], rows["page"], strict=True)
+            stored.update(zip(keys, rows["fingerprint"], strict=True))
+        return stored
+
+    def page_texts(self, batch_rows: int = 1024) -> Iterator[list[str]]:
+        """Texts of all pages of visible documents, at most ``batch_rows`` at a time, any order."""
+        visible = self._read(Table.DOCUMENTS, columns=["doc_id"], condition=VISIBLE_FILTER)
+        value_set = visible["doc_id"].combine_chunks()
+        for batch in self._batches(Table.PAGES, ["doc_id", "text"], batch_rows):
+            texts = batch.filter(pc.is_in(batch["doc_id"], value_set=value_set))["text"].to_pylist()
+            if texts:
+                yield texts
+
+    def snapshot(self) -> Snapshot:
+        """Pin the tables that queries read, as they are now.
+
+        Raises:
+            DatabaseNotFound: making the database was interrupted.
+            StorageUnavailable: it cannot be read, or pages are committed too fast to pin it.
+        """
+        return pin(self.uri, self.storage_options)
+
+    def _read(
+        self, table: Table, columns: list[str] | None = None, condition: str | None = None
+    ) -> pa.Table:
+        dataset = self.table(table)
+        with engine_errors(self.uri, table):
+            return dataset.to_table(columns=columns, filter=condition)
+
+    def _batches(
+        self, table: Table, columns: list[str], batch_rows: int = 8192
+    ) -> Iterator[pa.RecordBatch]:
+        dataset = self.table(table)
+        with engine_errors(self.uri, table):
+            yield from dataset.to_batches(columns=columns, batch_size=batch_rows)

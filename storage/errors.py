@@ -1,0 +1,74 @@
+"""Errors of the storage layer, and the base and exit codes that all of patchlight shares.
+
+The tree (``tasks.errors`` continues it)::
+
+    PatchlightError            exit code
+      StorageError             DATABASE
+        DatabaseNotFound       DATABASE
+        SchemaMismatch         DATABASE
+        EncoderMismatch        DATABASE
+        StorageUnavailable     DATABASE
+        SqlError               USAGE
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the command line's exit status means; documented in docs/errors.md."""
+
+    OK = 0
+    """Done; nothing failed."""
+    INTERNAL = 1
+    """A fault of patchlight itself, or of a library under it."""
+    USAGE = 2
+    """The command line is wrong: an unknown option, a value out of range, a bad SQL query."""
+    BAD_INPUT = 3
+    """Nothing could be done with what was given: no such file, an empty folder, no good row."""
+    DONE_WITH_FAILURES = 4
+    """Done, but some documents, pages or query rows could not be; they are listed."""
+    DONE_WITHOUT_PICTURES = 5
+    """All results are there, but some overlays could not be drawn from their sources."""
+    DATABASE = 6
+    """The database is missing, of another schema or encoder, or cannot be read or written."""
+    INTERRUPTED = 130
+    """Stopped by the user; what was committed stays."""
+
+
+class PatchlightError(Exception):
+    """Base of every error patchlight raises on purpose.
+
+    The message names the file (and page or line) and says what to do.
+    """
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+
+class StorageError(PatchlightError):
+    """Something is wrong with the database."""
+
+    exit_code = ExitCode.DATABASE
+
+
+class DatabaseNotFound(StorageError):
+    """There is no patchlight database at the URI."""
+
+
+class SchemaMismatch(StorageError):
+    """The database was written with another schema version, or is not a patchlight database."""
+
+
+class EncoderMismatch(StorageError):
+    """The database belongs to another encoder."""
+
+
+class StorageUnavailable(StorageError):
+    """The database could not be read or written (permissions, disk full, damaged files)."""
+
+
+class SqlError(StorageError):
+    """A SQL query is wrong or not allowed."""
+
+    exit_code = ExitCode.USAGE

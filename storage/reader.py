@@ -1,0 +1,267 @@
+"""Reading what queries need, from pinned versions of the tables.
+
+Kept light: it is on the way to the answer to one question in a fresh process. No LanceDB
+connection, and DataFusion only for a condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from storage.errors import StorageUnavailable
+from storage.records import IntArray, RegionKind
+from storage.schema import Table
+from storage.tables import (
+    VISIBLE_FILTER,
+    StorageOptions,
+    engine_errors,
+    existing_table,
+    open_table,
+)
+
+_PIN_ATTEMPTS = 20
+"""Looks at the table versions before giving up; one takes some 10 ms, a commit some 100 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Versions of the tables that queries read, pinned together. Small and picklable.
+
+    What is committed later is not seen, in whatever process it is used.
+
+    Attributes:
+        uri: the database.
+        versions: table name -> version.
+        storage_options: options of the object store, or None.
+    """
+
+    uri: str
+    versions: dict[str, int]
+    storage_options: StorageOptions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PatchBatch:
+    """Patch vectors of P pages, N vectors of ``dim`` values in all.
+
+    Page p has the vectors ``vector_offsets[p]`` to ``vector_offsets[p + 1]``, and the cells
+    ``cell_offsets[p]`` to ``cell_offsets[p + 1]``.
+
+    Attributes:
+        page_ids: the P keys, in the order asked for.
+        rows, cols: (P,) int32, the shape of each page's grid.
+        vectors: (N, dim) float16, as stored; read-only.
+        vector_offsets: (P + 1,) int64.
+        cell_to_vector: flat int32, row of the page's *own* vectors for each cell, -1 for none.
+        cell_offsets: (P + 1,) int64.
+    """
+
+    page_ids: list[str]
+    rows: IntArray
+    cols: IntArray
+    vectors: NDArray[np.float16]
+    vector_offsets: NDArray[np.int64]
+    cell_to_vector: IntArray
+    cell_offsets: NDArray[np.int64]
+
+
+def pin(uri: str, storage_options: StorageOptions | None) -> Snapshot:
+    """Pin the newest versions of the tables that queries read, such that they fit together.
+
+    A page's regions and patches are written before its row in ``pages``, and that before its
+    document's; pinned in the opposite order, whatever is visible is whole. A page that is
+    replaced loses its row first, so an unchanged ``pages`` means that none was meanwhile.
+
+    Raises:
+        DatabaseNotFound: making the database was interrupted.
+        StorageUnavailable: it cannot be read, or pages are committed faster than this reads.
+    """
+    versions: dict[str, int] = {}
+    for _ in range(_PIN_ATTEMPTS):
+        for table in (Table.DOCUMENTS, Table.PAGES, Table.REGIONS, Table.PATCHES):
+            versions[table.value] = _version(uri, table, storage_options)
+        if versions[Table.PAGES] == _version(uri, Table.PAGES, storage_options):
+            return Snapshot(uri, versions, storage_options)
+    raise StorageUnavailable(
+        f"database {uri} changes too fast to be read in one state. "
+        "Wait until the ingest that writes to it is done, and ask again."
+    )
+
+
+def catalog(snapshot: Snapshot, where: str | None = None) -> pa.Table:
+    """The pages that queries see, by doc_id and page.
+
+    Args:
+        snapshot: of the database.
+        where: a SQL condition on the columns of ``documents`` and ``pages``, e.g.
+            ``name LIKE '%.pdf' AND page = 1``; None for all pages.
+
+    Returns:
+        Columns page_id, doc_id, page, width_pt, height_pt, n_vectors, name, uri, and
+        patch_row (int64), which `read_patches` takes.
+
+    Raises:
+        SqlError: the condition is wrong.
+        StorageUnavailable: the database cannot be read.
+    """
+    documents = _scan(snapshot, Table.DOCUMENTS, ["doc_id", "name", "uri"], VISIBLE_FILTER)
+    columns = ["page_id", "doc_id", "page", "width_pt", "height_pt", "n_vectors"]
+    pages = _scan(snapshot, Table.PAGES, columns)
+    row = pc.index_in(pages["doc_id"], value_set=documents["doc_id"])
+    pages = pages.filter(pc.is_valid(row))
+    row = row.drop_null()
+    for name in ("name", "uri"):
+        pages = pages.append_column(name, documents[name].take(row))
+    if where is not None:
+        from storage.sql import matching_pages  # DataFusion takes half a second to import
+
+        chosen = matching_pages(
+            _open(snapshot, Table.DOCUMENTS), _open(snapshot, Table.PAGES), where
+        )
+        pages = pages.filter(pc.is_in(pages["page_id"], value_set=chosen))
+    patch_row = pc.index_in(pages["page_id"], value_set=_page_ids(snapshot, Table.PATCHES))
+    if patch_row.null_count:
+        raise StorageUnavailable(
+            f"database {snapshot.uri} has {patch_row.null_count} pages without patches: "
+            "its files were changed by something else. Restore it, or ingest into a new --db."
+        )
+    pages = pages.append_column("patch_row", patch_row.cast(pa.int64()))
+    return pages.sort_by([("doc_id", "ascending"), ("page", "ascending")])
+
+
+def read_patches(snapshot: Snapshot, patch_rows: Sequence[int] | NDArray[np.int64]) -> PatchBatch:
+    """Patch vectors of pages, in the order given.
+
+    Args:
+        snapshot: the one the catalog was made from.
+        patch_rows: values of the catalog's ``patch_row``.
+
+    Raises:
+        StorageUnavailable: the database cannot be read.
+    """
+    columns = ["page_id", "rows", "cols", "vectors", "cell_to_vector"]
+    rows = _take(snapshot, Table.PATCHES, patch_rows, columns)
+    vectors, cells = rows["vectors"], rows["cell_to_vector"]
+    flat = vectors.flatten()
+    return PatchBatch(
+        page_ids=rows["page_id"].to_pylist(),
+        rows=rows["rows"].to_numpy().astype(np.int32),
+        cols=rows["cols"].to_numpy().astype(np.int32),
+        vectors=flat.flatten().to_numpy().reshape(-1, flat.type.list_size),
+        vector_offsets=_offsets(vectors),
+        cell_to_vector=cells.flatten().to_numpy(),
+        cell_offsets=_offsets(cells),
+    )
+
+
+def read_regions(
+    snapshot: Snapshot, page_ids: Iterable[str], kinds: Iterable[RegionKind] | None = None
+) -> pa.Table:
+    """Regions of pages, page by page in the order given, by index.
+
+    Args:
+        snapshot: of the database.
+        page_ids: distinct keys of pages; unknown ones are left out.
+        kinds: which kinds; None for all.
+
+    Returns:
+        Columns page_id, doc_id, page, region_id, index, kind, parent (index or -1),
+        reading_order, x0, y0, x1, y1 (fractions of the page), text, confidence.
+
+    Raises:
+        StorageUnavailable: the database cannot be read.
+    """
+    rows = _take(snapshot, Table.REGIONS, _rows_of(snapshot, Table.REGIONS, page_ids))
+    lists = rows["regions"]
+    page = np.repeat(np.arange(len(lists)), np.diff(_offsets(lists)))
+    structs = lists.flatten()
+    columns = {name: rows[name].take(page) for name in ("page_id", "doc_id", "page")}
+    names = [field.name for field in structs.type.fields]
+    columns |= dict(zip(names, structs.flatten(), strict=True))
+    number = pc.utf8_lpad(columns["index"].cast(pa.string()), 5, "0")
+    columns["region_id"] = pc.binary_join_element_wise(columns["page_id"], number, ":")
+    regions = pa.table(columns)
+    if kinds is None:
+        return regions
+    wanted = pa.array([kind.value for kind in kinds], pa.string())
+    return regions.filter(pc.is_in(regions["kind"], value_set=wanted))
+
+
+def page_texts(snapshot: Snapshot, page_ids: Iterable[str]) -> dict[str, str]:
+    """Texts of pages by page_id; unknown ones are left out.
+
+    Raises:
+        StorageUnavailable: the database cannot be read.
+    """
+    rows = _take(
+        snapshot, Table.PAGES, _rows_of(snapshot, Table.PAGES, page_ids), ["page_id", "text"]
+    )
+    return dict(zip(rows["page_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
+
+
+def _version(uri: str, table: Table, storage_options: StorageOptions | None) -> int:
+    version: int = existing_table(uri, table, storage_options).version
+    return version
+
+
+def _open(snapshot: Snapshot, table: Table) -> lance.LanceDataset:
+    options = tuple(sorted((snapshot.storage_options or {}).items()))
+    return _open_version(snapshot.uri, table, snapshot.versions[table], options)
+
+
+@lru_cache(maxsize=16)
+def _open_version(
+    uri: str, table: Table, version: int, options: tuple[tuple[str, str], ...]
+) -> lance.LanceDataset:
+    """A version never changes, and opening it again costs as much as reading a few pages."""
+    return open_table(uri, table, version, dict(options))
+
+
+def _scan(
+    snapshot: Snapshot, table: Table, columns: list[str], condition: str | None = None
+) -> pa.Table:
+    dataset = _open(snapshot, table)
+    with engine_errors(snapshot.uri, table):
+        return dataset.to_table(columns=columns, filter=condition)
+
+
+def _page_ids(snapshot: Snapshot, table: Table) -> pa.Array:
+    """The keys of a table, each at the row that `_take` finds it by."""
+    return _scan(snapshot, table, ["page_id"])["page_id"].combine_chunks()
+
+
+def _rows_of(snapshot: Snapshot, table: Table, page_ids: Iterable[str]) -> NDArray[np.int64]:
+    wanted = pa.array(page_ids, pa.string())
+    row = pc.index_in(wanted, value_set=_page_ids(snapshot, table)).drop_null()
+    rows: NDArray[np.int64] = row.to_numpy().astype(np.int64)
+    return rows
+
+
+def _take(
+    snapshot: Snapshot,
+    table: Table,
+    rows: Sequence[int] | NDArray[np.int64],
+    columns: list[str] | None = None,
+) -> pa.RecordBatch:
+    dataset = _open(snapshot, table)
+    with engine_errors(snapshot.uri, table):
+        taken = dataset.take([int(row) for row in rows], columns=columns).combine_chunks()
+    return taken.to_batches()[0] if taken.num_rows else _empty(taken.schema)
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+
+
+def _offsets(lists: pa.ListArray) -> NDArray[np.int64]:
+    offsets: NDArray[np.int64] = lists.offsets.to_numpy().astype(np.int64)
+    offsets -= offsets[0]
+    return offsets

@@ -1,0 +1,399 @@
+"""The records that patchlight stores and passes between its parts.
+
+Coordinates: every box in every table and output is in **fractions of the displayed page**
+(rotation and crop applied), ``x0, y0, x1, y1``, origin top left, each value in [0, 1].
+Points and pixels are derived where they are needed and named so (``box_pt``, ``box_px``).
+Page numbers are 1-based.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int32]
+BoolArray = NDArray[np.bool_]
+
+
+class RegionKind(StrEnum):
+    """What a region is. Each kind but ``block`` has a parent of the kind after it."""
+
+    WORD = "word"
+    LINE = "line"
+    PARAGRAPH = "paragraph"
+    BLOCK = "block"
+
+
+class WordsSource(StrEnum):
+    """Where a page's words came from."""
+
+    TEXT_LAYER = "text_layer"
+    OCR = "ocr"
+    NONE = "none"
+
+
+class DocumentStatus(StrEnum):
+    """State of a document; only ``complete`` and ``partial`` ones are visible to queries."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    """Complete but for pages that are rows in ``failures``."""
+    FAILED = "failed"
+    """Not one page could be done."""
+    REPLACED = "replaced"
+    """Its only source holds other bytes now, which are a document of their own."""
+
+
+VISIBLE = (DocumentStatus.COMPLETE, DocumentStatus.PARTIAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word and its box.
+
+    Attributes:
+        text: the word as written, no white space, never empty.
+        x0, y0, x1, y1: fractions of the displayed page, origin top left.
+        confidence: 0..1; 1.0 for a word of a PDF text layer.
+    """
+
+    text: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A box on a page with text in it.
+
+    Attributes:
+        index: position in the page's list of regions, 0-based; parents come after children
+            in no particular order, so look them up by index.
+        kind: word, line, paragraph or block.
+        parent: index of the region that holds this one, -1 for none.
+        order: reading order among the regions of its kind on the page, 0-based.
+        x0, y0, x1, y1: fractions of the displayed page, origin top left.
+        text: what is written in it, in reading order.
+        confidence: mean confidence of its words, 0..1.
+    """
+
+    index: int
+    kind: RegionKind
+    parent: int
+    order: int
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class PageInput:
+    """What an encoder sees of a page.
+
+    Attributes:
+        words: the page's words in reading order; empty if there are none.
+        image: (H, W, 3) uint8 RGB of the displayed page, or None when the encoder needs none.
+        width_pt, height_pt: size of the displayed page in points (1/72 inch).
+    """
+
+    words: tuple[Word, ...]
+    image: NDArray[np.uint8] | None
+    width_pt: float
+    height_pt: float
+
+
+@dataclass(frozen=True, slots=True)
+class PageEncoding:
+    """A page as patch vectors on an exact grid.
+
+    Cell (r, c) of the grid covers ``[c/cols, (c+1)/cols] x [r/rows, (r+1)/rows]`` of the
+    displayed page and has index ``r * cols + c``.
+
+    Attributes:
+        rows, cols: shape of the patch grid, each at least 1.
+        vectors: (n, dim) float32, unit length. Several cells may share one vector; a vector
+            no cell points to counts for the page's score only. n may be 0 (a blank page).
+        cell_to_vector: (rows * cols,) int32, row of ``vectors`` for each cell, -1 for a cell
+            without one.
+    """
+
+    rows: int
+    cols: int
+    vectors: FloatArray
+    cell_to_vector: IntArray
+
+    def __post_init__(self) -> None:
+        cells, n = self.rows * self.cols, len(self.vectors)
+        if self.rows < 1 or self.cols < 1 or self.cell_to_vector.shape != (cells,):
+            raise ValueError(
+                f"a {self.rows} x {self.cols} grid needs a map of {cells} cells, "
+                f"got {self.cell_to_vector.shape}"
+            )
+        if self.vectors.ndim != 2:
+            raise ValueError(f"vectors must be (n, dim), got {self.vectors.shape}")
+        if cells and (self.cell_to_vector.min() < -1 or self.cell_to_vector.max() >= n):
+            raise ValueError(f"the cell map points outside the {n} vectors of the page")
+        if not np.isfinite(self.vectors).all():
+            raise ValueError("a patch vector holds a value that is not finite")
+
+
+@dataclass(frozen=True, slots=True)
+class QueryEncoding:
+    """A query as token vectors.
+
+    Attributes:
+        tokens: the t tokens as text.
+        vectors: (t, dim) float32, unit length.
+        weights: (t,) float32 > 0, what a token's best match counts in the page score.
+        meaning: (t,) bool, True for tokens that carry meaning; the others (prompt, padding,
+            augmentation) count for the page's score but never for the region map.
+    """
+
+    tokens: tuple[str, ...]
+    vectors: FloatArray
+    weights: FloatArray
+    meaning: BoolArray
+
+    def __post_init__(self) -> None:
+        t = len(self.tokens)
+        if t == 0:
+            raise ValueError("a query encoding needs at least one token")
+        if len(self.vectors) != t or self.weights.shape != (t,) or self.meaning.shape != (t,):
+            raise ValueError(
+                f"{t} tokens, but vectors {self.vectors.shape}, weights {self.weights.shape}, "
+                f"meaning {self.meaning.shape}"
+            )
+        if not self.meaning.any():
+            raise ValueError("no token of the query carries meaning")
+        if not (np.isfinite(self.vectors).all() and np.isfinite(self.weights).all()):
+            raise ValueError("a query vector or weight is not finite")
+
+
+@dataclass(frozen=True, slots=True)
+class TermStatistics:
+    """Corpus statistics that token weights are made from; a stored, versioned snapshot.
+
+    Attributes:
+        snapshot: id of the snapshot, named in every result that used it.
+        n_pages: pages counted.
+        document_frequency: term -> number of pages that hold it, each in [1, n_pages].
+    """
+
+    snapshot: str
+    n_pages: int
+    document_frequency: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a document's bytes were found.
+
+    Attributes:
+        uri: absolute ``file://`` URI.
+        name: the name given on the command line, or the path below the folder given.
+    """
+
+    uri: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One source file by content.
+
+    Attributes:
+        doc_id: SHA-256 of the bytes, 64 hexadecimal digits.
+        status: complete, partial or failed.
+        media_type: e.g. ``application/pdf``.
+        bytes: size of the file.
+        page_count: pages the file has.
+        pages_stored, pages_failed: how they ended; their sum is ``page_count``.
+        sources: where the bytes were found, first seen first; never empty.
+        fingerprints: stage (render, words, regions, encoder) -> fingerprint.
+        run_id: the run that finished it.
+        ingested_at: when it became visible, UTC.
+    """
+
+    doc_id: str
+    status: DocumentStatus
+    media_type: str
+    bytes: int
+    page_count: int
+    pages_stored: int
+    pages_failed: int
+    sources: tuple[Source, ...]
+    fingerprints: Mapping[str, str]
+    run_id: str
+    ingested_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One displayed page with all that is stored of it.
+
+    Attributes:
+        doc_id: document it belongs to.
+        page: 1-based number.
+        width_pt, height_pt: size of the displayed page in points.
+        rotation: degrees clockwise that the file asks for, already applied: 0, 90, 180, 270.
+        words_source: text layer, OCR, or none.
+        ocr_dpi: resolution of the picture that was OCRed; 0 when it was not.
+        text: all words of the page in reading order, lines separated by newlines.
+        fingerprint: of all stages that made it; a page is up to date when it equals the run's.
+        regions: words, lines, paragraphs and blocks.
+        encoding: its patch vectors.
+    """
+
+    doc_id: str
+    page: int
+    width_pt: float
+    height_pt: float
+    rotation: int
+    words_source: WordsSource
+    ocr_dpi: int
+    text: str
+    fingerprint: str
+    regions: tuple[Region, ...]
+    encoding: PageEncoding
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A document or page that could not be done.
+
+    Attributes:
+        uri: the source's URI.
+        doc_id: SHA-256 of the file, empty if it could not be read.
+        page: 1-based; 0 for the document as a whole.
+        stage: open, words, render, encode or store.
+        category: one of ``tasks.errors.Category``.
+        retryable: whether trying again without a change may help.
+        message: what happened and what to do.
+        attempts: how often it was tried.
+        run_id: the run that tried last.
+        failed_at: when, UTC.
+    """
+
+    uri: str
+    doc_id: str
+    page: int
+    stage: str
+    category: str
+    retryable: bool
+    message: str
+    attempts: int
+    run_id: str
+    failed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderIdentity:
+    """The encoder a database belongs to.
+
+    Attributes:
+        name: what ``--encoder`` took, e.g. ``text-patch``.
+        fingerprint: everything its vectors depend on.
+        dim: length of a vector.
+    """
+
+    name: str
+    fingerprint: str
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One ingest or query run; the truth about runs when no Prefect server is at hand.
+
+    Attributes:
+        run_id: unique id.
+        kind: ``ingest`` or ``query``.
+        status: running, completed, completed_with_failures or failed.
+        started_at: UTC.
+        ended_at: UTC, None while it runs.
+        parameters: the settings it ran with, JSON.
+        summary: counts and times at its end, JSON.
+    """
+
+    run_id: str
+    kind: str
+    status: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    parameters: str = "{}"
+    summary: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """One returned region of one query.
+
+    A page that is returned without regions has one retrieval, with an empty ``region_id``.
+
+    Attributes:
+        run_id, query_id, query: which question.
+        page_rank: 1-based rank of the page for the query.
+        doc_id, source, page: which page; ``source`` is the document's URI.
+        page_score: MaxSim of the page.
+        width_pt, height_pt: size of the displayed page in points.
+        region_rank: 1-based rank within the page; 0 when there is no region.
+        region_id, kind, text, score: the region.
+        x0, y0, x1, y1: its box in fractions of the displayed page.
+        carried: the query row's other columns, JSON.
+    """
+
+    run_id: str
+    query_id: str
+    query: str
+    page_rank: int
+    doc_id: str
+    source: str
+    page: int
+    page_score: float
+    width_pt: float
+    height_pt: float
+    region_rank: int
+    region_id: str
+    kind: str
+    text: str
+    score: float
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    carried: str = field(default="{}")
+
+
+def page_id(doc_id: str, page: int) -> str:
+    """Key of a page: ``<doc_id>:<page, five digits at least>``, sorts by page."""
+    return f"{doc_id}:{page:05d}"
+
+
+def region_id(doc_id: str, page: int, index: int) -> str:
+    """Key of a region: ``<page_id>:<index, five digits at least>``."""
+    return f"{page_id(doc_id, page)}:{index:05d}"
+
+
+def failure_id(failure: Failure) -> str:
+    """Key of a failure, 32 hexadecimal digits: the same for every attempt at the same thing."""
+    what = (failure.uri, failure.doc_id, str(failure.page), failure.stage)
+    return hashlib.sha256("\0".join(what).encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def retrieval_id(retrieval: Retrieval) -> str:
+    """Key of a retrieval: ``<run_id>/<query_id>/<region_id, or page_id if there is no region>``."""
+    place = retrieval.region_id or page_id(retrieval.doc_id, retrieval.page)
+    return f"{retrieval.run_id}/{retrieval.query_id}/{place}"

@@ -1,0 +1,187 @@
+"""The tables of a database: names, keys and Arrow schemas.
+
+Pure: nothing here opens a database. Every table has one key column, which LanceDB is told of as
+its primary key. ``regions`` and ``patches`` hold one row a page, so that a page is replaced as
+a whole; SQL shows ``regions`` with one row a region (``storage.sql``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Version of everything in this file; a database carries the version that it was made with."""
+
+STAGES = ("render", "words", "regions", "encoder")
+"""The stages a document has a fingerprint of."""
+
+
+class Table(StrEnum):
+    """The tables of a database."""
+
+    META = "meta"
+    DOCUMENTS = "documents"
+    PAGES = "pages"
+    REGIONS = "regions"
+    PATCHES = "patches"
+    FAILURES = "failures"
+    RETRIEVALS = "retrievals"
+    RUNS = "runs"
+    STATISTICS = "statistics"
+
+
+KEYS: Mapping[Table, str] = {
+    Table.META: "name",
+    Table.DOCUMENTS: "doc_id",
+    Table.PAGES: "page_id",
+    Table.REGIONS: "page_id",
+    Table.PATCHES: "page_id",
+    Table.FAILURES: "failure_id",
+    Table.RETRIEVALS: "retrieval_id",
+    Table.RUNS: "run_id",
+    Table.STATISTICS: "snapshot",
+}
+"""The key column of each table."""
+
+_TIME = pa.timestamp("us", tz="UTC")
+_BOX = ("x0", "y0", "x1", "y1")
+
+
+def _schema(key: str, **columns: pa.DataType) -> pa.Schema:
+    """Columns with the key first, which LanceDB is told of as the primary key."""
+    metadata = {"lance-schema:unenforced-primary-key": "true"}
+    return pa.schema(
+        [pa.field(key, pa.string(), nullable=False, metadata=metadata)]
+        + [pa.field(name, kind) for name, kind in columns.items()]
+    )
+
+
+def _list_of(kind: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("item", kind))
+
+
+_REGION = pa.struct(
+    [
+        pa.field("index", pa.int32()),
+        pa.field("kind", pa.string()),
+        pa.field("parent", pa.int32()),
+        pa.field("reading_order", pa.int32()),
+        *(pa.field(name, pa.float32()) for name in _BOX),
+        pa.field("text", pa.string()),
+        pa.field("confidence", pa.float32()),
+    ]
+)
+
+
+def schema_of(table: Table, dim: int) -> pa.Schema:
+    """Arrow schema of a table.
+
+    Args:
+        table: which.
+        dim: length of the encoder's vectors, at least 1; only ``patches`` depends on it.
+    """
+    text, int32 = pa.string(), pa.int32()
+    key = KEYS[table]
+    match table:
+        case Table.META:
+            return _schema(key, schema_version=int32, encoder=text, fingerprint=text, dim=int32)
+        case Table.DOCUMENTS:
+            return _schema(
+                key,
+                name=text,
+                uri=text,
+                status=text,
+                media_type=text,
+                bytes=pa.int64(),
+                page_count=int32,
+                pages_stored=int32,
+                pages_failed=int32,
+                sources=_list_of(pa.struct([pa.field("uri", text), pa.field("name", text)])),
+                fingerprints=pa.struct([pa.field(stage, text) for stage in STAGES]),
+                run_id=text,
+                ingested_at=_TIME,
+            )
+        case Table.PAGES:
+            return _schema(
+                key,
+                doc_id=text,
+                page=int32,
+                width_pt=pa.float64(),
+                height_pt=pa.float64(),
+                rotation=pa.int16(),
+                words_source=text,
+                ocr_dpi=int32,
+                n_words=int32,
+                n_regions=int32,
+                n_vectors=int32,
+                text=text,
+                fingerprint=text,
+            )
+        case Table.REGIONS:
+            return _schema(key, doc_id=text, page=int32, regions=_list_of(_REGION))
+        case Table.PATCHES:
+            return _schema(
+                key,
+                doc_id=text,
+                page=int32,
+                rows=pa.int16(),
+                cols=pa.int16(),
+                vectors=_list_of(pa.list_(pa.field("item", pa.float16()), dim)),
+                cell_to_vector=_list_of(int32),
+            )
+        case Table.FAILURES:
+            return _schema(
+                key,
+                uri=text,
+                doc_id=text,
+                page=int32,
+                stage=text,
+                category=text,
+                retryable=pa.bool_(),
+                message=text,
+                attempts=int32,
+                run_id=text,
+                failed_at=_TIME,
+            )
+        case Table.RETRIEVALS:
+            return _schema(
+                key,
+                run_id=text,
+                query_id=text,
+                query=text,
+                page_rank=int32,
+                doc_id=text,
+                source=text,
+                page=int32,
+                page_score=pa.float64(),
+                width_pt=pa.float64(),
+                height_pt=pa.float64(),
+                region_rank=int32,
+                region_id=text,
+                kind=text,
+                text=text,
+                score=pa.float64(),
+                **dict.fromkeys(_BOX, pa.float32()),
+                carried=text,
+            )
+        case Table.RUNS:
+            return _schema(
+                key,
+                kind=text,
+                status=text,
+                started_at=_TIME,
+                ended_at=_TIME,
+                parameters=text,
+                summary=text,
+            )
+        case Table.STATISTICS:
+            return _schema(
+                key,
+                n_pages=pa.int64(),
+                terms=_list_of(text),
+                counts=_list_of(int32),
+                created_at=_TIME,
+            )

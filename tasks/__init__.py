@@ -1,0 +1,1 @@
+"""Computation: kernels, adapters to libraries, and the Ray and Prefect units that run them."""

@@ -1,0 +1,331 @@
+"""A query run: blocks of queries to answers, files, the ``retrievals`` table and pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from storage import reader
+from storage.committer import Committer
+from storage.convert import retrievals_table
+from storage.database import Database
+from storage.records import QueryEncoding, Run, TermStatistics
+from storage.reader import Snapshot
+from tasks import results
+from tasks.errors import InputError
+from tasks.overlays import DocumentOverlays, Overlay
+from tasks.queryfile import BadRow, QueryRow
+from tasks.results import Answer, PageAnswer
+from tasks.retrieval import Hits, PageHit, RegionHit, RetrievalOptions
+from tasks.scope import Catalog, Positions, Scopes
+from tasks.sources import password_for, to_path
+
+logger = logging.getLogger("patchlight.query")
+
+EncodeQueries = Callable[[Sequence[str], TermStatistics | None], list[QueryEncoding]]
+
+_PAGES_GROUNDED_AT_ONCE = 64
+
+
+@dataclass(slots=True)
+class QueryReport:
+    """How a query run ended; printed, stored in ``runs``, and written as ``summary.json``.
+
+    Attributes:
+        run_id: the run; running it again under the same id replaces its results.
+        database: URI.
+        encoder: fingerprint of the encoder.
+        statistics: snapshot of the corpus statistics that weighted the query tokens.
+        versions: table -> version that was read.
+        queries: answered.
+        bad_rows: rows that could not be: line, query_id and message.
+        pages, regions: returned.
+        tokens: context tokens of all answers together.
+        pictures: overlays drawn.
+        pictures_missing: why others were not.
+        out: folder with the files.
+    """
+
+    run_id: str
+    database: str
+    encoder: str
+    statistics: str
+    versions: dict[str, int]
+    queries: int = 0
+    bad_rows: list[dict[str, Any]] = field(default_factory=list)
+    pages: int = 0
+    regions: int = 0
+    tokens: dict[str, int] = field(
+        default_factory=lambda: {"regions": 0, "page_text": 0, "page_image": 0}
+    )
+    pictures: int = 0
+    pictures_missing: list[str] = field(default_factory=list)
+    out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Queries that are answered together.
+
+    Attributes:
+        rows: the queries.
+        encodings: their vectors.
+        scopes: positions each may look at; None for all.
+    """
+
+    rows: tuple[QueryRow, ...]
+    encodings: tuple[QueryEncoding, ...]
+    scopes: tuple[Positions | None, ...]
+
+
+class QuerySession:
+    """What queries are answered from: a pinned database, and how.
+
+    Args:
+        database: the database.
+        options: how pages and regions are chosen.
+        where: SQL condition over documents joined to pages; None for all.
+
+    Raises:
+        InputError: there is no page to look at.
+        SqlError: the condition is wrong.
+    """
+
+    def __init__(self, database: Database, options: RetrievalOptions, where: str | None) -> None:
+        self.database = database
+        self.options = options
+        self.snapshot: Snapshot = database.snapshot()
+        self.catalog = Catalog.of(reader.catalog(self.snapshot, where))
+        self.statistics = database.latest_statistics()
+        if not len(self.catalog):
+            raise InputError(
+                f"--where {where!r} leaves no page of {database.uri}"
+                if where
+                else f"{database.uri} has no page to look at; run 'patchlight ingest' first"
+            )
+        self._documents = {document.doc_id: document for document in database.documents()}
+        self._scopes = Scopes(self.catalog, list(self._documents.values()))
+
+    def block(
+        self, rows: Sequence[QueryRow], encode: EncodeQueries
+    ) -> tuple[Block | None, list[BadRow]]:
+        """Find each query's scope and encode it; rows for which that fails come back."""
+        good: list[tuple[QueryRow, QueryEncoding, Positions | None]] = []
+        bad: list[BadRow] = []
+        for row, encoding in zip(rows, self._encode(rows, encode), strict=True):
+            try:
+                if isinstance(encoding, ValueError):
+                    raise InputError(str(encoding))
+                good.append((row, encoding, self._scopes.positions(row.doc, row.pages)))
+            except InputError as error:
+                bad.append(BadRow(row.line, row.query_id, f"line {row.line}: {error}"))
+        if not good:
+            return None, bad
+        kept, encodings, scopes = zip(*good, strict=True)
+        return Block(kept, encodings, scopes), bad
+
+    def _encode(
+        self, rows: Sequence[QueryRow], encode: EncodeQueries
+    ) -> list[QueryEncoding | ValueError]:
+        queries = [row.query for row in rows]
+        try:
+            return list(encode(queries, self.statistics))
+        except ValueError:
+            found: list[QueryEncoding | ValueError] = []
+            for query in queries:
+                try:
+                    found += encode([query], self.statistics)
+                except ValueError as error:
+                    found.append(error)
+            return found
+
+    def shards(self, block: Block, shard_pages: int) -> list[Positions]:
+        """Cut the pages that any query of a block may look at into shards, rising."""
+        if any(scope is None for scope in block.scopes):
+            positions: Positions = np.arange(len(self.catalog), dtype=np.int64)
+        else:
+            positions = np.unique(np.concatenate([s for s in block.scopes if s is not None]))
+        return [
+            positions[start : start + shard_pages]
+            for start in range(0, len(positions), shard_pages)
+        ]
+
+    def page_groups(self, hits: Hits) -> Iterator[dict[str, list[PageHit]]]:
+        """Yield the found pages with all hits on each, some pages at a time."""
+        pages: dict[str, list[PageHit]] = {}
+        for query_hits in hits:
+            for hit in query_hits:
+                pages.setdefault(hit.page_id, []).append(hit)
+        keys = sorted(pages)
+        for start in range(0, len(keys), _PAGES_GROUNDED_AT_ONCE):
+            yield {key: pages[key] for key in keys[start : start + _PAGES_GROUNDED_AT_ONCE]}
+
+    def answers(
+        self,
+        block: Block,
+        hits: Hits,
+        regions: Mapping[str, Sequence[Sequence[RegionHit]]],
+    ) -> list[Answer]:
+        """Put ranked pages and their regions together, query by query.
+
+        Args:
+            block: the queries.
+            hits: their pages.
+            regions: page_id -> regions of each hit on it, in the order of ``page_groups``.
+        """
+        texts = reader.page_texts(self.snapshot, {hit.page_id for found in hits for hit in found})
+        next_of = dict.fromkeys(regions, 0)
+        answers = []
+        for row, found in zip(block.rows, hits, strict=True):
+            pages = []
+            for hit in found:
+                mine = regions[hit.page_id][next_of[hit.page_id]]
+                next_of[hit.page_id] += 1
+                pages.append(PageAnswer(hit, tuple(mine), texts[hit.page_id]))
+            answers.append(Answer(row, tuple(pages)))
+        return answers
+
+    def pictures(
+        self, answers: Sequence[Answer], folder: Path, passwords: Mapping[str, str]
+    ) -> tuple[list[DocumentOverlays], list[Answer]]:
+        """Plan the pictures of answers, by document.
+
+        Returns:
+            What is to be drawn, and the answers with the paths of their pictures.
+        """
+        jobs: dict[str, list[Overlay]] = {}
+        named = []
+        for answer in answers:
+            paths = {}
+            for rank, page in enumerate(answer.pages, 1):
+                at = page.hit.position
+                name = f"{_file_safe(answer.row.query_id)}-{rank:02d}.png"
+                paths[rank] = f"{results.OVERLAYS}/{name}"
+                place = f"{self.catalog.names[at]}, page {self.catalog.pages[at]}"
+                overlay = Overlay(
+                    page=int(self.catalog.pages[at]),
+                    rows=page.hit.rows,
+                    cols=page.hit.cols,
+                    cell_scores=page.hit.cell_scores,
+                    boxes=tuple(region.box for region in page.regions),
+                    caption=(
+                        answer.row.query,
+                        f"rank {rank} - {place} - score {page.hit.score:.2f}",
+                    ),
+                    out=str(folder / results.OVERLAYS / name),
+                )
+                jobs.setdefault(self.catalog.doc_ids[at], []).append(overlay)
+            named.append(Answer(answer.row, answer.pages, paths))
+        documents = []
+        for doc_id, overlays in jobs.items():
+            paths_of = tuple(to_path(s.uri) for s in self._documents[doc_id].sources)
+            secret = next(filter(None, (password_for(p, passwords) for p in paths_of)), None)
+            documents.append(DocumentOverlays(doc_id, paths_of, tuple(overlays), secret))
+        return documents, named
+
+
+class QueryRun:
+    """One batch run: keeps the report, and writes files and tables.
+
+    Args:
+        session: what is answered from.
+        run_id: id of the run.
+        out: folder for the files.
+    """
+
+    def __init__(self, session: QuerySession, run_id: str, out: str) -> None:
+        self._session = session
+        self._committer = Committer(session.database)
+        self._files = results.ResultFiles(out)
+        self._started_at = datetime.now(UTC)
+        self.report = QueryReport(
+            run_id=run_id,
+            database=session.database.uri,
+            encoder=session.database.encoder.fingerprint,
+            statistics=session.statistics.snapshot if session.statistics else "",
+            versions=dict(session.snapshot.versions),
+            out=str(self._files.folder),
+        )
+        self._parameters = json.dumps(asdict(session.options), default=str)
+        self._commit_run("running", None)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files go."""
+        return self._files.folder
+
+    def reject(self, rows: Iterable[BadRow]) -> None:
+        """Note rows that cannot be answered."""
+        for row in rows:
+            logger.warning("%s", row.message)
+            self.report.bad_rows.append(asdict(row))
+
+    def write(self, answers: Sequence[Answer]) -> None:
+        """Add answers to the result files."""
+        catalog, report = self._session.catalog, self.report
+        lines = [results.as_json(answer, catalog) for answer in answers]
+        rows = [
+            row for answer in answers for row in results.as_retrievals(answer, catalog, report.run_id)
+        ]
+        self._files.write(lines, retrievals_table(rows))
+        report.queries += len(answers)
+        report.pages += sum(len(answer.pages) for answer in answers)
+        report.regions += sum(len(p.regions) for answer in answers for p in answer.pages)
+        for line in lines:
+            for name, count in line["tokens"].items():
+                report.tokens[name] += count
+
+    def pictures_done(self, asked: int, problems: Sequence[str]) -> None:
+        """Note how drawing went."""
+        for problem in problems:
+            logger.warning("%s", problem)
+        self.report.pictures += asked - len(problems)
+        self.report.pictures_missing += problems
+
+    def end(self) -> QueryReport:
+        """Store the results in the database and give the files their names."""
+        report = self.report
+        with self._files as files:
+            self._committer.replace_retrievals(report.run_id, files.read_back())
+            files.publish(asdict(report))
+        incomplete = report.bad_rows or report.pictures_missing
+        self._commit_run(
+            "completed_with_failures" if incomplete else "completed", datetime.now(UTC)
+        )
+        return report
+
+    def fail(self, error: BaseException) -> None:
+        """Record that the run broke off; no result file appears."""
+        with self._files:
+            logger.debug("run %s broke off: %s", self.report.run_id, error)
+        self._commit_run("failed", datetime.now(UTC))
+
+    def _commit_run(self, status: str, ended_at: datetime | None) -> None:
+        self._committer.commit_run(
+            Run(
+                run_id=self.report.run_id,
+                kind="query",
+                status=status,
+                started_at=self._started_at,
+                ended_at=ended_at,
+                parameters=self._parameters,
+                summary=json.dumps(asdict(self.report), default=str),
+            )
+        )
+
+
+def _file_safe(query_id: str) -> str:
+    """A query id as part of a file name; ids that differ only in odd characters stay apart."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", query_id)[:80]
+    if safe == query_id and not safe.startswith("."):
+        return safe
+    return f"{safe.lstrip('.')}-{zlib.crc32(query_id.encode(errors='surrogatepass')):08x}"

@@ -1,0 +1,103 @@
+"""One question, answered in this process: no Ray, no Prefect."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from storage.database import Database
+from tasks import overlays
+from tasks.answering import QuerySession
+from tasks.encoders import registry
+from tasks.errors import InputError
+from tasks.queryfile import QueryRow
+from tasks.results import Answer
+from tasks.retrieval import RetrievalOptions, ground, rank_pages
+
+
+@dataclass(slots=True)
+class Asked:
+    """An answer and what it took.
+
+    Attributes:
+        session: what it was answered from.
+        answer: the answer.
+        pictures: paths of the pictures drawn.
+        problems: why others were not.
+        seconds: step -> time it took.
+    """
+
+    session: QuerySession
+    answer: Answer
+    pictures: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def ask(
+    db: str,
+    query: str,
+    options: RetrievalOptions,
+    *,
+    doc: str | None = None,
+    where: str | None = None,
+    pictures: str | None = None,
+) -> Asked:
+    """Answer one question.
+
+    Args:
+        db: URI of the database.
+        query: the question.
+        options: how pages and regions are chosen.
+        doc: document to look in: an id, a URI or a file name; None for all.
+        where: SQL condition over documents joined to pages; None for all.
+        pictures: folder for a picture of each returned page; None for none.
+
+    Raises:
+        InputError: the question holds nothing to search for, or there is nothing to look at.
+    """
+    clock = _Clock()
+    database = Database.open(db)
+    session = QuerySession(database, options, where)
+    clock.lap("opening")
+    encoder = registry.load_for(database.encoder)
+    block, bad = session.block([QueryRow(1, "ask", query, doc, None)], encoder.encode_queries)
+    if block is None:
+        raise InputError(bad[0].message.partition(": ")[2])
+    clock.lap("encoding the question")
+    everything = np.concatenate(session.shards(block, len(session.catalog)))
+    hits = rank_pages(
+        session.snapshot, session.catalog, everything, block.encodings, block.scopes, options
+    )
+    clock.lap("reading and scoring pages")
+    regions = {}
+    for group in session.page_groups(hits):
+        regions.update(ground(session.snapshot, group, options))
+    (answer,) = session.answers(block, hits, regions)
+    clock.lap("scoring regions")
+    asked = Asked(session, answer)
+    if pictures is not None:
+        folder = Path(pictures)
+        (folder / "overlays").mkdir(parents=True, exist_ok=True)
+        documents, (asked.answer,) = session.pictures([answer], folder, {})
+        for document in documents:
+            asked.problems += overlays.draw(document)
+        drawn = [str(folder / path) for path in asked.answer.overlays.values()]
+        asked.pictures = [path for path in drawn if Path(path).exists()]
+        clock.lap("drawing")
+    asked.seconds = clock.laps
+    return asked
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now

@@ -1,0 +1,296 @@
+"""Opening documents: PDF through PDFium, images through Pillow, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pypdfium2 as pdfium
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tasks import textlayer
+from tasks.errors import (
+    CorruptSource,
+    EmptyDocument,
+    EncryptedDocument,
+    MissingSource,
+    Stage,
+    TooLarge,
+    UnsupportedSource,
+)
+from tasks.textlayer import TextLayer
+
+RENDER_VERSION = 1
+"""Raise when the same page may render to other pixels."""
+
+MAX_PIXELS = 100_000_000
+"""Pixels of an image or of a rendered page beyond which it is refused, not read."""
+
+_POINTS_PER_INCH = 72.0
+_PDF_ERROR_PASSWORD = 4
+_SIGNATURES = (
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"II*\x00", "image/tiff"),
+    (0, b"MM\x00*", "image/tiff"),
+    (0, b"II+\x00", "image/tiff"),
+    (0, b"MM\x00+", "image/tiff"),
+    (8, b"WEBP", "image/webp"),
+)
+_PILLOW_FORMATS = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/tiff": "TIFF",
+    "image/webp": "WEBP",
+}
+_DEFAULT_IMAGE_DPI = 150.0
+_PLAUSIBLE_DPI = (50.0, 1200.0)
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class PageShape:
+    """A displayed page's size.
+
+    Attributes:
+        width_pt, height_pt: points, rotation and crop applied.
+        rotation: degrees clockwise that the file asks for, already applied.
+        native_dpi: resolution of an image's own pixels; 0 for a PDF page.
+    """
+
+    width_pt: float
+    height_pt: float
+    rotation: int
+    native_dpi: float = 0.0
+
+
+class OpenDocument(Protocol):
+    """A document that is open. ``page`` is 1-based throughout."""
+
+    media_type: str
+    page_count: int
+
+    def shape(self, page: int) -> PageShape:
+        """Return the size of the displayed page."""
+        ...
+
+    def text_layer(self, page: int) -> TextLayer | None:
+        """Return the page's own words, or None where the format has none."""
+        ...
+
+    def render(self, page: int, dpi: float, *, gray: bool) -> Pixels:
+        """Draw the displayed page: (H, W) uint8 if gray, else (H, W, 3) uint8 RGB."""
+        ...
+
+
+@contextmanager
+def open_document(path: str, password: str | None = None) -> Iterator[OpenDocument]:
+    """Open a file by what its bytes are, whatever it is called.
+
+    Args:
+        path: the file.
+        password: for an encrypted PDF.
+
+    Raises:
+        MissingSource: the file is not there or may not be read.
+        UnsupportedSource: the bytes are of no type that is read.
+        CorruptSource: the bytes are damaged.
+        EncryptedDocument: a password is needed or wrong.
+        EmptyDocument: there is no page in it.
+    """
+    media_type = media_type_of(path)
+    if media_type == "application/pdf":
+        with _open_pdf(path, password) as document:
+            yield document
+    else:
+        with _open_image(path, media_type) as image:
+            yield image
+
+
+def media_type_of(path: str) -> str:
+    """Tell a file's type by its first bytes.
+
+    Raises:
+        MissingSource: the file cannot be read.
+        EmptyDocument: the file has no bytes.
+        UnsupportedSource: the bytes are of no type that is read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(1024)
+    except OSError as error:
+        raise MissingSource(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not head:
+        raise EmptyDocument(f"{path}: the file is empty (0 bytes)")
+    if b"%PDF-" in head:  # the PDF reference allows junk before the header
+        return "application/pdf"
+    for offset, signature, media_type in _SIGNATURES:
+        if head[offset : offset + len(signature)] == signature:
+            return media_type
+    if path.lower().endswith(".pdf"):
+        raise CorruptSource(
+            f"{path}: named .pdf but not a PDF (no %PDF- header); export it again as PDF"
+        )
+    raise UnsupportedSource(
+        f"{path}: not a type that is read (PDF, PNG, JPEG, TIFF, WebP); convert it to PDF"
+    )
+
+
+class _Pdf:
+    media_type = "application/pdf"
+
+    def __init__(self, path: str, pdf: pdfium.PdfDocument) -> None:
+        self._path = path
+        self._pdf = pdf
+        self.page_count = len(pdf)
+
+    def _page(self, page: int) -> pdfium.PdfPage:
+        try:
+            return self._pdf[page - 1]
+        except pdfium.PdfiumError as error:
+            raise CorruptSource(f"{self._path}, page {page}: cannot be opened ({error})") from error
+
+    def shape(self, page: int) -> PageShape:
+        handle = self._page(page)
+        width, height = handle.get_size()
+        if not (width > 0 and height > 0):
+            raise CorruptSource(f"{self._path}, page {page}: has no area ({width} x {height} pt)")
+        return PageShape(float(width), float(height), int(handle.get_rotation()))
+
+    def text_layer(self, page: int) -> TextLayer | None:
+        try:
+            return textlayer.read(self._page(page))
+        except pdfium.PdfiumError as error:
+            raise CorruptSource(
+                f"{self._path}, page {page}: its text cannot be read ({error})", Stage.WORDS
+            ) from error
+
+    def render(self, page: int, dpi: float, *, gray: bool) -> Pixels:
+        shape, scale = self.shape(page), dpi / _POINTS_PER_INCH
+        _check_pixels(self._path, page, shape.width_pt * scale, shape.height_pt * scale)
+        try:
+            bitmap = self._page(page).render(scale=scale, grayscale=gray, rev_byteorder=True)
+        except pdfium.PdfiumError as error:
+            raise CorruptSource(
+                f"{self._path}, page {page}: cannot be drawn ({error})", Stage.RENDER
+            ) from error
+        pixels: Pixels = np.array(bitmap.to_numpy())
+        bitmap.close()
+        return pixels.reshape(pixels.shape[:2]) if gray else np.ascontiguousarray(pixels[..., :3])
+
+
+class _ImageFile:
+    def __init__(self, path: str, media_type: str, image: Image.Image) -> None:
+        self.media_type = media_type
+        self._path = path
+        self._image = image
+        # Only TIFF frames are pages; the others' frames are an animation.
+        self.page_count = getattr(image, "n_frames", 1) if media_type == "image/tiff" else 1
+
+    def _frame(self, page: int) -> Image.Image:
+        try:
+            self._image.seek(page - 1)
+            _check_pixels(self._path, page, *self._image.size)
+            # Loads the frame, so that damaged data shows here; a photo is turned upright.
+            frame = ImageOps.exif_transpose(self._image)
+        except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise CorruptSource(
+                f"{self._path}, page {page}: the image is damaged ({error})", Stage.RENDER
+            ) from error
+        return frame
+
+    def shape(self, page: int) -> PageShape:
+        frame = self._frame(page)
+        dpi = _dpi_of(frame)
+        return PageShape(
+            frame.width * _POINTS_PER_INCH / dpi, frame.height * _POINTS_PER_INCH / dpi, 0, dpi
+        )
+
+    def text_layer(self, page: int) -> TextLayer | None:
+        return None
+
+    def render(self, page: int, dpi: float, *, gray: bool) -> Pixels:
+        frame = _flatten(self._frame(page))
+        scale = dpi / _dpi_of(frame)
+        size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
+        _check_pixels(self._path, page, *size)
+        frame = frame.convert("L" if gray else "RGB")
+        if size != frame.size:
+            frame = frame.resize(size, Image.Resampling.LANCZOS)
+        return np.asarray(frame)
+
+
+@contextmanager
+def _open_pdf(path: str, password: str | None) -> Iterator[OpenDocument]:
+    try:
+        pdf = pdfium.PdfDocument(path, password=password)
+    except pdfium.PdfiumError as error:
+        if error.err_code == _PDF_ERROR_PASSWORD:
+            problem = "the password given is wrong" if password else "it needs a password"
+            raise EncryptedDocument(
+                f"{path}: the PDF is encrypted and {problem}; give it with --passwords FILE"
+            ) from error
+        raise CorruptSource(
+            f"{path}: the PDF is damaged or cut off ({error}); fetch or export it again"
+        ) from error
+    try:
+        pdf.init_forms()
+        if len(pdf) == 0:
+            raise EmptyDocument(f"{path}: the PDF has no pages")
+        yield _Pdf(path, pdf)
+    finally:
+        pdf.close()
+
+
+@contextmanager
+def _open_image(path: str, media_type: str) -> Iterator[OpenDocument]:
+    try:
+        image = Image.open(path, formats=[_PILLOW_FORMATS[media_type]])
+    except Image.DecompressionBombError as error:
+        raise TooLarge(f"{path}: the image is too large to be read safely ({error})") from error
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise CorruptSource(f"{path}: the image is damaged ({error})") from error
+    with image:
+        yield _ImageFile(path, media_type, image)
+
+
+def _check_pixels(path: str, page: int, width: float, height: float) -> None:
+    if width * height > MAX_PIXELS:
+        raise TooLarge(
+            f"{path}, page {page}: {width:.0f} x {height:.0f} pixels are more than the limit "
+            f"of {MAX_PIXELS:,}; lower --dpi or scale the page down",
+            Stage.RENDER,
+        )
+
+
+def _dpi_of(image: Image.Image) -> float:
+    """Resolution the file states, where it is plausible and the same both ways."""
+    stated = image.info.get("dpi", (0.0, 0.0))
+    low, high = _PLAUSIBLE_DPI
+    horizontal, vertical = float(stated[0]), float(stated[1])
+    if low <= horizontal <= high and abs(horizontal - vertical) < 1:
+        return horizontal
+    return _DEFAULT_IMAGE_DPI
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Lay a transparent image on white, as a viewer shows it; keep 16-bit gray readable."""
+    if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
+        values = np.asarray(image, dtype=np.float32)
+        low, high = float(values.min()), float(values.max())
+        scaled = (values - low) * (255.0 / (high - low)) if high > low else values * 0 + 255.0
+        flat = Image.fromarray(scaled.astype(np.uint8))
+    elif "A" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        flat = Image.new("RGB", rgba.size, "white")
+        flat.paste(rgba, mask=rgba.getchannel("A"))
+    else:
+        return image
+    flat.info["dpi"] = image.info.get("dpi", (0.0, 0.0))
+    return flat

@@ -1,0 +1,1 @@
+"""Page and query encoders behind one protocol."""

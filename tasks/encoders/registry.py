@@ -1,0 +1,70 @@
+"""Which encoders there are, and how each is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from storage.database import Database
+from storage.errors import DatabaseNotFound, EncoderMismatch
+from storage.records import EncoderIdentity
+from tasks.encoders.protocol import Encoder
+from tasks.errors import EncoderUnavailable
+
+
+def _text_patch() -> Encoder:
+    from tasks.encoders.textpatch import TextPatchEncoder
+
+    return TextPatchEncoder()
+
+
+_ENCODERS: dict[str, Callable[[], Encoder]] = {"text-patch": _text_patch}
+
+
+def names() -> list[str]:
+    """Names that ``--encoder`` takes."""
+    return sorted(_ENCODERS)
+
+
+def load(name: str) -> Encoder:
+    """Make an encoder, with its weights.
+
+    Raises:
+        EncoderUnavailable: there is none of this name, or it cannot be loaded here.
+    """
+    make = _ENCODERS.get(name)
+    if make is None:
+        raise EncoderUnavailable(
+            f"--encoder {name}: there is no such encoder; there is {', '.join(names())}"
+        )
+    return make()
+
+
+def identity_of(encoder: Encoder) -> EncoderIdentity:
+    """Return what a database keeps of its encoder."""
+    return EncoderIdentity(encoder.name, encoder.fingerprint(), encoder.dim)
+
+
+def load_for(identity: EncoderIdentity) -> Encoder:
+    """Make the encoder a database belongs to, for queries.
+
+    Raises:
+        EncoderUnavailable: it cannot be loaded here.
+        EncoderMismatch: what can be loaded here has other vectors than the database.
+    """
+    encoder = load(identity.name)
+    here = identity_of(encoder)
+    if here != identity:
+        raise EncoderMismatch(
+            f"the database was made with encoder {identity.name} ({identity.fingerprint}), and "
+            f"the one installed here is {here.fingerprint}; use the patchlight that made it, or "
+            "ingest into a new --db"
+        )
+    return encoder
+
+
+def name_in(db: str) -> str | None:
+    """Return the encoder a database belongs to; None if there is no database yet."""
+    try:
+        return Database.open(db).encoder.name
+    except DatabaseNotFound:
+        return None

@@ -1,0 +1,201 @@
+"""Errors of the computation layer; continues the tree of ``storage.errors``.
+
+The tree::
+
+    PatchlightError            exit code              category
+      UsageError               USAGE
+      EncoderUnavailable       USAGE
+      InputError               BAD_INPUT
+        QueryFileError         BAD_INPUT
+        SourceError            DONE_WITH_FAILURES     (one of Category)
+          MissingSource                               missing
+          UnsupportedSource                           unsupported
+          EmptyDocument                               empty
+          CorruptSource                               corrupt
+          EncryptedDocument                           encrypted
+          TooLarge                                    too_large
+          OcrFailed                                   ocr
+          OcrTimeout                                  timeout
+          EncodingFailed                              encoder
+          WorkerDied                                  crashed
+      PictureError             DONE_WITHOUT_PICTURES
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from storage.errors import ExitCode, PatchlightError
+
+
+class Category(StrEnum):
+    """Why a document or page could not be done."""
+
+    MISSING = "missing"
+    UNSUPPORTED = "unsupported"
+    EMPTY = "empty"
+    CORRUPT = "corrupt"
+    ENCRYPTED = "encrypted"
+    TOO_LARGE = "too_large"
+    OCR = "ocr"
+    TIMEOUT = "timeout"
+    ENCODER = "encoder"
+    CRASHED = "crashed"
+    INTERNAL = "internal"
+
+
+class Stage(StrEnum):
+    """Where in the work it happened."""
+
+    OPEN = "open"
+    WORDS = "words"
+    RENDER = "render"
+    REGIONS = "regions"
+    ENCODE = "encode"
+
+
+class UsageError(PatchlightError):
+    """An option or argument is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class EncoderUnavailable(PatchlightError):
+    """The encoder asked for is unknown, or cannot be loaded here."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InputError(PatchlightError):
+    """What was given to work on is unusable as a whole."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class QueryFileError(InputError):
+    """The query file cannot be read, or no row of it can be used."""
+
+
+class SourceError(InputError):
+    """A source, or one page of it, could not be done; becomes a row in ``failures``.
+
+    Attributes:
+        stage: where it happened.
+        category: why, for people and for SQL.
+        retryable: whether trying again without a change may help.
+    """
+
+    exit_code = ExitCode.DONE_WITH_FAILURES
+    category: Category = Category.INTERNAL
+    retryable: bool = False
+
+    def __init__(self, message: str, stage: Stage = Stage.OPEN) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+    def __reduce__(self) -> tuple[type[SourceError], tuple[str, Stage]]:
+        return type(self), (str(self), self.stage)
+
+
+class MissingSource(SourceError):
+    """There is no such file, or it may not be read."""
+
+    category = Category.MISSING
+    retryable = True
+
+
+class UnsupportedSource(SourceError):
+    """The bytes are of a type patchlight does not read."""
+
+    category = Category.UNSUPPORTED
+
+
+class EmptyDocument(SourceError):
+    """The file holds no page."""
+
+    category = Category.EMPTY
+
+
+class CorruptSource(SourceError):
+    """The bytes are damaged, or not what the name says."""
+
+    category = Category.CORRUPT
+
+
+class EncryptedDocument(SourceError):
+    """The PDF needs a password that was not given, or the one given is wrong."""
+
+    category = Category.ENCRYPTED
+
+
+class TooLarge(SourceError):
+    """The page or file is beyond a limit."""
+
+    category = Category.TOO_LARGE
+
+
+class OcrFailed(SourceError):
+    """Tesseract failed on a page."""
+
+    category = Category.OCR
+    retryable = True
+
+
+class OcrTimeout(SourceError):
+    """Tesseract took longer than the limit and was killed."""
+
+    category = Category.TIMEOUT
+    retryable = True
+
+
+class EncodingFailed(SourceError):
+    """The encoder failed on a page."""
+
+    category = Category.ENCODER
+    retryable = True
+
+
+class WorkerDied(SourceError):
+    """The process that worked on the page died."""
+
+    category = Category.CRASHED
+    retryable = True
+
+
+class PictureError(PatchlightError):
+    """An overlay could not be drawn: the source is gone, changed, or cannot be opened."""
+
+    exit_code = ExitCode.DONE_WITHOUT_PICTURES
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An error as data: what a failure row is made from.
+
+    Attributes:
+        stage: where it happened.
+        category: why.
+        retryable: whether trying again without a change may help.
+        message: what happened and what to do.
+    """
+
+    stage: Stage
+    category: Category
+    retryable: bool
+    message: str
+
+
+def fault_of(error: BaseException, stage: Stage) -> Fault:
+    """Describe an error as a row of ``failures``.
+
+    Args:
+        error: what was caught.
+        stage: where, for errors that do not say so themselves.
+    """
+    if isinstance(error, SourceError):
+        return Fault(error.stage, error.category, error.retryable, str(error))
+    detail = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError):
+        return Fault(stage, Category.TOO_LARGE, False, f"out of memory ({detail})")
+    return Fault(stage, Category.INTERNAL, True, detail)

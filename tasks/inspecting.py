@@ -1,0 +1,154 @@
+"""What ``patchlight status`` and ``patchlight doctor`` look at."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.database import Database
+from storage.records import VISIBLE, Failure
+from storage.schema import Table
+from tasks import ocr
+from tasks.encoders import registry
+from tasks.errors import UsageError
+from tasks.settings import Settings
+
+_NVIDIA_TIMEOUT_S = 20
+_LATEST_RUNS = 5
+
+
+@dataclass(slots=True)
+class Status:
+    """What is in a database.
+
+    Attributes:
+        facts: name -> value, for people.
+        failures: documents and pages that could not be done.
+        runs: the latest runs, newest first.
+    """
+
+    facts: dict[str, Any]
+    failures: list[Failure] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+
+
+def status(db: str) -> Status:
+    """Count what is in a database."""
+    database = Database.open(db)
+    documents = database.documents()
+    states = Counter(document.status.value for document in documents)
+    statistics = database.latest_statistics()
+    visible = [document for document in documents if document.status in VISIBLE]
+    facts = {
+        "database": database.uri,
+        "schema version": database.schema_version,
+        "encoder": f"{database.encoder.name} ({database.encoder.dim} values a vector)",
+        "encoder fingerprint": database.encoder.fingerprint,
+        "documents": ", ".join(f"{n} {state}" for state, n in sorted(states.items())) or "none",
+        "pages visible": sum(document.pages_stored for document in visible),
+        "pages failed": sum(document.pages_failed for document in documents),
+        "statistics": f"{statistics.snapshot} ({statistics.n_pages} pages)"
+        if statistics
+        else "none",
+    }
+    facts |= {
+        f"rows in {table}": database.table(table).count_rows()
+        for table in (Table.PAGES, Table.PATCHES, Table.RETRIEVALS)
+    }
+    runs = [
+        {
+            "run_id": run.run_id,
+            "kind": run.kind,
+            "status": run.status,
+            "started_at": f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+            "ended_at": f"{run.ended_at:%Y-%m-%d %H:%M:%S}" if run.ended_at else "",
+        }
+        for run in reversed(database.runs()[-_LATEST_RUNS:])
+    ]
+    return Status(facts, database.failures(), runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that ``doctor`` looked at.
+
+    Attributes:
+        name: what.
+        fine: whether patchlight can work with it.
+        finding: what was found, and what to do where it is not fine.
+    """
+
+    name: str
+    fine: bool
+    finding: str
+
+
+def doctor(settings: Settings) -> list[Check]:
+    """Look at what patchlight needs on this machine. Starts and stops a private Ray."""
+    return [
+        Check("Python", True, f"{platform.python_version()} on {platform.platform()}"),
+        *_tesseract(settings),
+        _ray(settings),
+        _gpu(),
+        *_encoders(),
+    ]
+
+
+def _tesseract(settings: Settings) -> list[Check]:
+    try:
+        binary = ocr.find_tesseract(settings.tesseract)
+        have = ocr.languages(binary)
+    except UsageError as error:
+        return [Check("Tesseract", False, str(error))]
+    version = ocr.version(binary)
+    return [
+        Check("Tesseract", True, f"{version} at {binary}"),
+        Check("Tesseract languages", bool(have), ", ".join(have) or "none are installed"),
+    ]
+
+
+def _ray(settings: Settings) -> Check:
+    from tasks import cluster  # takes a second that other commands need not spend
+
+    version = importlib.metadata.version("ray")
+    try:
+        with cluster.ray_session(settings, workers=1):
+            resources = cluster.resources()
+    except UsageError as error:
+        return Check("Ray", False, f"{version}: {error}")
+    where = settings.ray_address or "private"
+    return Check("Ray", True, f"{version}, {where}: {resources}")
+
+
+def _gpu() -> Check:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return Check("GPU", True, "none found; the embedded encoder needs none")
+    try:
+        done = subprocess.run(
+            [program, "--query-gpu=name,memory.total", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=_NVIDIA_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check("GPU", False, f"{program} fails ({error})")
+    return Check("GPU", True, "; ".join(done.stdout.strip().splitlines()))
+
+
+def _encoders() -> list[Check]:
+    checks = []
+    for name in registry.names():
+        try:
+            identity = registry.identity_of(registry.load(name))
+            finding = f"{identity.dim} values a vector, {identity.fingerprint}"
+            checks.append(Check(f"encoder {name}", True, finding))
+        except Exception as error:  # whatever it is, it is the finding
+            checks.append(Check(f"encoder {name}", False, f"cannot be loaded: {error}"))
+    return checks

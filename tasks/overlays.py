@@ -1,0 +1,155 @@
+"""Pictures of returned pages: the page, drawn again from its source, heat map and boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from storage.records import FloatArray
+from tasks import geometry
+from tasks.documents import open_document
+from tasks.errors import PictureError, SourceError
+from tasks.results import whole_file
+from tasks.sources import sha256_of
+
+_DPI = 110
+_MOST_PIXELS_A_SIDE = 2400
+_HEAT_ALPHA = 0.55
+_BEST, _OTHER = (200, 30, 30), (30, 90, 200)
+_BAND = 46
+"""Height of the caption above the page, pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """One picture to draw.
+
+    Attributes:
+        page: 1-based number.
+        rows, cols: the page's patch grid.
+        cell_scores: (rows * cols,) float32, the heat.
+        boxes: returned regions, best first; fractions of the page.
+        caption: first line: what was asked; second line: where this is.
+        out: path of the PNG.
+    """
+
+    page: int
+    rows: int
+    cols: int
+    cell_scores: FloatArray
+    boxes: tuple[tuple[float, float, float, float], ...]
+    caption: tuple[str, str]
+    out: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentOverlays:
+    """All pictures of one document, so that it is checked and opened once.
+
+    Attributes:
+        doc_id: SHA-256 that the source must still have.
+        paths: where it was found; the first that still fits is used.
+        overlays: the pictures.
+        password: for an encrypted PDF; never shown.
+    """
+
+    doc_id: str
+    paths: tuple[str, ...]
+    overlays: tuple[Overlay, ...]
+    password: str | None = field(default=None, repr=False)
+
+
+def draw(document: DocumentOverlays) -> list[str]:
+    """Draw a document's pictures.
+
+    Returns:
+        What could not be drawn and why, one message each; empty if all was.
+    """
+    try:
+        path = _unchanged(document)
+        problems = []
+        with open_document(path, document.password) as opened:
+            for overlay in document.overlays:
+                try:
+                    shape = opened.shape(overlay.page)
+                    longest = max(shape.width_pt, shape.height_pt) / 72.0
+                    dpi = min(_DPI, _MOST_PIXELS_A_SIDE / longest)
+                    picture = compose(opened.render(overlay.page, dpi, gray=False), overlay)
+                    with whole_file(Path(overlay.out)) as part:
+                        picture.save(part, format="PNG")
+                except (SourceError, OSError) as error:
+                    problems.append(f"{overlay.out}: not drawn: {error}")
+        return problems
+    except (SourceError, PictureError) as error:
+        return [f"{overlay.out}: not drawn: {error}" for overlay in document.overlays]
+
+
+def compose(page: NDArray[np.uint8], overlay: Overlay) -> Image.Image:
+    """Lay heat map, boxes and caption over a page.
+
+    Args:
+        page: (H, W, 3) uint8 RGB.
+        overlay: what to show.
+    """
+    height, width = page.shape[:2]
+    heat = _heat(overlay.cell_scores, overlay.rows, overlay.cols, width, height)
+    picture = Image.fromarray(page).convert("RGB")
+    picture.paste(Image.new("RGB", picture.size, (255, 140, 0)), mask=heat)
+    pen = ImageDraw.Draw(picture)
+    if overlay.boxes:
+        corners = geometry.box_pixels(np.array(overlay.boxes), width, height)
+        label = ImageFont.load_default(size=max(14, height // 70))
+        for rank in range(len(corners), 0, -1):
+            x0, y0, x1, y1 = (int(v) for v in corners[rank - 1])
+            colour = _BEST if rank == 1 else _OTHER
+            pen.rectangle([x0 - 2, y0 - 2, x1 + 2, y1 + 2], outline=colour, width=3)
+            tag = pen.textbbox((x0, y0), str(rank), font=label)
+            wide, high = tag[2] - tag[0] + 8, tag[3] - tag[1] + 8
+            corner = (max(0, x0 - 2 - wide), max(0, y0 - 2))
+            pen.rectangle([*corner, corner[0] + wide, corner[1] + high], fill=colour)
+            pen.text(
+                (corner[0] + wide / 2, corner[1] + high / 2),
+                str(rank), fill="white", font=label, anchor="mm",
+            )
+    return _with_caption(picture, overlay.caption)
+
+
+def _heat(scores: FloatArray, rows: int, cols: int, width: int, height: int) -> Image.Image:
+    """Alpha mask of the heat: the page's own level is clear, its best cells are strong."""
+    low = float(np.median(scores))
+    high = float(scores.max())
+    share = np.clip((scores - low) / (high - low), 0, 1) if high > low else np.zeros_like(scores)
+    alpha = (255 * _HEAT_ALPHA * share**2).astype(np.uint8).reshape(rows, cols)
+    return Image.fromarray(alpha).resize((width, height), Image.Resampling.BOX)
+
+
+def _with_caption(picture: Image.Image, caption: Sequence[str]) -> Image.Image:
+    framed = Image.new("RGB", (picture.width, picture.height + _BAND), "white")
+    framed.paste(picture, (0, _BAND))
+    pen = ImageDraw.Draw(framed)
+    font = ImageFont.load_default(size=15)
+    for line, text in enumerate(caption):
+        shown = "".join(c if c.isprintable() else " " for c in text)
+        while shown and pen.textlength(shown, font=font) > picture.width - 16:
+            shown = shown[:-2].rstrip("…") + "…"
+        pen.text((8, 4 + 20 * line), shown, fill="black" if line == 0 else "dimgray", font=font)
+    pen.line([(0, _BAND - 1), (framed.width, _BAND - 1)], fill="lightgray")
+    return framed
+
+
+def _unchanged(document: DocumentOverlays) -> str:
+    """Return a path that still holds the document's bytes."""
+    problem = "there is no source"
+    for path in document.paths:
+        try:
+            if sha256_of(path)[0] == document.doc_id:
+                return path
+            problem = f"{path}: has changed since it was ingested; ingest it again"
+        except SourceError as error:
+            problem = str(error)
+    raise PictureError(problem)

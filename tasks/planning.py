@@ -1,0 +1,123 @@
+"""What an ingest run has to do: documents to units of work. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from storage.records import Source
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedFile:
+    """A file that could be opened.
+
+    Attributes:
+        doc_id: SHA-256 of its bytes.
+        path: where it is on this machine.
+        sources: where these bytes were found; never empty.
+        media_type: what the bytes are.
+        bytes: size of the file.
+        page_count: pages it has.
+        password: for an encrypted PDF; never shown.
+    """
+
+    doc_id: str
+    path: str
+    sources: tuple[Source, ...]
+    media_type: str
+    bytes: int
+    page_count: int
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def label(self) -> str:
+        """Name of the file for messages."""
+        return self.sources[0].name
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPart:
+    """Some pages of one document.
+
+    Attributes:
+        file: the document.
+        pages: 1-based numbers, ascending.
+    """
+
+    file: InspectedFile
+    pages: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A unit of ingest work: one Prefect task, one Ray task.
+
+    Attributes:
+        index: 0-based number within the run.
+        parts: pages of one or several documents.
+    """
+
+    index: int
+    parts: tuple[ShardPart, ...]
+
+    @property
+    def page_count(self) -> int:
+        """Pages in all parts."""
+        return sum(len(part.pages) for part in self.parts)
+
+    def single_pages(self) -> list[Shard]:
+        """Cut into shards of one page each."""
+        return [
+            Shard(self.index, (ShardPart(part.file, (page,)),))
+            for part in self.parts
+            for page in part.pages
+        ]
+
+
+def merge_by_content(files: Iterable[InspectedFile]) -> list[InspectedFile]:
+    """Make one file of all that hold the same bytes, with all their sources, in first order."""
+    merged: dict[str, InspectedFile] = {}
+    for file in files:
+        known = merged.get(file.doc_id)
+        if known is None:
+            merged[file.doc_id] = file
+        else:
+            merged[file.doc_id] = InspectedFile(
+                known.doc_id,
+                known.path,
+                known.sources + tuple(s for s in file.sources if s not in known.sources),
+                known.media_type,
+                known.bytes,
+                known.page_count,
+                known.password,
+            )
+    return list(merged.values())
+
+
+def cut_shards(
+    todo: Sequence[tuple[InspectedFile, Collection[int]]], shard_pages: int
+) -> list[Shard]:
+    """Cut documents into shards of at most ``shard_pages`` pages, in order.
+
+    A shard may hold several small documents, and a large document takes several shards.
+
+    Args:
+        todo: documents, each with the pages to do (1-based).
+        shard_pages: at least 1.
+    """
+    shards: list[Shard] = []
+    parts: list[ShardPart] = []
+    room = shard_pages
+    for file, pages in todo:
+        left = sorted(pages)
+        while left:
+            taken, left = left[:room], left[room:]
+            parts.append(ShardPart(file, tuple(taken)))
+            room -= len(taken)
+            if room == 0:
+                shards.append(Shard(len(shards), tuple(parts)))
+                parts, room = [], shard_pages
+    if parts:
+        shards.append(Shard(len(shards), tuple(parts)))
+    return shards

@@ -1,0 +1,122 @@
+"""Patch-to-region relevance propagation: from scores of patches to scores of boxes.
+
+Source: arXiv 2512.02660, section 3. With ``w_j = IoU(box, cell_j)`` and ``p_j`` the score of
+cell j, a region's score is ``sum_j w_j p_j / sum_j w_j`` (version 1 of the paper left out the
+denominator), or the largest or mean ``p_j`` over the cells with ``w_j > 0``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+
+from tasks.geometry import Floats, TouchedCells, touched_cells
+from tasks.kernel_errors import NotFiniteError, ShapeError, unknown_aggregation
+
+SLAB = 1 << 22
+"""Gathered cell scores held at once, in numbers; bounds memory for many maps of one page."""
+
+
+class RegionAggregation(StrEnum):
+    """How the scores of the cells a region touches become the region's score."""
+
+    IOU_WEIGHTED = "iou-weighted"
+    """Mean of the cells weighted by their IoU with the region, ``sum w p / sum w``."""
+    MAX = "max"
+    """The best touched cell; the paper's strongest setting, but blind to size."""
+    MEAN = "mean"
+    """Plain mean of the touched cells, a cell touched at its edge counting in full."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> RegionAggregation:
+        raise unknown_aggregation(cls, value)
+
+
+def region_scores(
+    cell_scores: Floats, boxes: Floats, rows: int, cols: int, aggregate: RegionAggregation
+) -> Floats:
+    """Propagate one map of cell scores to regions.
+
+    Args:
+        cell_scores: (rows * cols,) or (rows, cols) float32 or float64, score of each cell,
+            raster order; a cell without a vector holds 0.
+        boxes: (R, 4) fractions of the displayed page, x0 y0 x1 y1, top-left origin.
+        rows: patches down the page, at least 1.
+        cols: patches across the page, at least 1.
+        aggregate: how cells become a region.
+
+    Returns:
+        (R,) of the dtype of `cell_scores`, in the range of the touched cells up to rounding;
+        never NaN, because a valid box always touches a cell.
+
+    Raises:
+        BoxError: a box is not finite, inverted, empty, or off the page.
+        ShapeError: `cell_scores` is not of this grid, or `boxes` not (R, 4).
+        NotFiniteError: a cell score is NaN or infinite.
+        AggregationError: there is no such aggregation.
+    """
+    if cell_scores.shape not in ((rows * cols,), (rows, cols)):
+        raise ShapeError(
+            f"a {rows} x {cols} grid has {rows * cols} cell scores, got {cell_scores.shape}"
+        )
+    maps = cell_scores.reshape(1, -1)
+    scores: Floats = region_scores_many(maps, boxes, rows, cols, aggregate)[0]
+    return scores
+
+
+def region_scores_many(
+    cell_scores: Floats, boxes: Floats, rows: int, cols: int, aggregate: RegionAggregation
+) -> Floats:
+    """Propagate many maps of cell scores (one per query) to the regions of one page.
+
+    The boxes are laid on the grid once. A map's scores do not depend on the maps beside it:
+    they equal those of `region_scores` bit for bit.
+
+    Args:
+        cell_scores: (B, rows * cols) float32 or float64, score of each cell in each map,
+            raster order.
+        boxes: (R, 4) fractions of the displayed page, x0 y0 x1 y1, top-left origin.
+        rows: patches down the page, at least 1.
+        cols: patches across the page, at least 1.
+        aggregate: how cells become a region.
+
+    Returns:
+        (B, R) of the dtype of `cell_scores`, in the range of the touched cells up to rounding;
+        never NaN.
+
+    Raises:
+        BoxError: a box is not finite, inverted, empty, or off the page.
+        ShapeError: `cell_scores` is not (B, rows * cols), or `boxes` not (R, 4).
+        NotFiniteError: a cell score is NaN or infinite.
+        AggregationError: there is no such aggregation.
+    """
+    aggregate = RegionAggregation(aggregate)
+    if cell_scores.ndim != 2 or cell_scores.shape[1] != rows * cols:
+        raise ShapeError(
+            f"a {rows} x {cols} grid has (B, {rows * cols}) cell scores, got {cell_scores.shape}"
+        )
+    if cell_scores.dtype not in (np.float32, np.float64):
+        raise ShapeError(f"cell scores must be float32 or float64, got {cell_scores.dtype}")
+    if not np.isfinite(cell_scores).all():
+        raise NotFiniteError("a cell score is not finite; fix the vectors it came from")
+    touched = touched_cells(boxes, rows, cols)
+    scores = np.empty((len(cell_scores), len(boxes)), dtype=cell_scores.dtype)
+    if scores.size == 0:
+        return scores
+    step = max(1, SLAB // len(touched.cell))
+    for first in range(0, len(cell_scores), step):
+        slab = slice(first, first + step)
+        scores[slab] = _reduce(cell_scores[slab], touched, aggregate)
+    return scores
+
+
+def _reduce(cell_scores: Floats, touched: TouchedCells, aggregate: RegionAggregation) -> Floats:
+    """(B, cells) -> (B, R); sums in float64, because a page-wide box has thousands of terms."""
+    gathered: Floats = cell_scores.take(touched.cell, axis=1)
+    if aggregate is RegionAggregation.MAX:
+        return np.maximum.reduceat(gathered, touched.start, axis=1)
+    if aggregate is RegionAggregation.MEAN:
+        return np.add.reduceat(gathered, touched.start, axis=1, dtype=np.float64) / touched.count
+    total = np.add.reduceat(touched.iou, touched.start)
+    return np.add.reduceat(gathered * touched.iou, touched.start, axis=1) / total

@@ -1,0 +1,193 @@
+"""What runs on Ray workers: inspecting files, reading shards, and the encoder actors.
+
+The functions are plain; ``tasks.cluster`` wraps them for Ray. Each isolates its pages: one that
+cannot be done becomes a fault, and the others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from storage.convert import PageTables, page_tables
+from storage.records import Page, PageEncoding, PageInput, QueryEncoding, Source, TermStatistics
+from tasks import layout
+from tasks.documents import open_document
+from tasks.encoders import registry
+from tasks.encoders.protocol import Encoder
+from tasks.errors import EncodingFailed, Fault, Stage, fault_of
+from tasks.planning import InspectedFile, Shard, ShardPart
+from tasks.reading import ReadOptions, ReadPage, read_page
+from tasks.sources import SourceFile, sha256_of
+
+logger = logging.getLogger("patchlight.worker")
+
+PageKey = tuple[str, int]
+"""(doc_id, 1-based page)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionFault:
+    """A file that could not be opened.
+
+    Attributes:
+        source: which.
+        doc_id: SHA-256 of its bytes, empty if they could not be read.
+        fault: why.
+    """
+
+    source: Source
+    doc_id: str
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class ReadShard:
+    """A shard, read: every page of it is in one of the two.
+
+    Attributes:
+        pages: pages with their words and pictures.
+        faults: pages that could not be read.
+    """
+
+    pages: tuple[ReadPage, ...]
+    faults: Mapping[PageKey, Fault]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedShard:
+    """A shard, ready to be stored: every page of it is in one of the two.
+
+    Attributes:
+        tables: rows of the pages that went well.
+        stored: their keys.
+        faults: pages that could not be read or encoded.
+    """
+
+    tables: PageTables
+    stored: tuple[PageKey, ...]
+    faults: Mapping[PageKey, Fault]
+
+
+def inspect_file(file: SourceFile, password: str | None) -> InspectedFile | InspectionFault:
+    """Hash a file, open it and count its pages."""
+    doc_id = ""
+    try:
+        doc_id, size = sha256_of(file.path)
+        with open_document(file.path, password) as document:
+            return InspectedFile(
+                doc_id=doc_id,
+                path=file.path,
+                sources=(file.source,),
+                media_type=document.media_type,
+                bytes=size,
+                page_count=document.page_count,
+                password=password,
+            )
+    except Exception as error:  # whatever a damaged file raises must not end the run
+        return InspectionFault(file.source, doc_id, fault_of(error, Stage.OPEN))
+
+
+def read_shard(shard: Shard, options: ReadOptions) -> ReadShard:
+    """Read the pages of a shard."""
+    pages: list[ReadPage] = []
+    faults: dict[PageKey, Fault] = {}
+    for part in shard.parts:
+        try:
+            with open_document(part.file.path, part.file.password) as document:
+                for page in part.pages:
+                    try:
+                        label = part.file.label
+                        pages.append(read_page(document, part.file.doc_id, page, options, label))
+                    except Exception as error:  # one page must not take the others with it
+                        faults[part.file.doc_id, page] = _page_fault(error, part, page, Stage.WORDS)
+        except Exception as error:  # the file went away or was cut after it was inspected
+            done = {p.page for p in pages if p.doc_id == part.file.doc_id}
+            for page in part.pages:
+                if page not in done and (part.file.doc_id, page) not in faults:
+                    faults[part.file.doc_id, page] = _page_fault(error, part, page, Stage.OPEN)
+    return ReadShard(tuple(pages), faults)
+
+
+def encode_shard(encoder: Encoder, read: ReadShard, fingerprint: str) -> EncodedShard:
+    """Encode the pages of a shard and make their rows.
+
+    Args:
+        encoder: the encoder.
+        read: the pages.
+        fingerprint: what the stored pages carry.
+    """
+    faults = dict(read.faults)
+    stored: list[Page] = []
+    for page, encoding in _encodings(encoder, read.pages):
+        if isinstance(encoding, PageEncoding):
+            stored.append(_page(page, encoding, fingerprint))
+        else:
+            faults[page.doc_id, page.page] = encoding
+    keys = tuple((page.doc_id, page.page) for page in stored)
+    return EncodedShard(page_tables(stored, encoder.dim), keys, faults)
+
+
+class EncoderWorker:
+    """An encoder, loaded once; runs as a Ray actor."""
+
+    def __init__(self, name: str) -> None:
+        self._encoder = registry.load(name)
+
+    def encode_shard(self, read: ReadShard, fingerprint: str) -> EncodedShard:
+        """Encode the pages of a shard; see ``encode_shard``."""
+        return encode_shard(self._encoder, read, fingerprint)
+
+    def encode_queries(
+        self, queries: Sequence[str], statistics: TermStatistics | None
+    ) -> list[QueryEncoding]:
+        """Encode queries; see ``Encoder.encode_queries``."""
+        return self._encoder.encode_queries(queries, statistics)
+
+
+def _encodings(
+    encoder: Encoder, pages: Sequence[ReadPage]
+) -> list[tuple[ReadPage, PageEncoding | Fault]]:
+    inputs = [
+        PageInput(page.words(), page.image, page.shape.width_pt, page.shape.height_pt)
+        for page in pages
+    ]
+    try:
+        return list(zip(pages, encoder.encode_pages(inputs), strict=True))
+    except Exception:
+        logger.warning("a batch of %d pages failed; encoding them one by one", len(pages))
+    results: list[tuple[ReadPage, PageEncoding | Fault]] = []
+    for page, one in zip(pages, inputs, strict=True):
+        try:
+            results.append((page, encoder.encode_pages([one])[0]))
+        except Exception as error:  # the page is quarantined; the others go on
+            wrapped = EncodingFailed(
+                f"page {page.page}: the encoder failed ({type(error).__name__}: {error})",
+                Stage.ENCODE,
+            )
+            results.append((page, fault_of(wrapped, Stage.ENCODE)))
+    return results
+
+
+def _page(page: ReadPage, encoding: PageEncoding, fingerprint: str) -> Page:
+    return Page(
+        doc_id=page.doc_id,
+        page=page.page,
+        width_pt=page.shape.width_pt,
+        height_pt=page.shape.height_pt,
+        rotation=page.shape.rotation,
+        words_source=page.words_source,
+        ocr_dpi=page.ocr_dpi,
+        text=layout.page_text(page.regions),
+        fingerprint=fingerprint,
+        regions=page.regions,
+        encoding=encoding,
+    )
+
+
+def _page_fault(error: BaseException, part: ShardPart, page: int, stage: Stage) -> Fault:
+    fault = fault_of(error, stage)
+    if part.file.label in fault.message:
+        return fault
+    return replace(fault, message=f"{part.file.label}, page {page}: {fault.message}")

@@ -1,0 +1,70 @@
+"""Settings: one class, one environment prefix (``PATCHLIGHT_``), read in ``flows`` only."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_ENCODER = "text-patch"
+
+
+class Settings(BaseSettings):
+    """What an operator may change without changing a command line.
+
+    Every field is read from ``PATCHLIGHT_<FIELD>``; command-line options win over it.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PATCHLIGHT_", frozen=True, extra="ignore")
+
+    db: str | None = Field(None, description="database URI used when --db is not given")
+    encoder: str = Field(DEFAULT_ENCODER, description="encoder of a new database")
+    workers: int = Field(
+        default_factory=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
+        ge=1,
+        description="processes that read and encode pages; default: the CPUs of this machine",
+    )
+    ray_address: str | None = Field(
+        None, description="Ray cluster to use, e.g. auto; default: a private local one"
+    )
+    ray_object_store_mb: int = Field(
+        256, ge=80, description="MiB of shared memory of the private local Ray"
+    )
+    tesseract: str | None = Field(
+        None, description="Tesseract binary; default: the one on PATH, else the bundled one"
+    )
+    ocr_timeout_s: int = Field(120, ge=1, description="seconds a page may be in Tesseract")
+    shard_pages: int = Field(
+        16, ge=1, description="pages of one unit of ingest work: one Prefect task, one Ray task"
+    )
+    shards_a_worker: int = Field(
+        2, ge=1, description="shards in flight for each worker; more hide waiting, cost memory"
+    )
+    score_pages: int = Field(
+        256, ge=1, description="pages whose vectors one query worker holds at a time"
+    )
+    query_block: int = Field(
+        1024, ge=1, description="queries answered together; bounds memory of a batch"
+    )
+    log_level: str = Field("INFO", description="level of the log on stderr")
+
+
+def set_environment_defaults() -> None:
+    """Set what Prefect and Ray read from the environment, where the user has not.
+
+    Telemetry is off; Ray's token file is not written into the home directory. Must run before
+    either is imported.
+    """
+    for name, value in {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        # Without a server of the user's own, Prefect starts a private one for the run; its
+        # first start migrates a database and can take long on a busy machine.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    }.items():
+        os.environ.setdefault(name, value)

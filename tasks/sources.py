@@ -1,0 +1,181 @@
+"""From what was named on the command line to files, by content."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from storage.records import Source
+from tasks.errors import InputError, MissingSource, UsageError
+
+READ_SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"})
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file to ingest.
+
+    Attributes:
+        source: its URI, and the name it was given by.
+        path: where it is on this machine.
+    """
+
+    source: Source
+    path: str
+
+
+@dataclass(slots=True)
+class Expansion:
+    """What the SOURCE arguments stand for.
+
+    Attributes:
+        files: files to read, sorted within a folder, each path once.
+        skipped: suffix -> files found in folders whose type is not read.
+        missing: one error for each argument that stands for no file.
+    """
+
+    files: list[SourceFile] = field(default_factory=list)
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    missing: list[tuple[Source, MissingSource]] = field(default_factory=list)
+
+
+def to_uri(path: str) -> str:
+    """Return the absolute ``file://`` URI of a path; symbolic links are kept."""
+    return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 - Path.resolve follows links
+
+
+def to_path(uri: str) -> str:
+    """Return the path of a ``file://`` URI made by ``to_uri``."""
+    return os.fsdecode(unquote(urlsplit(uri).path, errors="surrogateescape"))
+
+
+def expand(arguments: Sequence[str]) -> Expansion:
+    """Find the files that files, folders (recursive) and globs stand for.
+
+    A file named explicitly is always taken, whatever its name; in a folder only those with a
+    suffix in ``READ_SUFFIXES`` are, and the others are counted.
+
+    Args:
+        arguments: paths, ``file://`` URIs, or globs (``**`` crosses folders).
+
+    Raises:
+        InputError: folders were given and not one readable file is in them, nor was any
+            file given besides.
+    """
+    found = Expansion()
+    seen: set[str] = set()
+    for argument in arguments:
+        given = to_path(argument) if argument.startswith("file://") else argument
+        if os.path.lexists(given):
+            matches = [given]
+        else:
+            matches = sorted(glob.glob(given, recursive=True))
+        if not matches:
+            source = Source(to_uri(given), argument)
+            found.missing.append(
+                (source, MissingSource(f"{argument}: no such file or folder, and no match as a glob"))
+            )
+        for match in matches:
+            _take(match, found, seen)
+    if not found.files and not found.missing:
+        kinds = ", ".join(sorted(READ_SUFFIXES))
+        raise InputError(
+            f"{', '.join(arguments)}: no document found; files of these types are read: {kinds}"
+            + (f" (skipped: {describe_skipped(found.skipped)})" if found.skipped else "")
+        )
+    return found
+
+
+def describe_skipped(skipped: Mapping[str, Sequence[str]]) -> str:
+    """Say how many files of which type were left out, most first."""
+    order = sorted(skipped.items(), key=lambda item: (-len(item[1]), item[0]))
+    return ", ".join(f"{len(names)} {suffix or '(no suffix)'}" for suffix, names in order)
+
+
+def sha256_of(path: str) -> tuple[str, int]:
+    """Return the SHA-256 of a file's bytes (64 hexadecimal digits) and its size in bytes.
+
+    Raises:
+        MissingSource: the file is not there or may not be read.
+    """
+    digest, size = hashlib.sha256(), 0
+    try:
+        with Path(path).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        raise MissingSource(f"{path}: cannot be read ({error.strerror or error})") from error
+    return digest.hexdigest(), size
+
+
+def read_passwords(path: str) -> dict[str, str]:
+    """Read a password file: one ``<name or pattern> <tab or colon> <password>`` a line.
+
+    A pattern (``*``, ``?``, ``[...]``) is matched against a source's file name and its path.
+    Empty lines and lines starting with ``#`` are skipped.
+
+    Raises:
+        UsageError: the file cannot be read, or a line has no separator; the message names the
+            line, never a password.
+    """
+    passwords: dict[str, str] = {}
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: the password file cannot be read ({error})") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        separator = "\t" if "\t" in line else ":"
+        pattern, found, password = line.partition(separator)
+        if not found or not pattern.strip():
+            raise UsageError(
+                f"{path}, line {number}: expected '<name or pattern>:<password>'"
+            )
+        passwords[pattern.strip()] = password
+    return passwords
+
+
+def password_for(path: str, passwords: Mapping[str, str]) -> str | None:
+    """Return the password of the first pattern that fits a file's name or path, or None."""
+    name = os.path.basename(path)  # noqa: PTH119 - a string is enough
+    for pattern, password in passwords.items():
+        if fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(path, pattern):
+            return password
+    return None
+
+
+def _take(match: str, found: Expansion, seen: set[str]) -> None:
+    if not Path(match).is_dir():
+        _add(match, found, seen)
+        return
+    for path in _walk(match):
+        suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
+        if suffix in READ_SUFFIXES:
+            _add(path, found, seen)
+        else:
+            found.skipped.setdefault(suffix, []).append(path)
+
+
+def _add(path: str, found: Expansion, seen: set[str]) -> None:
+    uri = to_uri(path)
+    if uri not in seen:
+        seen.add(uri)
+        found.files.append(SourceFile(Source(uri, path), to_path(uri)))
+
+
+def _walk(folder: str) -> Iterator[str]:
+    # Links to folders are not followed: a loop of them would never end.
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield os.path.join(parent, name)  # noqa: PTH118 - keeps the name as given

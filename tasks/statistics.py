@@ -1,0 +1,36 @@
+"""Corpus statistics: how many pages hold each term."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from datetime import UTC, datetime
+
+from storage.database import Database
+from storage.records import VISIBLE, TermStatistics
+from tasks.encoders.protocol import Encoder
+
+
+def count_terms(database: Database, encoder: Encoder) -> TermStatistics:
+    """Count, over all visible pages, the pages that hold each term.
+
+    Args:
+        database: the corpus.
+        encoder: says what a term is.
+    """
+    frequency: Counter[str] = Counter()
+    pages = 0
+    for texts in database.page_texts():
+        for text in texts:
+            frequency.update(set(encoder.terms(text)))
+        pages += len(texts)
+    return TermStatistics(_snapshot_id(database), pages, dict(frequency))
+
+
+def _snapshot_id(database: Database) -> str:
+    """Name of a snapshot: when it was taken, and what was visible."""
+    digest = hashlib.sha256()
+    for document in database.documents():
+        if document.status in VISIBLE:
+            digest.update(f"{document.doc_id}:{sorted(document.fingerprints.items())}\n".encode())
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest.hexdigest()[:12]}"

@@ -1,0 +1,91 @@
+"""The Prefect tasks: thin wrappers that give a unit of work a name, a state and retries.
+
+They run on threads of the flow's process; the work itself is in Ray tasks and actors they
+drive. One Prefect task a shard, never a page: a server drowns in thousands of small tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import exponential_backoff
+
+from tasks.cluster import EncoderPool, QueryWorkers
+from tasks.ingesting import IngestRun
+from tasks.overlays import DocumentOverlays
+from tasks.planning import Shard
+from tasks.retrieval import Hits, PageHit, RegionHit
+from tasks.scope import Positions
+
+RETRIES = 2
+"""A unit is repeated when Ray or the database was away for a moment. Writes are upserts, so a
+repeat changes nothing. Pages that fail are quarantined and never get here."""
+
+_backoff = exponential_backoff(backoff_factor=2)
+
+
+@task(
+    name="ingest-shard",
+    task_run_name="ingest-shard-{number}",
+    retries=RETRIES,
+    retry_delay_seconds=_backoff,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def ingest_shard(
+    number: int, run: IngestRun, shard: Shard, pool: EncoderPool, done: Callable[[int], None]
+) -> int:
+    """Read, encode and store one shard."""
+    pages = run.run_shard(shard, pool)
+    done(pages)
+    return pages
+
+
+@task(
+    name="rank-pages",
+    task_run_name="rank-pages-{number}",
+    retries=RETRIES,
+    retry_delay_seconds=_backoff,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def rank_pages(
+    number: int,
+    workers: QueryWorkers,
+    block: Any,
+    positions: Positions,
+    done: Callable[[int], None],
+) -> Hits:
+    """Rank one shard of pages for a block of queries."""
+    hits = workers.rank(block, positions)
+    done(len(positions))
+    return hits
+
+
+@task(
+    name="ground-pages",
+    task_run_name="ground-pages-{number}",
+    retries=RETRIES,
+    retry_delay_seconds=_backoff,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def ground_pages(
+    number: int, workers: QueryWorkers, hits: Mapping[str, Sequence[PageHit]]
+) -> dict[str, list[list[RegionHit]]]:
+    """Propagate the patches of some found pages to their regions."""
+    return workers.ground(hits)
+
+
+@task(
+    name="draw-overlays",
+    task_run_name="draw-overlays-{number}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def draw_overlays(number: int, workers: QueryWorkers, document: DocumentOverlays) -> list[str]:
+    """Draw the pictures of one document."""
+    return workers.draw(document)

@@ -1,0 +1,112 @@
+"""Tables and answers as text for a terminal; text from documents cannot steer it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tasks.results import Answer
+from tasks.scope import Catalog
+
+_UNBOUNDED_WIDTH = 10_000
+_LONGEST_CELL = 200
+_LONGEST_REGION = 300
+
+
+def plain(text: str) -> str:
+    """Return a text without characters that a terminal acts on."""
+    return "".join(
+        c if c.isprintable() else " " for c in text if unicodedata.category(c) != "Cs"
+    )
+
+
+def as_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Lay rows out in columns; long cells are cut."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in names:
+        table.add_column(Text(plain(name)), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    width = None if sys.stdout.isatty() else _UNBOUNDED_WIDTH
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None, markup=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def as_csv(rows: pa.RecordBatchReader) -> Iterable[str]:
+    """Yield CSV lines, header first; nested values are JSON."""
+    yield _csv_line(rows.schema.names)
+    for batch in rows:
+        for row in batch.to_pylist():
+            yield _csv_line(
+                [_json(v) if isinstance(v, list | dict) else v for v in row.values()]
+            )
+
+
+def as_json_lines(rows: pa.RecordBatchReader) -> Iterable[str]:
+    """Yield one JSON object a row."""
+    for batch in rows:
+        for row in batch.to_pylist():
+            yield _json(row)
+
+
+def answer_text(answer: Answer, catalog: Catalog) -> str:
+    """Return an answer for reading: pages, and the places on each."""
+    lines = []
+    for rank, page in enumerate(answer.pages, 1):
+        at = page.hit.position
+        lines.append(
+            f"{rank}. {plain(catalog.names[at])}, page {catalog.pages[at]}  "
+            f"(score {page.hit.score:.3f})"
+        )
+        for number, region in enumerate(page.regions, 1):
+            x0, y0, x1, y1 = region.box
+            text = plain(region.text)
+            if len(text) > _LONGEST_REGION:
+                text = text[: _LONGEST_REGION - 1] + "…"
+            lines.append(
+                f"   {rank}.{number} {region.kind} at x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}  "
+                f"({region.score:.3f})"
+            )
+            lines.append(f"       {text}")
+        if not page.regions:
+            lines.append("   no region selected on this page")
+    return "\n".join(lines)
+
+
+def key_values(values: Mapping[str, Any]) -> str:
+    """Lay out names and values, one a line."""
+    width = max(map(len, values), default=0)
+    return "\n".join(f"{name:<{width}}  {_cell(value)}" for name, value in values.items())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e6 else f"{value:.0f}"
+    if isinstance(value, list | dict):
+        value = _json(value)
+    text = plain(str(value))
+    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _csv_line(values: Sequence[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()

@@ -1,0 +1,212 @@
+"""That writing twice is writing once, and that a page is there whole or not: on real LanceDB."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storage import reader
+from storage.committer import Committer
+from storage.convert import concat_page_tables, page_tables, retrievals_table
+from storage.database import Database
+from storage.errors import StorageUnavailable
+from storage.records import failure_id, page_id
+from storage.schema import Table
+from tests.storage_examples import (
+    DIM,
+    ENCODER,
+    doc_id,
+    document,
+    failure,
+    fill,
+    page,
+    retrieval,
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database.create_or_open(tmp_path / "db", ENCODER)
+
+
+@pytest.fixture
+def committer(database: Database) -> Committer:
+    return Committer(database)
+
+
+def rows(database: Database, table: Table) -> int:
+    return int(database.table(table).count_rows())
+
+
+def regions_of(database: Database, key: str) -> list[str]:
+    return reader.read_regions(database.snapshot(), [key])["text"].to_pylist()
+
+
+def test_committing_again_changes_nothing(database: Database, committer: Committer) -> None:
+    # A shard whose answer was lost is done again.
+    tables = page_tables([page("a", n) for n in (1, 2, 3)], DIM)
+    for _ in range(2):
+        committer.commit_pages(tables)
+        committer.commit_documents([document("a", 3)])
+        committer.commit_failures([failure()])
+    assert [rows(database, t) for t in (Table.PAGES, Table.REGIONS, Table.PATCHES)] == [3, 3, 3]
+    assert (rows(database, Table.DOCUMENTS), rows(database, Table.FAILURES)) == (1, 1)
+
+
+def test_of_a_key_twice_in_a_batch_the_last_is_stored_once(
+    database: Database, committer: Committer
+) -> None:
+    # The engine itself would store both rows of a new key.
+    twice = [page("a", 1, words=5), page("a", 2), page("a", 1, words=2)]
+    parts = [page_tables([p], DIM) for p in twice]
+    committer.commit_pages(concat_page_tables(parts))
+    assert rows(database, Table.PAGES) == 2
+    assert len(regions_of(database, page_id(doc_id("a"), 1))) == 3
+    committer.commit_failures([failure(message="old"), failure(message="new")])
+    assert [f.message for f in database.failures()] == ["new"]
+
+
+def test_a_replaced_page_leaves_no_region_behind(database: Database, committer: Committer) -> None:
+    committer.commit_pages(page_tables([page("a", 1, words=9), page("a", 2)], DIM))
+    committer.commit_pages(page_tables([page("a", 1, words=1, fingerprint="two")], DIM))
+    assert regions_of(database, page_id(doc_id("a"), 1)) == ["a-1-0", "a-1-0"]
+    assert len(regions_of(database, page_id(doc_id("a"), 2))) == 4
+    stored = database.stored_pages([doc_id("a")])
+    assert stored == {(doc_id("a"), 1): "two", (doc_id("a"), 2): "one"}
+
+
+@pytest.mark.parametrize("failing", [Table.REGIONS, Table.PATCHES, Table.PAGES])
+def test_killed_within_a_commit_the_page_is_not_there(
+    database: Database,
+    committer: Committer,
+    failing: Table,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Neither a new page nor one that replaces another may ever be seen half written.
+    committer.commit_pages(page_tables([page("a", 1), page("a", 2)], DIM))
+    upsert = Committer._upsert
+
+    def killed(self: Committer, table: Table, rows: object) -> None:
+        if table is failing:
+            raise KeyboardInterrupt
+        upsert(self, table, rows)
+
+    new = page_tables([page("a", 1, words=1, fingerprint="two"), page("a", 3)], DIM)
+    with monkeypatch.context() as patch:
+        patch.setattr(Committer, "_upsert", killed)
+        with pytest.raises(KeyboardInterrupt):
+            committer.commit_pages(new)
+    assert database.stored_pages([doc_id("a")]) == {(doc_id("a"), 2): "one"}
+    committer.commit_pages(new)
+    assert len(database.stored_pages([doc_id("a")])) == 3
+
+
+def test_unfinished_pages_are_known_but_not_visible(
+    database: Database, committer: Committer
+) -> None:
+    # A resumed run must find them; a query must not.
+    committer.commit_pages(page_tables([page("a", 1)], DIM))
+    assert database.stored_pages([doc_id("a"), doc_id("b")]) == {(doc_id("a"), 1): "one"}
+    assert reader.catalog(database.snapshot()).num_rows == 0
+    assert list(database.page_texts()) == []
+
+
+def test_cleared_failures_are_gone_and_others_stay(
+    database: Database, committer: Committer
+) -> None:
+    fixed, stays = failure(page=1), failure(page=2)
+    committer.commit_failures([fixed, stays])
+    committer.clear_failures([failure_id(fixed), "unknown"])
+    committer.clear_failures([])
+    assert database.failures() == [stays]
+
+
+def test_a_newer_attempt_replaces_its_failure(database: Database, committer: Committer) -> None:
+    committer.commit_failures([failure()])
+    committer.commit_failures([replace(failure(), attempts=2, run_id="later")])
+    assert [(f.attempts, f.run_id) for f in database.failures()] == [(2, "later")]
+
+
+def test_a_run_done_again_with_fewer_retrievals_leaves_none_of_the_old(
+    database: Database, committer: Committer
+) -> None:
+    def ids(run: str) -> list[str]:
+        table = database.table(Table.RETRIEVALS).to_table(filter=f"run_id = '{run}'")
+        return sorted(table["query_id"].to_pylist())
+
+    batch = [retrievals_table([retrieval("r1", f"q{i}")]) for i in range(5)]
+    other = retrievals_table([retrieval("r2", "q0")])
+    committer.replace_retrievals("r1", batch)
+    committer.replace_retrievals("r2", [other])
+    committer.replace_retrievals("r1", batch[2:4])
+    assert (ids("r1"), ids("r2")) == (["q2", "q3"], ["q0"])
+    with pytest.raises(ValueError, match="another run than r1"):
+        committer.replace_retrievals("r1", [other])
+    committer.replace_retrievals("r1", [])
+    assert ids("r1") == []
+
+
+def test_threads_share_a_committer(database: Database, committer: Committer) -> None:
+    tables = [page_tables([page("a", n), page("a", n + 1)], DIM) for n in range(1, 13)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(committer.commit_pages, tables))
+    assert len(database.stored_pages([doc_id("a")])) == 13
+    assert rows(database, Table.PAGES) == 13
+
+
+def test_optimize_keeps_the_rows_and_what_is_pinned(
+    database: Database, committer: Committer
+) -> None:
+    ids = [key for name in "abcdefgh" for key in fill(database, name, 1)]
+    pinned = database.snapshot()
+    before = reader.read_patches(pinned, reader.catalog(pinned)["patch_row"].to_numpy())
+    committer.commit_pages(page_tables([page("a", 1)], DIM))
+    committer.optimize()
+    for snapshot in (pinned, database.snapshot()):
+        catalog = reader.catalog(snapshot)
+        after = reader.read_patches(snapshot, catalog["patch_row"].to_numpy())
+        assert after.page_ids == before.page_ids == sorted(ids)
+        np.testing.assert_array_equal(after.vectors, before.vectors)
+    assert len(database.table(Table.PATCHES).get_fragments()) == 1
+
+
+def test_page_tables_travel_between_processes(database: Database, committer: Committer) -> None:
+    tables = pickle.loads(pickle.dumps(page_tables([page("a", 1)], DIM)))
+    committer.commit_pages(tables)
+    assert rows(database, Table.PATCHES) == 1
+
+
+def test_what_cannot_be_written_is_reported(
+    database: Database, committer: Committer, tmp_path: Path
+) -> None:
+    manifests = tmp_path / "db" / "runs.lance" / "_versions"
+    for path in manifests.iterdir():
+        path.write_bytes(b"damaged")
+    with pytest.raises(StorageUnavailable, match="table runs of database"):
+        committer.optimize()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda p: replace(p, page=0), "page numbers start at 1"),
+        (lambda p: replace(p, width_pt=float("nan")), "nan x 792"),
+        (lambda p: replace(p, regions=(replace(p.regions[3], index=0, x1=1.01),)), "off the page"),
+        (
+            lambda p: replace(p, regions=(replace(p.regions[3], index=0, y0=float("nan")),)),
+            "off the page",
+        ),
+        (lambda p: replace(p, regions=p.regions[1:]), "region 1 at position 0"),
+        (lambda p: replace(p, regions=p.regions[:1]), "has parent 3, which is not there"),
+    ],
+)
+def test_a_page_that_is_wrong_is_not_converted(wrong: object, message: str) -> None:
+    good = page("a", 7)
+    with pytest.raises(ValueError, match=message) as caught:
+        page_tables([wrong(good)], DIM)  # type: ignore[operator]
+    assert doc_id("a") in str(caught.value)
+    with pytest.raises(ValueError, match="vectors of 8 values, expected 16"):
+        page_tables([good], 16)

@@ -1,0 +1,123 @@
+"""Small records for the tests of the storage layer."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+import numpy as np
+
+from storage.committer import Committer
+from storage.convert import page_tables
+from storage.database import Database
+from storage.records import (
+    Document,
+    DocumentStatus,
+    EncoderIdentity,
+    Failure,
+    Page,
+    PageEncoding,
+    Region,
+    RegionKind,
+    Retrieval,
+    Source,
+    WordsSource,
+    page_id,
+    region_id,
+)
+
+DIM = 8
+ENCODER = EncoderIdentity("text-patch", "0123456789abcdef" * 4, DIM)
+NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def doc_id(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def page(doc: str, number: int, words: int = 3, vectors: int = 4, fingerprint: str = "one") -> Page:
+    """A page of one line of words; its vectors depend on document and number only."""
+    rng = np.random.default_rng([number, int(doc_id(doc)[:8], 16)])
+    texts = [f"{doc}-{number}-{i}" for i in range(words)]
+    line = (Region(words, RegionKind.LINE, -1, 0, 0, 0, 1, 0.5, " ".join(texts), 1.0),)
+    return Page(
+        doc_id=doc_id(doc),
+        page=number,
+        width_pt=612.0,
+        height_pt=792.0,
+        rotation=0,
+        words_source=WordsSource.TEXT_LAYER if words else WordsSource.NONE,
+        ocr_dpi=0,
+        text=" ".join(texts),
+        fingerprint=fingerprint,
+        regions=tuple(
+            Region(i, RegionKind.WORD, words, i, i / words, 0, (i + 1) / words, 0.5, text, 1.0)
+            for i, text in enumerate(texts)
+        )
+        + (line if words else ()),
+        encoding=PageEncoding(
+            rows=2,
+            cols=3,
+            vectors=rng.standard_normal((vectors, DIM)).astype(np.float32),
+            cell_to_vector=np.arange(6, dtype=np.int32) % vectors
+            if vectors
+            else np.full(6, -1, np.int32),
+        ),
+    )
+
+
+def document(name: str, pages: int, status: DocumentStatus = DocumentStatus.COMPLETE) -> Document:
+    return Document(
+        doc_id=doc_id(name),
+        status=status,
+        media_type="application/pdf",
+        bytes=1000,
+        page_count=pages,
+        pages_stored=pages,
+        pages_failed=0,
+        sources=(Source(f"file:///{name}", name),),
+        fingerprints={"render": "r1", "encoder": ENCODER.fingerprint},
+        run_id="run",
+        ingested_at=NOW,
+    )
+
+
+def failure(uri: str = "file:///a", page: int = 1, message: str = "broken") -> Failure:
+    return Failure(uri, doc_id("a"), page, "render", "corrupt", False, message, 1, "run", NOW)
+
+
+def retrieval(run: str, query: str, index: int = 0, score: float = 0.5) -> Retrieval:
+    return Retrieval(
+        run_id=run,
+        query_id=query,
+        query="what?",
+        page_rank=1,
+        doc_id=doc_id("a"),
+        source="file:///a",
+        page=1,
+        page_score=1.5,
+        width_pt=612.0,
+        height_pt=792.0,
+        region_rank=index + 1,
+        region_id=region_id(doc_id("a"), 1, index),
+        kind="word",
+        text="x",
+        score=score,
+        x0=0.0,
+        y0=0.0,
+        x1=0.5,
+        y1=0.5,
+    )
+
+
+def fill(
+    database: Database,
+    name: str,
+    pages: int,
+    status: DocumentStatus = DocumentStatus.COMPLETE,
+) -> list[str]:
+    """Commit a document with its pages; returns their page_ids."""
+    committer = Committer(database)
+    committer.commit_pages(page_tables([page(name, n) for n in range(1, pages + 1)], DIM))
+    committer.commit_documents([document(name, pages, status)])
+    return [page_id(doc_id(name), n) for n in range(1, pages + 1)]
