@@ -1,21 +1,24 @@
 # patchlight: set up, try, test. `make` lists the targets.
 
 # The Pythons to try; `make PYTHON=/path/to/python3.12 install` names one.
-PYTHON ?=
+PYTHON =
 PYTHONS = $(or $(PYTHON),python3 python3.12 python3.11 python3.13 python3.14)
 BIN = .venv/bin
 
 # What `make demo` reads and writes. The database and the results lie in a folder of their own for
 # each DOCS (see .make/demo.sh), unless DB or OUT name another place.
-DOCS ?= examples/documents
-QUERIES ?= examples/questions.jsonl
-DB ?=
-OUT ?=
+DOCS = examples/documents
+QUERIES = examples/questions.jsonl
+DB =
+OUT =
 export DOCS QUERIES DB OUT
 
 # Written when an installation has succeeded; newer pyproject.toml or requirements.lock void them.
 BASE = .venv/.installed-base
 FULL = .venv/.installed-full
+# An environment survives neither a move of the project, whose path they hold, nor the loss of its
+# Python.
+LOST := $(shell [ -x $(BIN)/python ] && [ "$$(cat $(BASE) 2>&1)" = "$$(pwd -P)" ] || echo lost)
 
 BOOTSTRAP = for p in $(PYTHONS); do \
 	  if "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; \
@@ -57,10 +60,15 @@ clean: ## remove .venv, caches and what demo wrote
 	rm -rf .venv .bootstrap .mypy_cache .ruff_cache .pytest_cache .hypothesis demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BASE): pyproject.toml requirements.lock
+.PHONY: lost
+# Kept when interrupted: the set-up has voided the stamp, but it still tells what was installed.
+.PRECIOUS: $(BASE) $(FULL)
+$(BASE) $(FULL): pyproject.toml requirements.lock $(LOST)
+
+$(BASE):
 	@$(BOOTSTRAP) base; fi; done; $(NO_PYTHON)
 
-$(FULL): pyproject.toml requirements.lock
+$(FULL):
 	@$(BOOTSTRAP) full; fi; done; $(NO_PYTHON)
 
 NO_PYTHON = echo "error: none of '$(PYTHONS)' is Python 3.11 to 3.14; install one," \

@@ -113,8 +113,9 @@ def try_apt(package: str) -> bool:
 
 
 def make_venv() -> None:
-    """Make `.venv`, by the first way that works on this machine."""
-    if has_pip(PYTHON):
+    """Make `.venv`, by the first way that works on this machine, unless there is a good one."""
+    moved = STAMPS["base"].exists() and STAMPS["base"].read_text("utf-8") != str(ROOT)
+    if has_pip(PYTHON) and not moved:
         return
     package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
     say(f"making .venv with Python {sys.version.split()[0]}")
@@ -162,9 +163,9 @@ def main(extent: str) -> None:
     handle = os.open(Path(__file__).parent, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)  # two targets of `make -j`
     started = time.time()
-    make_venv()
     if STAMPS["full"].exists():  # what is fully installed is brought up to date as a whole
         extent = "full"
+    make_venv()
     for stamp in STAMPS.values():
         if stamp.exists():
             os.utime(stamp, (0, 0))  # out of date until this run has ended well
@@ -172,7 +173,7 @@ def main(extent: str) -> None:
     say(f"installing the {extent} set of packages into .venv")
     install(extent)
     for stamp in STAMPS.values() if extent == "full" else [STAMPS["base"]]:
-        stamp.touch()
+        stamp.write_text(str(ROOT), encoding="utf-8")
         os.utime(stamp, (started, started))  # an edit made meanwhile counts as newer
     say(f"the {extent} set is installed ({time.time() - started:.0f} s)")
 

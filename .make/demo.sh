@@ -4,14 +4,14 @@
 set -eu
 
 # A folder for each DOCS, told apart by its whole path, so that two runs never mix.
-docs=$(cd "$(dirname -- "$DOCS")" && pwd)/$(basename -- "$DOCS")
+docs=$(cd "$(dirname -- "$DOCS")" 2>/dev/null && pwd)/$(basename -- "$DOCS")
 place=demo/$(basename -- "$DOCS")-$(printf %s "$docs" | cksum | cut -d ' ' -f 1)
 db=${DB:-$place/db}
 out=${OUT:-$place/results}
 mkdir -p "$place"
 
-# Exit codes of patchlight that leave results worth showing: 4, some pages were set aside as
-# failures; 5, some pictures could not be drawn. Any other stops here.
+# Exit codes of patchlight that leave results worth showing: 4, done with failures, which are set
+# aside; 5, done without some pictures. Any other stops here.
 notes=
 step() {
     code=0
@@ -19,9 +19,9 @@ step() {
     case $code in
         0) ;;
         4) notes="$notes
-  $1: some pages could not be done and were set aside (exit code 4), see above" ;;
+  $1: done with failures, which were set aside (exit code 4); see above" ;;
         5) notes="$notes
-  $1: some pictures could not be drawn (exit code 5), see above" ;;
+  $1: done without some pictures (exit code 5); see above" ;;
         *) exit "$code" ;;
     esac
 }

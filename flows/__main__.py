@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from storage.errors import ExitCode, PatchlightError
 from storage.records import RegionKind
@@ -18,7 +19,7 @@ from tasks.errors import UsageError
 from tasks.maxsim import TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.reading import OcrMode
-from tasks.settings import Settings, set_environment_defaults
+from tasks.settings import OutputFormat, Settings, set_environment_defaults
 
 logger = logging.getLogger("patchlight")
 
@@ -91,6 +92,9 @@ def _options(
 
     level = "DEBUG" if verbose else "WARNING" if quiet else Settings().log_level
     set_up_logging(level, libraries=verbose)
+    if not verbose:
+        # What goes wrong is told once, in one line, by _run; not by Prefect with a traceback.
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 
 
 @app.command("ingest")
@@ -240,9 +244,8 @@ def sql_command(
     statement: Annotated[str, typer.Argument(metavar="SELECT", help="One SQL query.")],
     db: DbOption = None,
     output: Annotated[
-        str, typer.Option("--format", click_type=click.Choice(["table", "json", "csv"]),
-                          help="How rows are printed; json is one object a line.")
-    ] = "table",
+        OutputFormat, typer.Option("--format", help="How rows are printed; json: one object a line.")
+    ] = OutputFormat.TABLE,
 ) -> ExitCode:
     """Look at the tables with SQL; nothing can be changed.
 
@@ -255,13 +258,13 @@ def sql_command(
     from tasks import tables
 
     rows = run_sql(_db(db), statement)
-    if output == "json":
+    if output is OutputFormat.JSON:
         lines = tables.as_json_lines(rows)
-    elif output == "csv":
+    elif output is OutputFormat.CSV:
         lines = tables.as_csv(rows)
     else:
         found = rows.read_all()
-        lines = [tables.as_table(found.schema.names, (r.values() for r in found.to_pylist()))]
+        lines = [tables.as_table(found.schema.names, (list(r.values()) for r in found.to_pylist()))]
     for line in lines:
         print(line)
     return ExitCode.OK
@@ -277,7 +280,7 @@ def status_command(db: DbOption = None) -> ExitCode:
     print(tables.key_values(found.facts))
     if found.runs:
         print("\nLatest runs:")
-        print(tables.as_table(list(found.runs[0]), (run.values() for run in found.runs)))
+        print(tables.as_table(list(found.runs[0]), (list(run.values()) for run in found.runs)))
     if found.failures:
         print(f"\n{len(found.failures)} failures:")
         names = ("page", "stage", "category", "retryable", "attempts", "message")
@@ -309,13 +312,15 @@ def _run(command: Callable[[], Any]) -> int:
     try:
         result = command()
         return int(result) if isinstance(result, int) else ExitCode.OK
-    except click.exceptions.Exit as end:
+    except typer.Exit as end:
         return end.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         print("interrupted; what was committed stays", file=sys.stderr)
         return ExitCode.INTERRUPTED
-    except click.ClickException as error:
-        error.show(file=sys.stderr)
+    except TyperException as error:
+        # Usage errors show the command's usage line; the base class cannot show itself.
+        show = getattr(error, "show", None)
+        show(file=sys.stderr) if show else print(f"error: {error}", file=sys.stderr)
         return ExitCode.USAGE
     except PatchlightError as error:
         print(f"error: {error}", file=sys.stderr)

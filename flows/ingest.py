@@ -56,7 +56,6 @@ def ingest(
     given = sources.expand(source)
     secrets = sources.read_passwords(passwords) if passwords else {}
     page_encoder = registry.load(encoder or registry.name_in(db) or settings.encoder)
-    database = Database.create_or_open(db, registry.identity_of(page_encoder))
     options = ReadOptions(
         ocr=ocr_mode,
         lang=lang,
@@ -65,20 +64,18 @@ def ingest(
         ocr_timeout_s=settings.ocr_timeout_s,
         with_image=page_encoder.needs_image,
     )
-    run = IngestRun(database, page_encoder, options, new_run_id("ingest", flow_run.id))
-    run.start({"source": source, "lang": lang, "dpi": dpi, "ocr": ocr_mode})
-    try:
-        with cluster.ray_session(settings, workers):
+    # LanceDB's writer must not be loaded when Ray forks its processes.
+    with cluster.ray_session(settings, workers):
+        database = Database.create_or_open(db, registry.identity_of(page_encoder))
+        run = IngestRun(database, page_encoder, options, new_run_id("ingest", flow_run.id))
+        with run.recorded({"source": source, "lang": lang, "dpi": dpi, "ocr": ocr_mode}):
             files = [(f, sources.password_for(f.path, secrets)) for f in given.files]
             with progress("opening", len(files), "files") as opened:
                 inspected = cluster.inspect_files(files, workers, opened)
                 shards = run.plan(inspected, given.missing, given.skipped, settings.shard_pages)
             if shards:
                 _run_shards(run, shards, page_encoder, settings, workers)
-        report = run.end()
-    except BaseException as error:
-        run.fail(error)
-        raise
+            report = run.end()
     name = "CompletedWithFailures" if report.failures else "Completed"
     return Completed(name=name, data=asdict(report))
 

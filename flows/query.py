@@ -81,12 +81,14 @@ def query(
     encoder = registry.load_for(database.encoder)
     rows = queryfile.in_blocks(queryfile.read_queries(file), settings.query_block)
     session = QuerySession(database, options, where)
-    run = QueryRun(session, run_id or new_run_id("query", flow_run.id), out)
-    try:
-        with (
-            cluster.ray_session(settings, workers or settings.workers),
-            ThreadPoolTaskRunner(max_workers=4 * (workers or settings.workers)) as runner,
-        ):
+    count = workers or settings.workers
+    with (
+        cluster.ray_session(settings, count),
+        ThreadPoolTaskRunner(max_workers=settings.shards_a_worker * count) as runner,
+    ):
+        # LanceDB's writer must not be loaded when Ray forks its processes.
+        run = QueryRun(session, run_id or new_run_id("query", flow_run.id), out)
+        with run.recorded():
             ray_workers = cluster.QueryWorkers(session)
             for good, bad in rows:
                 run.reject(bad)
@@ -97,12 +99,9 @@ def query(
                     if overlays:
                         answers = _draw(session, ray_workers, runner, answers, run, secrets)
                     run.write(answers)
-        if not run.report.queries:
-            raise QueryFileError(_nothing_answered(file, run))
-        report = run.end()
-    except BaseException as error:
-        run.fail(error)
-        raise
+            if not run.report.queries:
+                raise QueryFileError(_nothing_answered(file, run))
+            report = run.end()
     incomplete = report.bad_rows or report.pictures_missing
     name = "CompletedWithFailures" if incomplete else "Completed"
     return Completed(name=name, data=asdict(report))

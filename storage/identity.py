@@ -1,8 +1,8 @@
 """What a database is: its schema version and its encoder, claimed once and checked ever after.
 
-Making a database is safe against other processes and against being killed: the ``meta`` table,
-one row made in one commit, claims the place for one schema version and one encoder. The other
-tables follow from it and are made by whoever comes next until all are there.
+Making a database is safe against other processes and against being killed: under a lock, the
+``meta`` table, one row made in one commit, claims the place for one schema version and one
+encoder. The other tables follow from it; what is missing of them, the next writer makes.
 """
 
 from __future__ import annotations

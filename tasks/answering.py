@@ -7,6 +7,7 @@ import logging
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -256,7 +257,6 @@ class QueryRun:
             out=str(self._files.folder),
         )
         self._parameters = json.dumps(asdict(session.options), default=str)
-        self._commit_run("running", None)
 
     @property
     def folder(self) -> Path:
@@ -294,20 +294,24 @@ class QueryRun:
     def end(self) -> QueryReport:
         """Store the results in the database and give the files their names."""
         report = self.report
-        with self._files as files:
-            self._committer.replace_retrievals(report.run_id, files.read_back())
-            files.publish(asdict(report))
+        self._committer.replace_retrievals(report.run_id, self._files.read_back())
+        self._files.publish(asdict(report))
         incomplete = report.bad_rows or report.pictures_missing
         self._commit_run(
             "completed_with_failures" if incomplete else "completed", datetime.now(UTC)
         )
         return report
 
-    def fail(self, error: BaseException) -> None:
-        """Record that the run broke off; no result file appears."""
-        with self._files:
-            logger.debug("run %s broke off: %s", self.report.run_id, error)
-        self._commit_run("failed", datetime.now(UTC))
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Keep the run's row in ``runs`` true; no result file appears if the block breaks off."""
+        self._commit_run("running", None)
+        try:
+            with self._files:
+                yield
+        except BaseException:
+            self._commit_run("failed", datetime.now(UTC))
+            raise
 
     def _commit_run(self, status: str, ended_at: datetime | None) -> None:
         self._committer.commit_run(

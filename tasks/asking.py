@@ -81,7 +81,6 @@ def ask(
     asked = Asked(session, answer)
     if pictures is not None:
         folder = Path(pictures)
-        (folder / "overlays").mkdir(parents=True, exist_ok=True)
         documents, (asked.answer,) = session.pictures([answer], folder, {})
         for document in documents:
             asked.problems += overlays.draw(document)

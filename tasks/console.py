@@ -41,6 +41,7 @@ def set_up_logging(level: str, *, libraries: bool = False) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    logging.captureWarnings(True)  # shown with the libraries' log only
     root.setLevel(logging.INFO if libraries else logging.ERROR)
     logging.getLogger("patchlight").setLevel(level.upper())
 

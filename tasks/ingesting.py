@@ -6,7 +6,8 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -105,12 +106,24 @@ class IngestRun:
             failure_id(failure): failure for failure in database.failures()
         }
         self._changed = False
+        self._parameters = "{}"
         self._lock = threading.Lock()
 
-    def start(self, parameters: Mapping[str, object]) -> None:
-        """Record that the run is under way."""
-        self._commit_run("running", None, parameters)
-        self._parameters = parameters
+    @contextmanager
+    def recorded(self, parameters: Mapping[str, object]) -> Iterator[None]:
+        """Keep the run's row in ``runs`` true: running, and failed if the block breaks off.
+
+        Args:
+            parameters: what the run was asked to do.
+        """
+        self._parameters = json.dumps(parameters, default=str)
+        self._commit_run("running", None)
+        try:
+            yield
+        except BaseException as error:
+            self.report.failures.append(f"{type(error).__name__}: {error}")
+            self._commit_run("failed", datetime.now(UTC))
+            raise
 
     def plan(
         self,
@@ -181,13 +194,8 @@ class IngestRun:
             self._committer.commit_statistics(statistics)
             self._committer.optimize()
         status = "completed_with_failures" if self.report.failures else "completed"
-        self._commit_run(status, datetime.now(UTC), self._parameters)
+        self._commit_run(status, datetime.now(UTC))
         return self.report
-
-    def fail(self, error: BaseException) -> None:
-        """Record that the run broke off; what was committed stays."""
-        self.report.failures.append(f"{type(error).__name__}: {error}")
-        self._commit_run("failed", datetime.now(UTC), self._parameters)
 
     def _pages_to_do(self, file: InspectedFile, stored: Mapping[PageKey, str]) -> set[int]:
         """Pages of a document to do now; an empty set where it is up to date."""
@@ -329,9 +337,7 @@ class IngestRun:
             or (failure.doc_id == document.doc_id and failure.page not in still_failed)
         ]
 
-    def _commit_run(
-        self, status: str, ended_at: datetime | None, parameters: Mapping[str, object]
-    ) -> None:
+    def _commit_run(self, status: str, ended_at: datetime | None) -> None:
         self._committer.commit_run(
             Run(
                 run_id=self.report.run_id,
@@ -339,7 +345,7 @@ class IngestRun:
                 status=status,
                 started_at=self._started_at,
                 ended_at=ended_at,
-                parameters=json.dumps(parameters, default=str),
+                parameters=self._parameters,
                 summary=json.dumps(asdict(self.report)),
             )
         )

@@ -80,6 +80,7 @@ def draw(document: DocumentOverlays) -> list[str]:
                     longest = max(shape.width_pt, shape.height_pt) / 72.0
                     dpi = min(_DPI, _MOST_PIXELS_A_SIDE / longest)
                     picture = compose(opened.render(overlay.page, dpi, gray=False), overlay)
+                    Path(overlay.out).parent.mkdir(parents=True, exist_ok=True)
                     with whole_file(Path(overlay.out)) as part:
                         picture.save(part, format="PNG")
                 except (SourceError, OSError) as error:

@@ -157,9 +157,9 @@ class ResultFiles:
     """
 
     def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()
         try:
-            (self.folder).mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             # A summary of an earlier run must not stand beside half of this one's results.
             (self.folder / SUMMARY_JSON).unlink(missing_ok=True)
             self._lines = self._part(RESULTS_JSONL).open("w", encoding="utf-8")

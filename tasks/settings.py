@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+class OutputFormat(StrEnum):
+    """How ``patchlight sql`` prints rows."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
 DEFAULT_ENCODER = "text-patch"
+
+
+def _cpus() -> int:
+    """CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Settings(BaseSettings):
@@ -18,37 +34,36 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PATCHLIGHT_", frozen=True, extra="ignore")
 
-    db: str | None = Field(None, description="database URI used when --db is not given")
-    encoder: str = Field(DEFAULT_ENCODER, description="encoder of a new database")
+    db: str | None = Field(default=None, description="database URI used when --db is not given")
+    encoder: str = Field(default=DEFAULT_ENCODER, description="encoder of a new database")
     workers: int = Field(
-        default_factory=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        default_factory=_cpus,
         ge=1,
         description="processes that read and encode pages; default: the CPUs of this machine",
     )
     ray_address: str | None = Field(
-        None, description="Ray cluster to use, e.g. auto; default: a private local one"
+        default=None, description="Ray cluster to use, e.g. auto; default: a private local one"
     )
     ray_object_store_mb: int = Field(
-        256, ge=80, description="MiB of shared memory of the private local Ray"
+        default=256, ge=80, description="MiB of shared memory of the private local Ray"
     )
     tesseract: str | None = Field(
-        None, description="Tesseract binary; default: the one on PATH, else the bundled one"
+        default=None, description="Tesseract binary; default: the one on PATH, else the bundled one"
     )
-    ocr_timeout_s: int = Field(120, ge=1, description="seconds a page may be in Tesseract")
+    ocr_timeout_s: int = Field(default=120, ge=1, description="seconds a page may be in Tesseract")
     shard_pages: int = Field(
-        16, ge=1, description="pages of one unit of ingest work: one Prefect task, one Ray task"
+        default=16, ge=1, description="pages of one unit of ingest work: one Prefect task, one Ray task"
     )
     shards_a_worker: int = Field(
-        2, ge=1, description="shards in flight for each worker; more hide waiting, cost memory"
+        default=2, ge=1, description="shards in flight for each worker; more hide waiting, cost memory"
     )
     score_pages: int = Field(
-        256, ge=1, description="pages whose vectors one query worker holds at a time"
+        default=256, ge=1, description="pages whose vectors one query worker holds at a time"
     )
     query_block: int = Field(
-        1024, ge=1, description="queries answered together; bounds memory of a batch"
+        default=1024, ge=1, description="queries answered together; bounds memory of a batch"
     )
-    log_level: str = Field("INFO", description="level of the log on stderr")
+    log_level: str = Field(default="INFO", description="level of the log on stderr")
 
 
 def set_environment_defaults() -> None:

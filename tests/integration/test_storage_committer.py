@@ -3,21 +3,24 @@
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from storage import committer as committer_module
 from storage import reader
 from storage.committer import Committer
 from storage.convert import concat_page_tables, page_tables, retrievals_table
 from storage.database import Database
 from storage.errors import StorageUnavailable
-from storage.records import failure_id, page_id
+from storage.records import Run, failure_id, page_id
 from storage.schema import Table
 from tests.storage_examples import (
     DIM,
     ENCODER,
+    NOW,
     doc_id,
     document,
     failure,
@@ -186,7 +189,49 @@ def test_what_cannot_be_written_is_reported(
     for path in manifests.iterdir():
         path.write_bytes(b"damaged")
     with pytest.raises(StorageUnavailable, match="table runs of database"):
-        committer.optimize()
+        committer.commit_run(Run("r", "ingest", "running", NOW))
+
+
+def test_files_that_cannot_be_merged_lose_nothing(
+    database: Database,
+    committer: Committer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Merging is housekeeping: it may not fail the run whose pages are all stored.
+    fill(database, "a", 1)
+    for path in (tmp_path / "db" / "runs.lance" / "_versions").iterdir():
+        path.write_bytes(b"damaged")
+    committer.optimize()
+    assert "table runs of database" in caplog.text
+    assert reader.catalog(database.snapshot()).num_rows == 1
+
+
+def test_many_commits_do_not_leave_many_files(
+    database: Database, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each file costs every later commit and every query time.
+    monkeypatch.setattr(committer_module, "_COMMITS_PER_OPTIMIZE", 5)
+    for number in range(1, 13):
+        committer.commit_pages(page_tables([page("a", number)], DIM))
+    for table in (Table.PAGES, Table.REGIONS, Table.PATCHES):
+        assert len(database.table(table).get_fragments()) == 3
+    assert len(database.stored_pages([doc_id("a")])) == 12
+
+
+def test_forgetting_old_versions_keeps_the_newest_whole(
+    database: Database, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = fill(database, "a", 2) + fill(database, "b", 1)
+    pinned = database.snapshot()
+    monkeypatch.setattr(committer_module, "_KEEP_VERSIONS", timedelta(0))
+    committer.optimize()
+    snapshot = database.snapshot()
+    assert len(database.table(Table.PATCHES).versions()) == 1
+    assert reader.catalog(snapshot)["page_id"].to_pylist() == sorted(ids)
+    assert reader.read_regions(snapshot, ids).num_rows == 12
+    with pytest.raises(StorageUnavailable, match="of database"):
+        reader.catalog(pinned)
 
 
 @pytest.mark.parametrize(
