@@ -6,8 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, State
+from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from storage.database import Database
@@ -86,10 +87,10 @@ def _run_shards(
     """Run the shards on threads, enough of them that workers never wait for a commit."""
     pool = cluster.EncoderPool(encoder.name, *cluster.actors_for(encoder.needs_gpu, workers))
     pages = sum(shard.page_count for shard in shards)
-    with (
-        progress("ingesting", pages, "pages") as done,
-        ThreadPoolTaskRunner(max_workers=settings.shards_a_worker * workers) as runner,
-    ):
+    threads: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(
+        max_workers=settings.shards_a_worker * workers
+    )
+    with progress("ingesting", pages, "pages") as done, threads as runner:
         futures = [
             runner.submit(
                 ingest_shard,

@@ -6,20 +6,22 @@ from dataclasses import asdict
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, State
+from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from storage.database import Database
 from storage.records import RegionKind
 from tasks import cluster, queryfile, sources
-from tasks.answering import Answer, Block, QueryRun, QuerySession
+from tasks.answering import Block, QueryRun, QuerySession
 from tasks.console import progress
 from tasks.encoders import registry
 from tasks.errors import QueryFileError
 from tasks.maxsim import TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.queryfile import QueryRow
+from tasks.results import Answer
 from tasks.retrieval import RetrievalOptions, merge_hits
 from tasks.runs import new_run_id
 from tasks.selection import parse_selection
@@ -82,10 +84,10 @@ def query(
     rows = queryfile.in_blocks(queryfile.read_queries(file), settings.query_block)
     session = QuerySession(database, options, where)
     count = workers or settings.workers
-    with (
-        cluster.ray_session(settings, count),
-        ThreadPoolTaskRunner(max_workers=settings.shards_a_worker * count) as runner,
-    ):
+    threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(
+        max_workers=settings.shards_a_worker * count
+    )
+    with cluster.ray_session(settings, count), threads as runner:
         # LanceDB's writer must not be loaded when Ray forks its processes.
         run = QueryRun(session, run_id or new_run_id("query", flow_run.id), out)
         with run.recorded():

@@ -16,7 +16,6 @@ from typing import Any
 import ray
 
 from storage.convert import concat_page_tables
-from storage.records import QueryEncoding, TermStatistics
 from tasks import overlays, remote, retrieval
 from tasks.answering import Block, QuerySession
 from tasks.errors import Stage, UsageError, WorkerDied, fault_of
@@ -152,14 +151,21 @@ class EncoderPool:
         encoder: name of the encoder.
         actors: how many, each loads the encoder once.
         gpus: GPUs an actor reserves.
+        read: what reads a shard; it runs in a process of its own.
     """
 
-    def __init__(self, encoder: str, actors: int, gpus: float) -> None:
+    def __init__(
+        self,
+        encoder: str,
+        actors: int,
+        gpus: float,
+        read: Callable[[Shard, ReadOptions], remote.ReadShard] = remote.read_shard,
+    ) -> None:
         worker = ray.remote(
             num_cpus=0, num_gpus=gpus, max_restarts=-1, max_task_retries=_ACTOR_RETRIES
         )(remote.EncoderWorker)
         self._actors = [worker.remote(encoder) for _ in range(actors)]
-        self._read = ray.remote(num_cpus=1, max_retries=0)(remote.read_shard)
+        self._read = ray.remote(num_cpus=1, max_retries=0)(read)
         self._load = [0] * actors
         self._lock = threading.Lock()
 
@@ -182,20 +188,6 @@ class EncoderPool:
             stored=tuple(key for p in parts for key in p.stored),
             faults={key: fault for p in parts for key, fault in p.faults.items()},
         )
-
-    def encode_queries(
-        self, queries: Sequence[str], statistics: TermStatistics | None
-    ) -> list[QueryEncoding]:
-        """Encode queries on one actor.
-
-        Raises:
-            ValueError: a query holds nothing that can be searched for.
-        """
-        try:
-            answer = ray.get(self._actors[0].encode_queries.remote(queries, statistics))
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from error
-        return list(answer)
 
     def _single(self, shard: Shard, options: ReadOptions, fingerprint: str) -> EncodedShard:
         try:

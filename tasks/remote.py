@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from storage.convert import PageTables, page_tables
-from storage.records import Page, PageEncoding, PageInput, QueryEncoding, Source, TermStatistics
+from storage.records import Page, PageEncoding, PageInput, Source
 from tasks import layout
 from tasks.documents import open_document
 from tasks.encoders import registry
@@ -138,12 +138,6 @@ class EncoderWorker:
     def encode_shard(self, read: ReadShard, fingerprint: str) -> EncodedShard:
         """Encode the pages of a shard; see ``encode_shard``."""
         return encode_shard(self._encoder, read, fingerprint)
-
-    def encode_queries(
-        self, queries: Sequence[str], statistics: TermStatistics | None
-    ) -> list[QueryEncoding]:
-        """Encode queries; see ``Encoder.encode_queries``."""
-        return self._encoder.encode_queries(queries, statistics)
 
 
 def _encodings(

@@ -1,0 +1,41 @@
+"""One Prefect server, one Ray and one ingested database for all integration tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.settings import Settings, set_environment_defaults
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = ROOT / "examples"
+WORKERS = 2
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[None]:
+    """A temporary Prefect server and a private Ray, as long as the tests run."""
+    set_environment_defaults()
+    from prefect.testing.utilities import prefect_test_harness
+
+    from tasks import cluster
+
+    with (
+        prefect_test_harness(server_startup_timeout=180),
+        cluster.ray_session(Settings(), WORKERS),
+    ):
+        yield
+
+
+@pytest.fixture(scope="session")
+def sample_db(engines: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with the sample documents."""
+    from flows.ingest import ingest
+
+    db = str(tmp_path_factory.mktemp("samples") / "db")
+    report: dict[str, Any] = ingest([str(EXAMPLES / "documents")], db)
+    assert report["failures"] == []
+    return db

@@ -1,0 +1,283 @@
+"""The whole path on real documents, Ray, Prefect, Tesseract and LanceDB."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from flows.ingest import ingest
+from flows.query import query
+from storage.database import Database
+from storage.sql import run_sql
+from tasks import cluster, remote
+from tasks.errors import InputError
+from tasks.planning import Shard
+from tasks.reading import ReadOptions
+from tests.integration.conftest import EXAMPLES, WORKERS
+
+pytestmark = pytest.mark.usefixtures("engines")
+
+PAGES = {"harbour-annual-report.pdf": 8, "two-column-paper.pdf": 3, "scanned-letter.tiff": 2}
+
+
+def rows(db: str, sql: str) -> list[dict[str, Any]]:
+    return run_sql(db, sql).read_all().to_pylist()
+
+
+def answers(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def answered(sample_db: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the sample questions, with pictures."""
+    out = tmp_path_factory.mktemp("out")
+    file = str(EXAMPLES / "questions.jsonl")
+    report = query(file, sample_db, str(out), top_pages=3, overlays=True, run_id="samples")
+    assert report["bad_rows"] == [] and report["pictures_missing"] == []
+    return out
+
+
+def test_every_page_is_stored_once_with_words_from_the_right_place(sample_db: str) -> None:
+    found = rows(
+        sample_db,
+        "SELECT d.name, p.page, p.words_source, p.n_words, p.n_vectors "
+        "FROM pages p JOIN documents d ON p.doc_id = d.doc_id ORDER BY d.name, p.page",
+    )
+    pages = defaultdict(list)
+    for row in found:
+        pages[Path(row["name"]).name].append(row["page"])
+        scan = row["name"].endswith(".tiff")
+        assert row["words_source"] == ("ocr" if scan else "text_layer")
+        assert row["n_words"] > 10 and row["n_vectors"] > 10
+    assert pages == {name: list(range(1, count + 1)) for name, count in PAGES.items()}
+
+
+def test_the_same_folder_again_adds_nothing(sample_db: str) -> None:
+    before = rows(sample_db, "SELECT count(*) AS n FROM raw_pages")
+    report = ingest([str(EXAMPLES / "documents")], sample_db)
+    assert report["documents_unchanged"] == 3 and report["pages_unchanged"] == 13
+    assert report["documents_added"] == report["pages_added"] == 0
+    assert rows(sample_db, "SELECT count(*) AS n FROM raw_pages") == before
+
+
+def test_sample_questions_find_their_pages(answered: Path) -> None:
+    """12 of the 13 have their page among the first 3; one is a hard paraphrase."""
+    truth = {
+        row["query_id"]: row
+        for row in map(json.loads, (EXAMPLES / "truth.jsonl").read_text().splitlines())
+    }
+    found = [
+        any(
+            page["source"].endswith(truth[line["query_id"]]["doc"])
+            and page["page"] == truth[line["query_id"]]["page"]
+            for page in line["pages"]
+        )
+        for line in answers(answered)
+    ]
+    assert len(found) == 13
+    assert sum(found) >= 12
+
+
+def test_a_result_line_has_what_is_documented(answered: Path) -> None:
+    lines = answers(answered)
+    for line in lines:
+        assert {"query_id", "query", "answer", "pages", "tokens"} <= set(line)
+        assert set(line["tokens"]) == {"regions", "page_text", "page_image"}
+        assert line["tokens"]["regions"] <= line["tokens"]["page_text"]
+        for rank, page in enumerate(line["pages"], 1):
+            assert page["rank"] == rank and page["page"] >= 1
+            assert page["source"].startswith("file:///")
+            assert (answered / page["overlay"]).exists()
+            scores = [region["score"] for region in page["regions"]]
+            assert scores == sorted(scores, reverse=True)
+            for region in page["regions"]:
+                x0, y0, x1, y1 = region["box"]
+                assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
+                assert region["box_pt"][2] == pytest.approx(x1 * page["width_pt"], abs=0.01)
+                assert region["box_pt"][3] == pytest.approx(y1 * page["height_pt"], abs=0.01)
+        assert [p["score"] for p in line["pages"]] == sorted(
+            (p["score"] for p in line["pages"]), reverse=True
+        )
+    restricted = next(line for line in lines if line["query_id"] == "q13")
+    assert [page["page"] for page in restricted["pages"]] == [2]
+
+
+def test_parquet_and_table_hold_the_same_rows(answered: Path, sample_db: str) -> None:
+    key = "retrieval_id"
+    file = sorted(pq.read_table(answered / "results.parquet").to_pylist(), key=lambda r: r[key])
+    table = rows(sample_db, f"SELECT * FROM retrievals WHERE run_id = 'samples' ORDER BY {key}")
+    assert file == table
+    assert len(file) == sum(len(p["regions"]) for line in answers(answered) for p in line["pages"])
+    assert json.loads((answered / "summary.json").read_text())["regions"] == len(file)
+
+
+def test_the_same_run_id_replaces(sample_db: str, tmp_path: Path) -> None:
+    one = tmp_path / "one.jsonl"
+    one.write_text('{"query_id": "a", "query": "harbour master"}\n')
+    for pages, expected in ((3, 3), (1, 1)):
+        query(str(one), sample_db, str(tmp_path / "out"), top_pages=pages, top_regions=1,
+              run_id="twice")  # fmt: skip
+        found = rows(sample_db, "SELECT page_rank FROM retrievals WHERE run_id = 'twice'")
+        assert len(found) == expected
+
+
+def test_an_answer_does_not_depend_on_its_batch(
+    answered: Path, sample_db: str, tmp_path: Path
+) -> None:
+    """A score is a function of page, query and statistics; not of the queries beside it."""
+    alone = (EXAMPLES / "questions.jsonl").read_text().splitlines()[3]
+    (tmp_path / "one.jsonl").write_text(alone + "\n")
+    query(str(tmp_path / "one.jsonl"), sample_db, str(tmp_path / "out"), top_pages=3)
+    (line,) = answers(tmp_path / "out")
+    (among,) = [other for other in answers(answered) if other["query_id"] == line["query_id"]]
+    for one, other in zip(line["pages"], among["pages"], strict=True):
+        assert (one["doc_id"], one["page"]) == (other["doc_id"], other["page"])
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+        ids = [region["region_id"] for region in one["regions"]]
+        assert ids == [region["region_id"] for region in other["regions"]]
+
+
+def test_bad_rows_are_named_and_the_others_answered(sample_db: str, tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text(
+        '{"query_id": "good", "query": "eelgrass"}\n'
+        '{"query_id": "near", "query": "eelgrass", "page": 3}\n'
+        '{"query_id": "lost", "query": "eelgrass", "doc": "nowhere.pdf"}\n'
+        '{"query_id": "far", "query": "eelgrass", "doc": "two-column-paper.pdf", "pages": [9]}\n'
+        '{"query_id": "dots", "query": "..."}\n'
+    )
+    report = query(str(file), sample_db, str(tmp_path / "out"))
+    problems = {row["query_id"]: row["message"] for row in report["bad_rows"]}
+    assert set(problems) == {"near", "lost", "far", "dots"}
+    assert "'pages'" in problems["near"] and "line 2" in problems["near"]
+    assert "nowhere.pdf" in problems["lost"] and "has 3 pages" in problems["far"]
+    assert [line["query_id"] for line in answers(tmp_path / "out")] == ["good"]
+
+
+def test_where_limits_the_pages(sample_db: str, tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text('{"query_id": "a", "query": "tug power"}\n')
+    query(str(file), sample_db, str(tmp_path / "out"), where="name LIKE '%.tiff' AND page = 2")
+    (line,) = answers(tmp_path / "out")
+    assert [(p["source"][-5:], p["page"]) for p in line["pages"]] == [(".tiff", 2)]
+    with pytest.raises(InputError, match="leaves no page"):
+        query(str(file), sample_db, str(tmp_path / "out2"), where="page > 100")
+
+
+def test_a_changed_source_costs_its_pictures_only(tmp_path: Path) -> None:
+    folder, db = tmp_path / "docs", str(tmp_path / "db")
+    shutil.copytree(EXAMPLES / "documents", folder)
+    ingest([str(folder)], db)
+    with (folder / "two-column-paper.pdf").open("ab") as file:
+        file.write(b"\n%changed")
+    (folder / "scanned-letter.tiff").unlink()
+    out = tmp_path / "out"
+    report = query(str(EXAMPLES / "questions.jsonl"), db, str(out), top_pages=3, overlays=True)
+    assert report["queries"] == 13 and report["regions"] > 0
+    problems = "\n".join(report["pictures_missing"])
+    assert "has changed since" in problems and "cannot be read" in problems
+    assert report["pictures"] == len(list((out / "overlays").glob("*.png"))) > 0
+    # Ingested again, the new bytes take the old ones' place.
+    again = ingest([str(folder)], db)
+    assert again["documents_added"] == 1
+    assert rows(db, "SELECT count(*) AS n FROM documents WHERE name LIKE '%paper%'") == [{"n": 1}]
+
+
+def test_bad_files_are_quarantined_and_the_rest_is_done(tmp_path: Path) -> None:
+    folder, db = tmp_path / "docs", str(tmp_path / "db")
+    folder.mkdir()
+    good = folder / "good.pdf"
+    shutil.copy(EXAMPLES / "documents" / "two-column-paper.pdf", good)
+    (folder / "same bytes.pdf").write_bytes(good.read_bytes())
+    (folder / "text.pdf").write_text("not a PDF at all")
+    (folder / "cut.pdf").write_bytes(good.read_bytes()[:2000])
+    (folder / "empty.png").touch()
+    (folder / "notes.docx").touch()
+    report = ingest([str(folder), str(tmp_path / "missing.pdf")], db)
+    assert report["documents_added"] == 1 and report["pages_added"] == 3
+    assert report["documents_failed"] == 4 and report["skipped"] == {".docx": 1}
+    failures = {
+        Path(f.uri).name: (f.category, f.page, f.attempts) for f in Database.open(db).failures()
+    }
+    assert failures == {
+        "text.pdf": ("corrupt", 0, 1),
+        "cut.pdf": ("corrupt", 0, 1),
+        "empty.png": ("empty", 0, 1),
+        "missing.pdf": ("missing", 0, 1),
+    }
+    (document,) = Database.open(db).documents()
+    assert {Path(s.uri).name for s in document.sources} == {"good.pdf", "same%20bytes.pdf"}
+    # Tried again, the attempt is counted; mended, the failure is gone.
+    shutil.copy(EXAMPLES / "documents" / "scanned-letter.tiff", folder / "empty.png")
+    ingest([str(folder)], db)
+    failures = {Path(f.uri).name: f.attempts for f in Database.open(db).failures()}
+    assert failures == {"text.pdf": 2, "cut.pdf": 2, "missing.pdf": 1}
+
+
+def _dies_on_page_2(shard: Shard, options: ReadOptions) -> remote.ReadShard:
+    """Stands for a page on which native code crashes."""
+    if any(2 in part.pages for part in shard.parts):
+        os._exit(139)
+    return remote.read_shard(shard, options)
+
+
+def test_a_page_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> None:
+    from tasks.encoders import registry
+    from tasks.ingesting import IngestRun
+    from tasks.reading import OcrMode
+    from tasks.settings import Settings
+    from tasks.sources import expand
+
+    encoder = registry.load("text-patch")
+    database = Database.create_or_open(tmp_path / "db", registry.identity_of(encoder))
+    options = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, with_image=False)
+    run = IngestRun(database, encoder, options, "crash")
+    given = expand([str(EXAMPLES / "documents" / "two-column-paper.pdf")])
+    with run.recorded({}):
+        files = [(file, None) for file in given.files]
+        inspected = cluster.inspect_files(files, WORKERS, lambda _: None)
+        pool = cluster.EncoderPool("text-patch", 1, 0.0, read=_dies_on_page_2)
+        for shard in run.plan(inspected, [], {}, Settings().shard_pages):
+            run.run_shard(shard, pool)
+        report = run.end()
+    assert (report.pages_added, report.pages_failed) == (2, 1)
+    assert sorted(
+        page for _, page in database.stored_pages([d.doc_id for d in database.documents()])
+    ) == [1, 3]
+    (failure,) = database.failures()
+    assert (failure.page, failure.category, failure.retryable) == (2, "crashed", True)
+
+
+def test_workers_run_our_own_modules() -> None:
+    """The names flows, tasks and storage are generic; a worker must not find others."""
+    import ray
+
+    import storage
+    import tasks
+
+    def where() -> tuple[str | None, str | None]:
+        import storage
+        import tasks
+
+        return tasks.__file__, storage.__file__
+
+    assert ray.get(ray.remote(where).remote()) == (tasks.__file__, storage.__file__)
+
+
+def test_overlays_show_the_page_with_marks(answered: Path) -> None:
+    pictures = sorted((answered / "overlays").glob("*.png"))
+    assert len(pictures) == len({hashlib.sha256(p.read_bytes()).hexdigest() for p in pictures})
+    image = np.asarray(Image.open(pictures[0]).convert("RGB")).astype(int)
+    red = (image[..., 0] > 180) & (image[..., 1] < 60) & (image[..., 2] < 60)
+    assert red.sum() > 200  # the frame of the best region

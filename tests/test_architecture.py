@@ -1,0 +1,112 @@
+"""Guards the layer rule and the import rules; see docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ("storage", "tasks", "flows")
+KERNELS = ("geometry", "maxsim", "propagation", "selection", "layout", "planning")
+KERNEL_IMPORTS = {"numpy", "storage.records", "storage.errors", "tasks.kernel_errors"} | {
+    f"tasks.{name}" for name in KERNELS
+}
+ONLY_IN = {
+    "ray": {"tasks/cluster.py"},
+    "prefect": {"tasks/steps.py", "flows/ingest.py", "flows/query.py"},
+    "pypdfium2": {"tasks/documents.py", "tasks/textlayer.py"},
+    "pytesseract": {"tasks/ocr.py"},
+    "onnxruntime": {"tasks/encoders/textpatch.py", "tasks/encoders/wordvectors.py"},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Names of modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            yield module
+            yield from (
+                f"{module}.{alias.name}"
+                for alias in node.names
+                if (ROOT / module.replace(".", "/") / f"{alias.name}.py").exists()
+            )
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_no_layer_imports_one_above_it(path: Path) -> None:
+    above = LAYERS[LAYERS.index(relative(path).split("/")[0]) + 1 :]
+    upward = [name for name in imports(path) if name.split(".")[0] in above]
+    assert not upward, f"{relative(path)} imports {upward}"
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_import_only_numpy_and_each_other(name: str) -> None:
+    path = ROOT / "tasks" / f"{name}.py"
+    foreign = [
+        found
+        for found in imports(path)
+        if found.split(".")[0] not in sys.stdlib_module_names
+        and found not in KERNEL_IMPORTS | {"numpy.typing", "tasks", "storage"}
+    ]
+    assert not foreign, f"kernel {name} imports {foreign}"
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_is_imported_by_its_adapter_only(library: str) -> None:
+    users = {relative(p) for p in modules() if library in {n.split(".")[0] for n in imports(p)}}
+    assert users <= ONLY_IN[library]
+
+
+def test_lancedb_is_imported_in_storage_only() -> None:
+    users = {
+        relative(p)
+        for p in modules()
+        if {"lancedb", "lance", "datafusion"} & {n.split(".")[0] for n in imports(p)}
+    }
+    assert all(user.startswith("storage/") for user in users), users
+
+
+def test_files_in_flows_shadow_no_top_level_module() -> None:
+    """Prefect puts flows/ first on the path when it loads an entrypoint by its file."""
+    for path in (ROOT / "flows").glob("*.py"):
+        if path.stem in {"__init__", "__main__"}:
+            continue
+        assert path.stem not in sys.stdlib_module_names
+        assert importlib.util.find_spec(path.stem) is None, f"{path.name} shadows a module"
+
+
+def test_environment_is_read_in_settings_only() -> None:
+    """Elsewhere it may be set for child processes, in the adapters that start them."""
+    allowed = {"tasks/settings.py", "tasks/ocr.py", "tasks/cluster.py", "flows/__main__.py"}
+    for path in modules():
+        if "os.environ" in path.read_text(encoding="utf-8"):
+            assert relative(path) in allowed
+
+
+def test_modules_stay_readable() -> None:
+    """Long modules are not read in one sitting; 500 lines is the cap."""
+    for path in modules():
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= 500, f"{relative(path)} has {lines} lines"
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_every_module_says_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
