@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from flows import STARTED
 from storage.errors import ExitCode, PatchlightError
 from storage.records import RegionKind
 from tasks.errors import UsageError
@@ -56,7 +57,9 @@ TokenAggregateOption = Annotated[
 ]
 KindOption = Annotated[
     list[RegionKind] | None,
-    typer.Option("--kind", help="Kind of region that competes; may be repeated.  [default: paragraph]"),
+    typer.Option(
+        "--kind", help="Kind of region that competes; may be repeated.  [default: paragraph]"
+    ),
 ]
 WhereOption = Annotated[
     str | None,
@@ -129,6 +132,10 @@ def ingest_command(
 
     Example: patchlight ingest reports/ 'scans/**/*.tif' --db mydb
     """
+    from tasks.preflight import check_ingest
+
+    with_ocr = ocr is not OcrMode.NEVER
+    check_ingest(source, _db(db), encoder, lang, Settings(), with_ocr=with_ocr, passwords=passwords)
     from flows.ingest import ingest
 
     report = _report(
@@ -178,12 +185,28 @@ def query_command(
 
     Example: patchlight query questions.jsonl --db mydb --out results --overlays
     """
+    from tasks.preflight import check_query
+
+    check_query(file, _db(db), select, passwords)
     from flows.query import query
 
     report = _report(
         query(
-            file, _db(db), out, top_pages, top_regions, select, aggregate, token_aggregate, kind,
-            where, overlays, passwords, workers, run_id, return_state=True,
+            file,
+            _db(db),
+            out,
+            top_pages,
+            top_regions,
+            select,
+            aggregate,
+            token_aggregate,
+            kind,
+            where,
+            overlays,
+            passwords,
+            workers,
+            run_id,
+            return_state=True,
         )
     )
     _show_query(report, as_json)
@@ -216,15 +239,18 @@ def ask_command(
 
     Example: patchlight ask "how deep is the berth?" --db mydb --overlays pictures
     """
-    imports = time.perf_counter()
     from tasks.asking import ask
     from tasks.retrieval import RetrievalOptions
     from tasks.selection import parse_selection
     from tasks.tables import answer_text
 
-    imports = time.perf_counter() - imports
+    imports = time.perf_counter() - STARTED
     options = RetrievalOptions(
-        top_pages, top_regions, parse_selection(select), aggregate, token_aggregate,
+        top_pages,
+        top_regions,
+        parse_selection(select),
+        aggregate,
+        token_aggregate,
         tuple(kind or [RegionKind.PARAGRAPH]),
     )
     asked = ask(_db(db), query, options, doc=doc, where=where, pictures=overlays)
@@ -244,7 +270,8 @@ def sql_command(
     statement: Annotated[str, typer.Argument(metavar="SELECT", help="One SQL query.")],
     db: DbOption = None,
     output: Annotated[
-        OutputFormat, typer.Option("--format", help="How rows are printed; json: one object a line.")
+        OutputFormat,
+        typer.Option("--format", help="How rows are printed; json: an object a line."),
     ] = OutputFormat.TABLE,
 ) -> ExitCode:
     """Look at the tables with SQL; nothing can be changed.

@@ -20,7 +20,6 @@ from tasks.encoders import registry
 from tasks.errors import QueryFileError
 from tasks.maxsim import TokenAggregation
 from tasks.propagation import RegionAggregation
-from tasks.queryfile import QueryRow
 from tasks.results import Answer
 from tasks.retrieval import RetrievalOptions, merge_hits
 from tasks.runs import new_run_id

@@ -19,8 +19,8 @@ from storage import reader
 from storage.committer import Committer
 from storage.convert import retrievals_table
 from storage.database import Database
-from storage.records import QueryEncoding, Run, TermStatistics
 from storage.reader import Snapshot
+from storage.records import QueryEncoding, Run, TermStatistics
 from tasks import results
 from tasks.errors import InputError
 from tasks.overlays import DocumentOverlays, Overlay
@@ -274,7 +274,9 @@ class QueryRun:
         catalog, report = self._session.catalog, self.report
         lines = [results.as_json(answer, catalog) for answer in answers]
         rows = [
-            row for answer in answers for row in results.as_retrievals(answer, catalog, report.run_id)
+            row
+            for answer in answers
+            for row in results.as_retrievals(answer, catalog, report.run_id)
         ]
         self._files.write(lines, retrievals_table(rows))
         report.queries += len(answers)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,7 +17,9 @@ from tasks.encoders import registry
 from tasks.errors import InputError
 from tasks.queryfile import QueryRow
 from tasks.results import Answer
-from tasks.retrieval import RetrievalOptions, ground, rank_pages
+from tasks.retrieval import RetrievalOptions, ground, rank_pages, read_pages
+
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -69,10 +73,9 @@ def ask(
         raise InputError(bad[0].message.partition(": ")[2])
     clock.lap("encoding the question")
     everything = np.concatenate(session.shards(block, len(session.catalog)))
-    hits = rank_pages(
-        session.snapshot, session.catalog, everything, block.encodings, block.scopes, options
-    )
-    clock.lap("reading and scoring pages")
+    pages = clock.each("reading vectors", read_pages(session.snapshot, session.catalog, everything))
+    hits = rank_pages(pages, block.encodings, block.scopes, options)
+    clock.lap("scoring pages")
     regions = {}
     for group in session.page_groups(hits):
         regions.update(ground(session.snapshot, group, options))
@@ -92,11 +95,21 @@ def ask(
 
 
 class _Clock:
+    """Adds up where the time goes; each moment is counted once."""
+
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
+        """Count the time since the last lap under a name."""
         now = time.perf_counter()
-        self.laps[name] = now - self._last
+        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now
+
+    def each(self, name: str, source: Iterable[_T]) -> Iterator[_T]:
+        """Pass items through; count what the source takes, and the rest as the caller's."""
+        for item in source:
+            self.lap(name)
+            yield item
+            self.lap("scoring pages")

@@ -180,7 +180,9 @@ class EncoderPool:
         except _WORKER_DEATHS as death:
             logger.warning(
                 "shard %d: its worker died (%s); doing its %d pages one by one",
-                shard.index, type(death).__name__, shard.page_count,
+                shard.index,
+                type(death).__name__,
+                shard.page_count,
             )
         parts = [self._single(page, options, fingerprint) for page in shard.single_pages()]
         return EncodedShard(
@@ -232,7 +234,7 @@ class QueryWorkers:
         self._snapshot = ray.put(session.snapshot)
         self._catalog = ray.put(session.catalog)
         self._options = session.options
-        self._rank = ray.remote(num_cpus=1)(retrieval.rank_pages)
+        self._rank = ray.remote(num_cpus=1)(retrieval.rank_stored_pages)
         self._ground = ray.remote(num_cpus=1)(retrieval.ground)
         self._draw = ray.remote(num_cpus=1, max_retries=1)(overlays.draw)
 
@@ -241,7 +243,7 @@ class QueryWorkers:
         return ray.put(block.encodings), ray.put(block.scopes)
 
     def rank(self, shared: Any, positions: Positions) -> Hits:
-        """Rank some pages for a shared block; see ``retrieval.rank_pages``."""
+        """Rank some pages for a shared block; see ``retrieval.rank_stored_pages``."""
         encodings, scopes = shared
         hits: Hits = ray.get(
             self._rank.remote(

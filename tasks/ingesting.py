@@ -102,9 +102,7 @@ class IngestRun:
         self._started_at = datetime.now(UTC)
         self._progress: dict[str, _Progress] = {}
         self._known = {document.doc_id: document for document in database.documents()}
-        self._attempts = {
-            failure_id(failure): failure for failure in database.failures()
-        }
+        self._attempts = {failure_id(failure): failure for failure in database.failures()}
         self._changed = False
         self._parameters = "{}"
         self._lock = threading.Lock()
@@ -247,7 +245,9 @@ class IngestRun:
         status = (
             DocumentStatus.FAILED
             if not stored
-            else DocumentStatus.PARTIAL if failed else DocumentStatus.COMPLETE
+            else DocumentStatus.PARTIAL
+            if failed
+            else DocumentStatus.COMPLETE
         )
         known = self._known.get(file.doc_id)
         document = Document(

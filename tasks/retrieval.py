@@ -6,7 +6,7 @@ Ray and a batch can run them on workers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from tasks.propagation import RegionAggregation
 from tasks.scope import Catalog, Positions
 from tasks.selection import Selection
 
-_PAGES_READ_AT_ONCE = 64
+_PAGES_READ_AT_ONCE = 256
 _SIMILARITIES_AT_ONCE = 32_000_000
 """Similarities held at once, in numbers of 4 bytes; bounds a worker's memory."""
 
@@ -89,20 +89,31 @@ Hits = list[list[PageHit]]
 """Best pages of each query of a block, best first."""
 
 
-def rank_pages(
-    snapshot: Snapshot,
-    catalog: Catalog,
-    positions: Positions,
-    queries: Sequence[QueryEncoding],
-    scopes: Sequence[Positions | None],
-    options: RetrievalOptions,
-) -> Hits:
-    """Find the best pages of each query among some pages, reading each page's vectors once.
+def read_pages(
+    snapshot: Snapshot, catalog: Catalog, positions: Positions
+) -> Iterator[tuple[Positions, PatchBatch]]:
+    """Yield the vectors of pages, a bounded number of pages at a time.
 
     Args:
         snapshot: of the database.
         catalog: all pages that may be seen.
-        positions: the pages to look at now, rising.
+        positions: the pages to read, rising.
+    """
+    for start in range(0, len(positions), _PAGES_READ_AT_ONCE):
+        chunk = positions[start : start + _PAGES_READ_AT_ONCE]
+        yield chunk, read_patches(snapshot, catalog.patch_rows[chunk])
+
+
+def rank_pages(
+    pages: Iterable[tuple[Positions, PatchBatch]],
+    queries: Sequence[QueryEncoding],
+    scopes: Sequence[Positions | None],
+    options: RetrievalOptions,
+) -> Hits:
+    """Find the best pages of each query; each page's vectors are used once for all of them.
+
+    Args:
+        pages: positions in the catalog, rising, with their vectors.
         queries: the queries of the block.
         scopes: for each query the positions it may look at, rising; None for all.
         options: how many pages, and how tokens become a patch's score.
@@ -112,18 +123,28 @@ def rank_pages(
         without vectors are never found.
     """
     best: Hits = [[] for _ in queries]
-    for start in range(0, len(positions), _PAGES_READ_AT_ONCE):
-        chunk = positions[start : start + _PAGES_READ_AT_ONCE]
+    for chunk, batch in pages:
         asked = [q for q, scope in enumerate(scopes) if _meets(scope, chunk)]
         if not asked:
             continue
-        batch = read_patches(snapshot, catalog.patch_rows[chunk])
         tokens = _Tokens.of([queries[q] for q in asked])
         for first, last in _parts(batch, len(tokens.weights)):
-            found = _rank_part(batch, first, last, chunk, tokens, options)
+            found = _rank_part(batch, first, last, chunk, tokens)
             for column, q in enumerate(asked):
                 _take_best(best[q], found, column, scopes[q], queries[q], options)
     return best
+
+
+def rank_stored_pages(
+    snapshot: Snapshot,
+    catalog: Catalog,
+    positions: Positions,
+    queries: Sequence[QueryEncoding],
+    scopes: Sequence[Positions | None],
+    options: RetrievalOptions,
+) -> Hits:
+    """Read pages and rank them; what a worker does. See ``read_pages`` and ``rank_pages``."""
+    return rank_pages(read_pages(snapshot, catalog, positions), queries, scopes, options)
 
 
 def merge_hits(parts: Sequence[Hits], top_pages: int) -> Hits:
@@ -221,7 +242,6 @@ def _rank_part(
     last: int,
     chunk: Positions,
     tokens: _Tokens,
-    options: RetrievalOptions,
 ) -> _Part:
     offsets = batch.vector_offsets[first : last + 1]
     similarity = maxsim.similarities(batch.vectors[offsets[0] : offsets[-1]], tokens.vectors)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+
 class OutputFormat(StrEnum):
     """How ``patchlight sql`` prints rows."""
 
@@ -52,10 +53,12 @@ class Settings(BaseSettings):
     )
     ocr_timeout_s: int = Field(default=120, ge=1, description="seconds a page may be in Tesseract")
     shard_pages: int = Field(
-        default=16, ge=1, description="pages of one unit of ingest work: one Prefect task, one Ray task"
+        default=16,
+        ge=1,
+        description="pages of a unit of ingest work: one Prefect task, one Ray task",
     )
     shards_a_worker: int = Field(
-        default=2, ge=1, description="shards in flight for each worker; more hide waiting, cost memory"
+        default=2, ge=1, description="shards in flight a worker; more hide waiting and cost memory"
     )
     score_pages: int = Field(
         default=256, ge=1, description="pages whose vectors one query worker holds at a time"

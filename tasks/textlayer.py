@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import unicodedata
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import pypdfium2 as pdfium
@@ -30,6 +33,18 @@ _JUMP = 1.5
 
 _SKIPPED = {0x0, 0xFFFE, 0xFFFF}
 _HYPHEN_AT_LINE_END = 0x2  # PDFium's mark for a hyphen that breaks a word over two lines
+_MEANINGLESS = {"Co", "Cn", "Cc"}
+
+
+def _prototype(function: object, arguments: int) -> Callable[..., int]:
+    """Return a PDFium function that takes addresses as plain numbers; pointers cost 10x."""
+    types = [ctypes.c_void_p, ctypes.c_int] + [ctypes.c_void_p] * (arguments - 2)
+    address = ctypes.cast(function, ctypes.c_void_p).value  # type: ignore[arg-type]
+    return ctypes.PYFUNCTYPE(ctypes.c_uint, *types)(address or 0)
+
+
+_get_unicode = _prototype(raw.FPDFText_GetUnicode, 2)
+_get_char_box = _prototype(raw.FPDFText_GetCharBox, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,95 +118,96 @@ def _display_transform(page: pdfium.PdfPage) -> _DisplayTransform:
 def _characters(
     text_page: pdfium.PdfTextPage,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return (n,) character codes and (n, 4) left, bottom, right, top in page space."""
+    """Return (n,) character codes and (n, 4) left, bottom, right, top in page space.
+
+    PDFium writes each box straight into the array: a Python object a number would cost more
+    than all the rest of the reading.
+    """
     count = text_page.count_chars()
-    codes = np.zeros(count, dtype=np.int64)
-    boxes = np.zeros((count, 4), dtype=np.float64)
-    left, right, bottom, top = (ctypes.c_double() for _ in range(4))
-    handle = text_page.raw
-    for i in range(count):
-        codes[i] = raw.FPDFText_GetUnicode(handle, i)
-        if raw.FPDFText_GetCharBox(handle, i, left, right, bottom, top):
-            boxes[i] = (left.value, bottom.value, right.value, top.value)
-    return codes, boxes
+    handle = ctypes.cast(text_page.raw, ctypes.c_void_p).value
+    codes = np.fromiter(map(_get_unicode, repeat(handle, count), range(count)), np.int64, count)
+    boxes = np.zeros((count, 4), dtype=np.float64)  # left, right, bottom, top; 0 where it fails
+    first = boxes.ctypes.data
+    targets = [range(first + side, first + side + 32 * count, 32) for side in (0, 8, 16, 24)]
+    deque(map(_get_char_box, repeat(handle, count), range(count), *targets), maxlen=0)
+    return codes, boxes[:, [0, 2, 1, 3]]
 
 
 def _garbage(codes: NDArray[np.int64]) -> float:
     """Share of the visible characters that have no meaning in Unicode."""
-    visible = [int(c) for c in codes if c not in _SKIPPED and not chr(min(c, 0x10FFFF)).isspace()]
-    if not visible:
-        return 0.0
-    bad = sum(
-        c == 0xFFFD or unicodedata.category(chr(min(c, 0x10FFFF))) in {"Co", "Cn", "Cc"}
-        for c in visible
-        if c != _HYPHEN_AT_LINE_END
-    )
-    return bad / len(visible)
+    visible = bad = 0
+    for code, count in zip(*(a.tolist() for a in np.unique(codes, return_counts=True)), strict=True):
+        character = chr(min(code, 0x10FFFF))
+        if code in _SKIPPED or character.isspace():
+            continue
+        visible += count
+        meaningless = code == 0xFFFD or unicodedata.category(character) in _MEANINGLESS
+        bad += count if meaningless and code != _HYPHEN_AT_LINE_END else 0
+    return bad / visible if visible else 0.0
 
 
 def _words(
     codes: NDArray[np.int64], boxes: NDArray[np.float64], width: float, height: float
 ) -> tuple[Word, ...]:
     """Join characters (boxes in fractions of the page) into words."""
-    words: list[Word] = []
-    letters: list[int] = []
-    members: list[int] = []
-    size = np.array([width, height])
+    kept = ~np.isin(codes, list(_SKIPPED))
+    codes, boxes = codes[kept], boxes[kept]
+    codes = np.where(codes == _HYPHEN_AT_LINE_END, ord("-"), codes)
+    letters = [chr(min(code, 0x10FFFF)) for code in codes.tolist()]
+    space = np.array([letter.isspace() for letter in letters], dtype=bool)
 
-    def finish() -> None:
-        if letters:
-            word = _word(letters, boxes[members])
-            if word is not None:
-                words.append(word)
-        letters.clear()
-        members.clear()
+    # Words end at spaces, and where the next character with ink is far away.
+    has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & ~space
+    inked = np.nonzero(has_area)[0]
+    spaces_before = np.cumsum(space)
+    same_run = spaces_before[inked[1:]] == spaces_before[inked[:-1]]
+    jumps = _jumps(boxes[inked] * np.array([width, height, width, height]))
+    starts = space.copy()
+    starts[inked[1:][same_run & jumps]] = True
+    word_of = np.cumsum(starts)
 
-    has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    points = boxes * np.concatenate([size, size])
-    for i, value in enumerate(codes):
-        code = int(value)
-        if code in _SKIPPED:
-            continue
-        if code == _HYPHEN_AT_LINE_END:
-            code = ord("-")
-        if chr(min(code, 0x10FFFF)).isspace():
-            finish()
-            continue
-        if has_area[i]:
-            if members and _jumps(points[members[-1]], points[i]):
-                finish()
-            members.append(i)
-        letters.append(code)
-    finish()
+    first = np.nonzero(np.diff(word_of[inked], prepend=-1))[0]  # first inked one of each word
+    if not len(first):
+        return ()
+    hulls = np.concatenate(
+        [
+            np.minimum.reduceat(boxes[inked, :2], first),
+            np.maximum.reduceat(boxes[inked, 2:], first),
+        ],
+        axis=1,
+    )
+    centres = (hulls[:, :2] + hulls[:, 2:]) / 2
+    on_page = ((centres >= 0) & (centres <= 1)).all(axis=1)
+    hulls = np.clip(hulls, 0.0, 1.0)
+    numbers = word_of[inked[first]]
+    begin = np.searchsorted(word_of, numbers, side="left") + space[
+        np.searchsorted(word_of, numbers, side="left")
+    ]
+    end = np.searchsorted(word_of, numbers, side="right")
+    words = []
+    for i in np.nonzero(on_page)[0].tolist():
+        text = _text("".join(letters[begin[i] : end[i]]))
+        x0, y0, x1, y1 = hulls[i].tolist()
+        if text and x1 > x0 and y1 > y0:
+            words.append(Word(text, x0, y0, x1, y1))
     return tuple(words)
 
 
-def _jumps(before: NDArray[np.float64], after: NDArray[np.float64]) -> bool:
-    """Whether two characters (boxes in points) are too far apart to be of one word."""
-    gap_x = max(after[0] - before[2], before[0] - after[2])
-    gap_y = max(after[1] - before[3], before[1] - after[3])
-    extent = max(
-        before[2] - before[0], before[3] - before[1], after[2] - after[0], after[3] - after[1]
-    )
-    return bool(max(gap_x, gap_y) > _JUMP * extent)
+def _jumps(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether each but the first character (boxes in points) is too far from the one before."""
+    before, after = boxes[:-1], boxes[1:]
+    gap = np.maximum(after[:, :2] - before[:, 2:], before[:, :2] - after[:, 2:]).max(axis=1)
+    extent = np.maximum(before[:, 2:] - before[:, :2], after[:, 2:] - after[:, :2]).max(axis=1)
+    jumps: NDArray[np.bool_] = gap > _JUMP * extent
+    return jumps
 
 
-def _word(letters: list[int], boxes: NDArray[np.float64]) -> Word | None:
-    """Make a word; None if no visible part of it is on the displayed page."""
-    # PDFium gives characters beyond the basic plane as two UTF-16 halves.
-    text = b"".join(
-        code.to_bytes(2, "little") if code <= 0xFFFF else chr(code).encode("utf-16-le")
-        for code in letters
-    ).decode("utf-16-le", errors="replace")
-    text = "".join(c for c in text if unicodedata.category(c) not in {"Cc", "Cs"})
-    if not text or not len(boxes):
-        return None
-    box = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-    centre_x, centre_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    if not (0 <= centre_x <= 1 and 0 <= centre_y <= 1):
-        return None
-    x0, y0, x1, y1 = (float(v) for v in np.clip(box, 0.0, 1.0))
-    return Word(text, x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+def _text(letters: str) -> str:
+    """Clean a word: PDFium gives characters beyond the basic plane as two UTF-16 halves."""
+    if letters.isascii() and letters.isprintable():
+        return letters
+    text = letters.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return "".join(c for c in text if unicodedata.category(c) not in {"Cc", "Cs"})
 
 
 def _picture_coverage(page: pdfium.PdfPage, to_display: _DisplayTransform) -> float:

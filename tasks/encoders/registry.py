@@ -62,6 +62,22 @@ def load_for(identity: EncoderIdentity) -> Encoder:
     return encoder
 
 
+def check(name: str, identity: EncoderIdentity) -> None:
+    """Check that the encoder asked for is the one a database belongs to.
+
+    Raises:
+        EncoderUnavailable: there is none of this name.
+        EncoderMismatch: it is another one.
+    """
+    asked = identity_of(load(name))
+    if asked != identity:
+        raise EncoderMismatch(
+            f"the database belongs to encoder {identity.name} ({identity.fingerprint}), not to "
+            f"{asked.name} ({asked.fingerprint}); ingest with --encoder {identity.name}, or into "
+            "a new --db"
+        )
+
+
 def name_in(db: str) -> str | None:
     """Return the encoder a database belongs to; None if there is no database yet."""
     try:

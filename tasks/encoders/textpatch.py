@@ -1,6 +1,13 @@
 from __future__ import annotations
-import numpy as np, re, hashlib
+
+import hashlib
+import re
+
+import numpy as np
+
 from storage.records import *
+
+
 class TextPatchEncoder:
     name="text-patch"; dim=128; needs_words=True; needs_image=False; needs_gpu=False; needs_statistics=True
     def fingerprint(self): return "standin-1"

@@ -1,0 +1,64 @@
+"""Mistakes that can be told before Prefect and Ray are started, which takes many seconds."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from storage.database import Database
+from tasks import ocr, queryfile
+from tasks.encoders import registry
+from tasks.errors import InputError, QueryFileError
+from tasks.selection import parse_selection
+from tasks.settings import Settings
+from tasks.sources import read_passwords
+
+
+def check_ingest(
+    source: Sequence[str],
+    db: str,
+    encoder: str | None,
+    lang: str,
+    settings: Settings,
+    *,
+    with_ocr: bool,
+    passwords: str | None,
+) -> None:
+    """Raise what the ingest flow would raise at its start for a wrong argument.
+
+    Raises:
+        InputError: not one of the sources is there.
+        EncoderUnavailable: there is no such encoder.
+        EncoderMismatch, SchemaMismatch: the database does not fit.
+        UsageError: no Tesseract, no data for the language, or a bad password file.
+    """
+    if not any(s.startswith("file://") or os.path.lexists(s) or glob.has_magic(s) for s in source):
+        raise InputError(f"{', '.join(source)}: no such file or folder; check the path")
+    if passwords:
+        read_passwords(passwords)
+    ocr.tesseract_for(with_ocr, settings.tesseract, lang)
+    name = registry.name_in(db)
+    chosen = encoder or name or settings.encoder
+    if name:
+        registry.check(chosen, Database.open(db).encoder)
+    else:
+        registry.load(chosen)
+
+
+def check_query(file: str, db: str, select: str, passwords: str | None) -> None:
+    """Raise what the query flow would raise at its start for a wrong argument.
+
+    Raises:
+        QueryFileError: there is no such file.
+        SelectionError: the selection is wrong.
+        StorageError: the database is not there or does not fit.
+        UsageError: a bad password file.
+    """
+    parse_selection(select)
+    if passwords:
+        read_passwords(passwords)
+    if file != queryfile.STDIN and not Path(file).is_file():
+        raise QueryFileError(f"{file}: no such file")
+    Database.open(db)
