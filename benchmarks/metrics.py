@@ -10,7 +10,7 @@ from collections.abc import Collection, Hashable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tasks.geometry import Doubles, Indices, iou
 
@@ -60,7 +60,7 @@ class PlaceScore(NamedTuple):
     share: float
 
 
-NOTHING = PlaceScore(*[0.0] * len(PlaceScore._fields))
+NOTHING = PlaceScore._make([0.0] * len(PlaceScore._fields))
 """The score of returning no box."""
 
 
@@ -99,24 +99,21 @@ class PlaceScorer:
         best = ratios.max(axis=0)
         covered = self._covered(rows.tolist())
         share = self._area(covered)
-        common = self._area(covered & self._true)
-        return PlaceScore(
-            official,
-            *(float(official >= t) for t in (0.3, 0.5, 0.7)),
-            float(best.mean()),
-            *(float((best >= t).mean()) for t in (0.25, 0.5, 0.7)),
-            area_f1=2 * common / (share + self._true_area),
-            share=share,
+        area_f1 = 2 * self._area(covered & self._true) / (share + self._true_area)
+        official_at = [float(official >= threshold) for threshold in (0.3, 0.5, 0.7)]
+        best_at = [float((best >= threshold).mean()) for threshold in (0.25, 0.5, 0.7)]
+        return PlaceScore._make(
+            [official, *official_at, float(best.mean()), *best_at, area_f1, share]
         )
 
-    def _covered(self, rows: Sequence[int]) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    def _covered(self, rows: Sequence[int]) -> NDArray[np.bool_]:
         cells = np.zeros((len(self._y) - 1, len(self._x) - 1), np.bool_)
         for row in rows:
             x0, x1, y0, y1 = self._spans[row]
             cells[y0:y1, x0:x1] = True
         return cells
 
-    def _area(self, cells: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> float:
+    def _area(self, cells: NDArray[np.bool_]) -> float:
         return float(np.diff(self._y) @ cells @ np.diff(self._x))
 
 
@@ -153,7 +150,7 @@ def matched_iou(ratios: Doubles) -> float:
 
 def mean_score(scores: Sequence[PlaceScore]) -> PlaceScore:
     """Return the mean of each value; ``scores`` holds at least one."""
-    return PlaceScore(*np.mean(scores, axis=0).tolist())
+    return PlaceScore._make(np.mean(scores, axis=0).tolist())
 
 
 def bootstrap_interval(

@@ -29,6 +29,7 @@ from benchmarks.command import QueryRun, run_query
 from benchmarks.corpus import Corpus, Page, account
 from benchmarks.datasets import Question
 from storage.reader import page_texts
+from tasks.geometry import Doubles
 
 OURS = "patchlight"
 CUTS = (1, 5, 10)
@@ -202,7 +203,7 @@ def _run(
     return run_query(args.db, rows, args.work / scope, options)
 
 
-def _ranked(pages: Sequence[Page], scores: metrics.Doubles) -> Ranking:
+def _ranked(pages: Sequence[Page], scores: Doubles) -> Ranking:
     return [pages[i] for i in best_first(scores)]
 
 

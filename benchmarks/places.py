@@ -50,6 +50,7 @@ PAPER = next(iter(SETTINGS))
 DEFAULT = "patchlight's defaults"
 
 _ALL_REGIONS = "100000"
+_SIDES = ("x0", "y0", "x1", "y1")
 _SIZE_TOLERANCE_PT = 1.0
 
 Scores = Mapping[str, Sequence[PlaceScore]]
@@ -105,13 +106,16 @@ def read_blocks(corpus: Corpus, rows: Sequence[Row]) -> dict[Page, tuple[Doubles
     """Return boxes and texts of the blocks of the rows' pages, in reading order."""
     wanted = {row.place: corpus.page_ids[row.place] for row in rows if row.place in corpus.page_ids}
     table = read_regions(corpus.snapshot, wanted.values(), [RegionKind.BLOCK]).to_pylist()
-    blocks: dict[Page, tuple[Doubles, list[str]]] = {}
-    for place in {row.place for row in rows}:
-        found = [region for region in table if (region["doc_id"], region["page"]) == place]
-        found.sort(key=lambda region: region["reading_order"])
-        boxes = np.array([[r[side] for side in ("x0", "y0", "x1", "y1")] for r in found])
-        blocks[place] = boxes.reshape(-1, 4), [region["text"] for region in found]
-    return blocks
+    members: dict[Page, list[dict[str, Any]]] = {row.place: [] for row in rows}
+    for region in sorted(table, key=lambda region: region["reading_order"]):
+        members[region["doc_id"], region["page"]].append(region)
+    return {
+        place: (
+            np.array([[r[side] for side in _SIDES] for r in found], np.float64).reshape(-1, 4),
+            [region["text"] for region in found],
+        )
+        for place, found in members.items()
+    }
 
 
 def measure(args: argparse.Namespace, corpus: Corpus, rows: Sequence[Row]) -> Scores:

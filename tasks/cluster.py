@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,11 +73,15 @@ def ray_session(settings: Settings, workers: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    runtime = {"env_vars": {k: os.environ.get(k, v) for k, v in _WORKER_ENVIRONMENT.items()}}
+    runtime: dict[str, Any] = {
+        "env_vars": {k: os.environ.get(k, v) for k, v in _WORKER_ENVIRONMENT.items()}
+    }
     try:
         if settings.ray_address:
             ray.init(address=settings.ray_address, runtime_env=runtime, log_to_driver=False)
         else:
+            # Ray puts the path unquoted into a shell line, which a space in it breaks.
+            runtime["py_executable"] = shlex.quote(sys.executable)
             ray.init(
                 num_cpus=workers,
                 include_dashboard=False,

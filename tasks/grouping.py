@@ -13,8 +13,9 @@ the page matter.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,33 +46,38 @@ _SIZE_RATIO = 1.3
 _HEADING_RATIO = 1.15
 """A short line or paragraph this much larger than the text under it is its heading."""
 
-_LINE_SLACK = 1.25
-"""How much further than usual on the page two lines of a paragraph may be apart."""
+_USUAL, _LINE_SLACK = 0.3, 1.25
+"""Lines are usually as far apart as this share of them is at most; and how much further two lines
+of a paragraph may be apart."""
 
 _LINE_PITCH_LEAST, _LINE_PITCH_MOST = 1.35, 2.8
 """Bounds, in ems from line to line, of the pitch that still joins a paragraph."""
 
-_BLOCK_GAP = 1.6
-"""Widest gap, in ems, between paragraphs stacked in one block."""
+_BLOCK_GAP, _HEADING_GAP = 1.6, 2.5
+"""Widest gap, in ems, between paragraphs stacked in one block, and under a heading."""
 
-_HEADING_WORDS = 12
-"""A heading has no more words than this."""
+_HEADING_WORDS, _HEADING_WIDTH = 12, 0.75
+"""A heading has no more words; one in the print of its text is no wider than this share of it."""
 
-_CELL_WORDS, _LABEL_WORDS = 3, 8
-"""Words in a cell of a table, and in the longer cell beside it; running text has more."""
+_CELL_WORDS, _LABEL_WORDS = 3, 6
+"""Most words in a line of a cell, and usual ones of a longer cell beside it, such as a label;
+running text has more."""
 
 _ROW_GAP = 3.0
 """Widest gap, in ems, between two rows of a table."""
 
-_LOW = frozenset("acegmnopqrsuvwxyzавгежзийклмнопрстухцчшщъыьэюяαγεηικμνοπρστυχω.,;:…·•-–—_~=+*'\"’“”")
+_LOW = frozenset(
+    "acegmnopqrsuvwxyz" "авгежзийклмнопрстухцчшщъыьэюя" "αγεηικμνοπρστυχω" ".,;:…·•-–—_~=+*'\"’“”"
+)
 """Characters that do not rise to the height of a capital, or say nothing about it."""
 
 _DEEP = frozenset("gjpqyQßçруфцщβγζημξρφχψ,;()[]{}|/_@§¶")
 """Characters that reach below the base line."""
 
-_BULLET = re.compile(r"[•●○◦▪■□▶►‣∙·*➢✓–—-]$")
+_BULLET = re.compile(r"[•●○◦▪■□▶►‣∙·➢✓]$")
 _MARKER = re.compile(
-    r"([•●○◦▪■□▶►‣∙·*➢✓–—-]|[(\[]?(\d{1,3}|[A-Za-z]|[ivxIVX]{1,4})[.)\]:]|\d{1,2}(\.\d{1,2}){1,3}\.?)$"
+    r"([•●○◦▪■□▶►‣∙·*➢✓–—-]|\d{1,3}\.|[(\[]?(\d{1,3}|[a-zA-Z]|[ivx]{1,4})[)\]]"
+    r"|\d{1,2}(\.\d{1,2}){1,3}\.?)$"
 )
 _PAIRS_AT_ONCE = 1 << 19
 
@@ -102,10 +108,10 @@ def group(texts: Sequence[str], boxes: Boxes) -> Grouping:
     em, bands = _bands(texts, boxes)
     lines = _lines(texts, em, bands)
     line_texts = [[texts[w] for w in line] for line in lines]
-    line_em = np.array([np.median(em[line]) for line in lines])
+    line_em = _medians(em, lines)
     line_bands = hulls(bands, lines)
     for side in (1, 3):  # one superscript does not make a line higher
-        line_bands[:, side] = [np.median(bands[line, side]) for line in lines]
+        line_bands[:, side] = _medians(bands[:, side], lines)
 
     paragraphs = _paragraphs(line_texts, line_em, line_bands)
     blocks = _blocks(line_texts, line_em, line_bands, paragraphs)
@@ -127,7 +133,7 @@ def _bands(texts: Sequence[str], boxes: Boxes) -> tuple[Floats, Boxes]:
     deep = np.array([not _DEEP.isdisjoint(text) for text in texts])
     heights = boxes[:, 3] - boxes[:, 1]
     em = heights / (np.where(high, _CAP, _X_HEIGHT) + np.where(deep, _DESCENT, 0.0))
-    spoken = np.array([any(map(str.isalnum, text)) for text in texts])
+    spoken = np.array([text.isalnum() or any(map(str.isalnum, text)) for text in texts])
     if spoken.any():  # a lone dash or comma has the size of the text around it
         em[~spoken] = np.median(em[spoken])
     base = boxes[:, 3] - np.where(deep, _DESCENT * em, 0.0)
@@ -141,7 +147,9 @@ def _lines(texts: Sequence[str], em: Floats, bands: Boxes) -> Groups:
     n = len(texts)
     left, right, gap = _row_pairs(bands)
     near = gap <= _WORD_GAP * np.maximum(em[left], em[right])
-    pieces = _components(n, _nearest_pairs(left[near], right[near], np.abs(gap[near])))
+    left, right = left[near], right[near]
+    chained = _nearest_pairs(left, right, np.abs(gap[near]))
+    pieces = _components(n, zip(left[chained].tolist(), right[chained].tolist(), strict=True))
     pieces = [sorted(piece, key=lambda w: (bands[w, 0], w)) for piece in pieces]
     joined = _components(len(pieces), _wide_gaps(texts, em, bands, pieces))
     lines: Groups = [[w for piece in group for w in pieces[piece]] for group in joined]
@@ -153,29 +161,32 @@ def _wide_gaps(
 ) -> list[tuple[int, int]]:
     """Pieces of lines that belong together over a gap as wide as between columns."""
     boxes = hulls(bands, pieces)
-    size = np.array([np.median(em[piece]) for piece in pieces])
+    size = _medians(em, pieces)
     left, right, gap = _row_pairs(boxes)
     unit = np.maximum(size[left], size[right])
     near = (gap > 0) & (gap <= _WIDE_GAP * unit)
+    left, right = left[near], right[near]
+    chained = _nearest_pairs(left, right, gap[near])
     joined = []
-    for a, b in _nearest_pairs(left[near], right[near], gap[near]):
-        marker = len(pieces[a]) == 1 and _MARKER.match(texts[pieces[a][0]])
-        opening = texts[pieces[b][0]].lstrip("\"'“‘(")[:1]
-        if (marker and opening.isalpha()) or _spanned(boxes, a, b, float(max(size[a], size[b]))):
+    for a, b in zip(left[chained].tolist(), right[chained].tolist(), strict=True):
+        first, second = texts[pieces[a][0]], texts[pieces[b][0]].lstrip("\"'“‘(")
+        marker = _MARKER.match(first) or (first.isdigit() and second[:1].isupper())
+        hangs = len(pieces[a]) == 1 and marker and second[:1].isalpha()
+        if hangs or _spanned(boxes, a, b, float(max(size[a], size[b]))):
             joined.append((a, b))
     return joined
 
 
 def _spanned(boxes: Boxes, a: int, b: int, em: float) -> bool:
-    """Whether the lines above and under a gap run on over it, as they do not at a gutter."""
+    """Whether a line above or under a gap runs on over it, and none starts there as a column."""
     low, high = boxes[a, 2] - em, boxes[b, 0] + em
     top, bottom = min(boxes[a, 1], boxes[b, 1]), max(boxes[a, 3], boxes[b, 3])
     centres = (boxes[:, 1] + boxes[:, 3]) / 2
     close = (boxes[:, 3] > top - em) & (boxes[:, 1] < bottom + em)
     close &= (centres < top) | (centres > bottom)
-    close &= (boxes[:, 0] < high) & (boxes[:, 2] > low)
-    runs_on = (boxes[:, 0] <= low) & (boxes[:, 2] >= high)
-    return bool(close.any() and runs_on[close].all())
+    starts = close & (boxes[:, 0] > low) & (boxes[:, 0] < high)
+    runs_on = close & (boxes[:, 0] <= low) & (boxes[:, 2] >= high)
+    return bool(runs_on.any() and not starts.any())
 
 
 def _paragraphs(texts: Sequence[Sequence[str]], em: Floats, bands: Boxes) -> Groups:
@@ -184,12 +195,14 @@ def _paragraphs(texts: Sequence[Sequence[str]], em: Floats, bands: Boxes) -> Gro
     edges = []
     sized = [i for i in np.nonzero(single)[0].tolist() if _same_size(em, i, int(below[i]))]
     full = _CAP + _DESCENT
-    usual = float(np.median(gap[sized])) + full if sized else _LINE_PITCH_LEAST
+    usual = float(np.quantile(gap[sized], _USUAL)) + full if sized else _LINE_PITCH_LEAST
     limit = min(max(usual * _LINE_SLACK, _LINE_PITCH_LEAST), _LINE_PITCH_MOST) - full
     marked = [_MARKER.match(line[0]) is not None for line in texts]
     for i in sized:
         j = int(below[i])
-        begins = marked[j] or _is_indented(bands, em, below, marked, i, j)
+        ends = texts[i][-1][-1] in ".;:,!?)" or bands[i, 2] < bands[j, 2] - 2.0 * em[j]
+        listed = marked[j] and (ends or marked[i] or bool(_BULLET.match(texts[j][0])))
+        begins = listed or _is_indented(bands, em, below, marked, i, j)
         heads = em[i] >= _HEADING_RATIO * em[j] and _width(bands, i) <= 0.8 * _width(bands, j)
         if gap[i] <= limit and not begins and not heads:
             edges.append((i, j))
@@ -217,37 +230,47 @@ def _blocks(
 ) -> Groups:
     """Join paragraphs stacked close, but part them above a heading; and the cells of a table."""
     bands = hulls(line_bands, paragraphs)
-    em = np.array([np.median(line_em[p]) for p in paragraphs])
-    below, gap, single = _stacks(bands, em, _BLOCK_GAP)
+    em = _medians(line_em, paragraphs)
+    below, gap, single = _stacks(bands, em, _HEADING_GAP)
     heading = [
-        single[i] and _is_heading(texts, bands, em, paragraphs, i, int(below[i]))
-        for i in range(len(paragraphs))
+        under >= 0 and _is_heading(texts, bands, em, paragraphs, i, under)
+        for i, under in enumerate(below.tolist())
     ]
     edges = []
     for i in np.nonzero(single)[0].tolist():
         j = int(below[i])
-        if not heading[j] or heading[i]:
+        begins = heading[j] and not heading[i]
+        begins |= em[j] >= _HEADING_RATIO * em[i] and _is_short(texts, paragraphs[j])
+        if not begins and (heading[i] or gap[i] <= _BLOCK_GAP):
             edges.append((i, j))
-    return _components(len(paragraphs), edges + _table_cells(texts, line_em, line_bands, paragraphs))
+    cells = _table_cells(texts, line_em, line_bands, paragraphs)
+    return _components(len(paragraphs), edges + cells)
 
 
 def _is_heading(
     texts: Sequence[Sequence[str]], bands: Boxes, em: Floats, paragraphs: Groups, i: int, j: int
 ) -> bool:
     """Whether paragraph i reads like the heading of j under it."""
-    words = [word for line in paragraphs[i] for word in texts[line]]
-    first = next((c for c in "".join(words) if c.isalpha()), "")
-    if not first or len(words) > _HEADING_WORDS or _BULLET.match(words[0]):
+    if not _is_short(texts, paragraphs[i]):
         return False
-    if len(paragraphs[i]) <= 3 and em[i] >= _HEADING_RATIO * em[j]:
+    if em[i] >= _HEADING_RATIO * em[j]:
         return True
+    line = " ".join(word for x in paragraphs[i] for word in texts[x])
     return (
-        len(paragraphs[i]) == 1
+        len(paragraphs[i]) <= 2
         and len(paragraphs[j]) > 1
-        and not first.islower()
-        and words[-1][-1] not in ".,;"
-        and _width(bands, i) <= 0.6 * _width(bands, j)
+        and not next(c for c in line if c.isalpha()).islower()
+        and line[-1] not in ".,;:"
+        and _width(bands, i) <= _HEADING_WIDTH * _width(bands, j)
     )
+
+
+def _is_short(texts: Sequence[Sequence[str]], lines: Sequence[int]) -> bool:
+    """Whether a paragraph has no more in it than a heading has, and is no list item."""
+    words = [word for line in lines for word in texts[line]]
+    if len(words) > _HEADING_WORDS or _BULLET.match(words[0]):
+        return False
+    return any(c.isalpha() for word in words for c in word)
 
 
 def _table_cells(
@@ -255,44 +278,46 @@ def _table_cells(
 ) -> list[tuple[int, int]]:
     """Pairs of paragraphs that are of one table.
 
-    Two cells side by side are a rung; two rungs of the same two columns, one above the other,
-    hold a table together. Lines of running text beside each other are no rung.
+    Short texts side by side are a row; two rows, one under the other, that share two columns
+    are of one table. Lines of running text beside each other are no row.
     """
     paragraph_of = np.empty(len(texts), dtype=np.intp)
     for p, members in enumerate(paragraphs):
         paragraph_of[members] = p
-    words = np.array([np.median([len(texts[i]) for i in p]) for p in paragraphs])[paragraph_of]
+    length = np.array([len(line) for line in texts])
+    most = np.array([max(len(texts[i]) for i in p) for p in paragraphs])[paragraph_of]
+    usual = _medians(length, paragraphs)[paragraph_of]
     left, right, gap = _row_pairs(bands)
-    apart = gap > 0
-    rungs = np.array(_nearest_pairs(left[apart], right[apart], gap[apart]), dtype=np.intp)
-    rungs = rungs.reshape(-1, 2)
-    short, long = np.sort(words[rungs], axis=1).T
-    rungs = rungs[(short <= _CELL_WORDS) & (long <= _LABEL_WORDS)]
-    if len(rungs) < 2:
-        return []
+    short = np.minimum(most[left], most[right]) <= _CELL_WORDS
+    short &= np.maximum(usual[left], usual[right]) <= _LABEL_WORDS
+    # Nearest first, then short: a cell does not look over a line of text to the next one.
+    cells = [
+        (int(left[k]), int(right[k]))
+        for k in _nearest_pairs(left, right, np.abs(gap))
+        if short[k] and gap[k] > 0
+    ]
+    rows = [row for row in _components(len(texts), cells) if len(row) > 1]
+    rows.sort(key=lambda row: (bands[row, 1].min(), row))
     edges = []
-    rungs = rungs[np.argsort(bands[rungs[:, 0], 1], kind="stable")]
-    a, b = bands[rungs[:, 0]], bands[rungs[:, 1]]
-    for i in range(len(rungs) - 1):
-        unit = em[rungs[i]].min()
-        # Sorted from the top: the next rows start the list.
-        end = int(np.searchsorted(a[:, 1], a[i, 3] + _ROW_GAP * unit, side="right"))
-        rest = slice(i + 1, end)
-        under = (a[rest, 1] > a[i, 1] + 0.5 * unit)
-        under &= _share(a[rest], a[i]) >= _STACKED
-        under &= _share(b[rest], b[i]) >= _STACKED
-        for k in (np.nonzero(under)[0] + i + 1).tolist():
-            p, q = paragraph_of[rungs[i]].tolist()
-            r, s = paragraph_of[rungs[k]].tolist()
-            edges += [(p, q), (p, r), (r, s)]
+    extents = hulls(bands, rows) if rows else np.empty((0, 4))
+    for r, row in enumerate(rows):
+        unit = em[row].min()
+        for s in range(r + 1, len(rows)):
+            if extents[s, 1] > extents[r, 3] + _ROW_GAP * unit:
+                break
+            if _shared_columns(bands[row], bands[rows[s]]) > 1:
+                table = paragraph_of[row + rows[s]].tolist()
+                edges += [(table[0], p) for p in table]
     return edges
 
 
-def _share(boxes: Boxes, other: Floats) -> Floats:
-    """How much of the narrower one's width each box shares with another."""
-    overlap = np.minimum(boxes[:, 2], other[2]) - np.maximum(boxes[:, 0], other[0])
-    shares: Floats = overlap / np.minimum(boxes[:, 2] - boxes[:, 0], other[2] - other[0])
-    return shares
+def _shared_columns(upper: Boxes, lower: Boxes) -> int:
+    """How many boxes of a row have one of another row over or under them, each its own."""
+    across = np.minimum(upper[:, None, 2], lower[None, :, 2])
+    across -= np.maximum(upper[:, None, 0], lower[None, :, 0])
+    widths = np.minimum((upper[:, 2] - upper[:, 0])[:, None], lower[:, 2] - lower[:, 0])
+    stacked = across >= _STACKED * widths
+    return int(min(stacked.any(axis=1).sum(), stacked.any(axis=0).sum()))
 
 
 def _stacks(
@@ -369,16 +394,12 @@ def _overlapping(starts: Floats, ends: Floats) -> Iterator[tuple[Indices, Indice
         first = stop
 
 
-def _nearest_pairs(left: Indices, right: Indices, gap: Floats) -> list[tuple[int, int]]:
-    """Of pairs, those that are each other's nearest: left's to the right, right's to the left."""
-    best: dict[int, int] = {}
+def _nearest_pairs(left: Indices, right: Indices, gap: Floats) -> Indices:
+    """Positions of the pairs that chain each box to its nearest right one, and that to one left."""
     ranked = np.lexsort((right, left, gap))
-    for a, b in zip(left[ranked].tolist(), right[ranked].tolist(), strict=True):
-        best.setdefault(a, b)
-    taken: dict[int, int] = {}
-    for a, b in best.items():  # nearest first
-        taken.setdefault(b, a)
-    return [(a, b) for b, a in taken.items()]
+    ranked = ranked[np.sort(np.unique(left[ranked], return_index=True)[1])]
+    kept: Indices = ranked[np.sort(np.unique(right[ranked], return_index=True)[1])]
+    return kept
 
 
 def _same_size(em: Floats, i: int, j: int) -> bool:
@@ -389,7 +410,17 @@ def _width(boxes: Boxes, i: int) -> float:
     return float(boxes[i, 2] - boxes[i, 0])
 
 
-def _components(n: int, edges: Sequence[tuple[int, int]]) -> Groups:
+def _medians(values: NDArray[Any], groups: Groups) -> Floats:
+    """Median of each group's values; NumPy's own takes 20 us, a page has hundreds of lines."""
+    ranked = values.tolist()
+    medians = []
+    for members in groups:
+        some = sorted([ranked[i] for i in members])
+        medians.append((some[(len(some) - 1) // 2] + some[len(some) // 2]) / 2)
+    return np.array(medians, dtype=np.float64)
+
+
+def _components(n: int, edges: Iterable[tuple[int, int]]) -> Groups:
     """Connected components, each sorted, in order of their first member."""
     root = list(range(n))
 

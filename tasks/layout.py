@@ -29,7 +29,8 @@ def regions_of(words: Sequence[Word], width_pt: float, height_pt: float) -> tupl
 
     Args:
         words: the page's words, any order; boxes in fractions of the displayed page.
-        width_pt, height_pt: size of the page in points.
+        width_pt: width of the page in points.
+        height_pt: its height in points.
 
     Returns:
         All words in reading order, then all lines, paragraphs and blocks, each of them in
@@ -187,8 +188,8 @@ def _assemble(words: Sequence[Word], boxes: Boxes, grouped: Grouping) -> tuple[R
             else [-1] * len(texts)
         )
         regions += [
-            Region(first + i, kind, parent, i, *corner, *opposite, text, mean)
-            for i, (parent, corner, opposite, text, mean) in enumerate(
+            Region(first + i, kind, parent, i, x0, y0, x1, y1, text, mean)
+            for i, (parent, (x0, y0), (x1, y1), text, mean) in enumerate(
                 zip(above, low, high, texts, means, strict=True)
             )
         ]

@@ -73,14 +73,15 @@ def expand(arguments: Sequence[str]) -> Expansion:
     seen: set[str] = set()
     for argument in arguments:
         given = to_path(argument) if argument.startswith("file://") else argument
-        if os.path.lexists(given):
-            matches = [given]
-        else:
-            matches = sorted(glob.glob(given, recursive=True))
+        matches = (
+            [given]
+            if os.path.lexists(given)
+            else sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - keeps names as given
+        )
         if not matches:
             source = Source(to_uri(given), argument)
             found.missing.append(
-                (source, MissingSource(f"{argument}: no such file or folder, and no match as a glob"))
+                (source, MissingSource(f"{argument}: no such file or folder, nor a match as a glob"))
             )
         for match in matches:
             _take(match, found, seen)

@@ -136,7 +136,8 @@ def _characters(
 def _garbage(codes: NDArray[np.int64]) -> float:
     """Share of the visible characters that have no meaning in Unicode."""
     visible = bad = 0
-    for code, count in zip(*(a.tolist() for a in np.unique(codes, return_counts=True)), strict=True):
+    found, counts = np.unique(codes, return_counts=True)
+    for code, count in zip(found.tolist(), counts.tolist(), strict=True):
         character = chr(min(code, 0x10FFFF))
         if code in _SKIPPED or character.isspace():
             continue
@@ -153,7 +154,7 @@ def _words(
     kept = ~np.isin(codes, list(_SKIPPED))
     codes, boxes = codes[kept], boxes[kept]
     codes = np.where(codes == _HYPHEN_AT_LINE_END, ord("-"), codes)
-    letters = [chr(min(code, 0x10FFFF)) for code in codes.tolist()]
+    letters = np.minimum(codes, 0x10FFFF).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
     space = np.array([letter.isspace() for letter in letters], dtype=bool)
 
     # Words end at spaces, and where the next character with ink is far away.
@@ -180,13 +181,12 @@ def _words(
     on_page = ((centres >= 0) & (centres <= 1)).all(axis=1)
     hulls = np.clip(hulls, 0.0, 1.0)
     numbers = word_of[inked[first]]
-    begin = np.searchsorted(word_of, numbers, side="left") + space[
-        np.searchsorted(word_of, numbers, side="left")
-    ]
+    begin = np.searchsorted(word_of, numbers, side="left")
+    begin += space[begin]  # a word begins at the space before it
     end = np.searchsorted(word_of, numbers, side="right")
     words = []
     for i in np.nonzero(on_page)[0].tolist():
-        text = _text("".join(letters[begin[i] : end[i]]))
+        text = _text(letters[begin[i] : end[i]])
         x0, y0, x1, y1 = hulls[i].tolist()
         if text and x1 > x0 and y1 > y0:
             words.append(Word(text, x0, y0, x1, y1))

@@ -1,12 +1,17 @@
-"""Guards prefect.yaml: every deployment's flow loads, and takes the parameters it is given."""
+"""Guards prefect.yaml (every flow loads and takes its parameters) and the lock file."""
 
 from __future__ import annotations
 
+import re
+import tomllib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from prefect.flows import load_flow_from_entrypoint
 
 ROOT = Path(__file__).parent.parent
@@ -35,3 +40,16 @@ def test_telemetry_is_off() -> None:
         environment = deployment["work_pool"]["job_variables"]["env"]
         assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
         assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_the_lock_holds_every_dependency_and_names_no_host() -> None:
+    """A dependency added to pyproject.toml without `make lock` would not be installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    lock = (ROOT / "requirements.lock").read_text()
+    locked = dict(re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", lock, re.MULTILINE))
+    for text in wanted:
+        requirement = Requirement(text)
+        version = locked[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), f"{text}, but {version} is locked"
+    assert "://" not in lock and "--index" not in lock and "--find-links" not in lock

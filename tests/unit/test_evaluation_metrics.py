@@ -47,7 +47,7 @@ def test_reciprocal_rank_counts_the_best_ranked_relevant_page() -> None:
 
 
 def test_the_true_box_itself_scores_one_in_everything_but_the_share() -> None:
-    assert score([LEFT], [LEFT]) == PlaceScore(*[1.0] * 9, share=0.5)
+    assert score([LEFT], [LEFT]) == PlaceScore._make([*[1.0] * 9, 0.5])
 
 
 def test_returning_nothing_scores_nothing() -> None:
@@ -93,7 +93,7 @@ def best_of_all_matchings(ratios: Doubles) -> float:
     tall = ratios if ratios.shape[0] >= ratios.shape[1] else ratios.T
     columns = range(tall.shape[1])
     return max(
-        sum(tall[row, column] for row, column in zip(rows, columns, strict=True))
+        float(sum(tall[row, column] for row, column in zip(rows, columns, strict=True)))
         for rows in permutations(range(tall.shape[0]), len(columns))
     )
 
@@ -134,7 +134,7 @@ def test_a_choice_scores_as_if_only_the_chosen_boxes_were_returned() -> None:
 
 def test_scores_are_averaged_value_by_value() -> None:
     mean = mean_score([score([LEFT], [LEFT]), NOTHING])
-    assert mean == PlaceScore(*[0.5] * 9, share=0.25)
+    assert mean == PlaceScore._make([*[0.5] * 9, 0.25])
 
 
 def test_bootstrap_gives_the_same_interval_again_whatever_the_order_of_the_rows() -> None:

@@ -1,0 +1,136 @@
+"""The command line: exit codes, what goes to stdout, and what is not started for it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.__main__ import _run, app
+from storage.errors import ExitCode
+from tests.integration.conftest import EXAMPLES
+
+
+def run(*arguments: str) -> int:
+    """Run a command in this process, which the engines are open in; returns its exit code."""
+    return _run(lambda: app(list(arguments), standalone_mode=False))
+
+
+def test_ingest_again_says_that_nothing_is_to_do(
+    sample_db: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("ingest", str(EXAMPLES / "documents"), "--db", sample_db) == ExitCode.OK
+    printed = capsys.readouterr().out
+    assert "nothing to do" in printed
+    assert "pages already there      13" in printed
+
+
+def test_failures_give_their_code_and_are_told(
+    engines: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = str(tmp_path / "db")
+    (tmp_path / "bad.pdf").write_text("text")
+    shutil.copy(EXAMPLES / "documents" / "two-column-paper.pdf", tmp_path / "good.pdf")
+    assert run("ingest", str(tmp_path / "bad.pdf"), "--db", db) == ExitCode.BAD_INPUT
+    assert run("ingest", str(tmp_path), "--db", db, "--json") == ExitCode.DONE_WITH_FAILURES
+    printed = capsys.readouterr().out
+    report = json.loads(printed[printed.index("{") :])
+    assert report["documents_added"] == 1 and "bad.pdf" in report["failures"][0]
+    assert run("status", "--db", db) == ExitCode.OK
+    printed = capsys.readouterr().out
+    assert "1 complete" in printed and "corrupt" in printed and "schema version" in printed
+
+
+def test_query_codes(engines: None, sample_db: str, tmp_path: Path) -> None:
+    good = '{"query_id": "a", "query": "harbour"}\n'
+    out = str(tmp_path / "out")
+
+    def query(text: str, name: str = "q.jsonl", *more: str) -> int:
+        (tmp_path / name).write_text(text)
+        return run("query", str(tmp_path / name), "--db", sample_db, "--out", out, *more)
+
+    assert query(good) == ExitCode.OK
+    assert query(good + "not json\n") == ExitCode.DONE_WITH_FAILURES
+    assert query("not json\n") == ExitCode.BAD_INPUT
+    assert not (Path(out) / "summary.json").exists()  # the failed run must not look done
+    assert query("") == ExitCode.BAD_INPUT
+    assert query("qid,query\n1,harbour\n", "q.csv") == ExitCode.BAD_INPUT
+    assert query('query_id,query,pages\n1,harbour,"1, 2"\n', "r.csv") == ExitCode.OK
+    assert query(good, "q.txt") == ExitCode.BAD_INPUT
+    assert query(good, "q.jsonl", "--select", "best") == ExitCode.USAGE
+    assert query(good, "q.jsonl", "--top-pages", "0") == ExitCode.USAGE
+    assert query(good, "q.jsonl", "--where", "colour = 'red'") == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["ingest", "nowhere", "--db", "new"], ExitCode.BAD_INPUT),
+        (["ingest", ".", "--db", "new", "--encoder", "none-such"], ExitCode.USAGE),
+        (["ingest", ".", "--db", "new", "--lang", "xx"], ExitCode.USAGE),
+        (["ingest", "--colour"], ExitCode.USAGE),
+        (["query", "nowhere.jsonl", "--db", "new", "--out", "out"], ExitCode.BAD_INPUT),
+        (["ask", "where?", "--db", "nowhere"], ExitCode.DATABASE),
+        (["status", "--db", "nowhere"], ExitCode.DATABASE),
+        (["sql", "SELECT 1", "--db", "nowhere"], ExitCode.DATABASE),
+        (["ask", "where?"], ExitCode.USAGE),
+        (["dance"], ExitCode.USAGE),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value.name,
+)
+def test_mistakes_are_told_before_any_engine_starts(
+    arguments: list[str], code: ExitCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PATCHLIGHT_DB", raising=False)
+    assert run(*arguments) == code
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_database_of_another_encoder_is_refused(tmp_path: Path) -> None:
+    from storage.database import Database
+    from storage.records import EncoderIdentity
+
+    Database.create_or_open(tmp_path / "db", EncoderIdentity("other", "abc", 8))
+    arguments = ("--db", str(tmp_path / "db"))
+    documents = str(EXAMPLES / "documents")
+    assert run("ingest", documents, *arguments, "--encoder", "text-patch") == ExitCode.DATABASE
+    assert run("ingest", documents, *arguments) == ExitCode.USAGE  # there is no encoder 'other'
+
+
+def test_sql_prints_rows_and_cannot_write(
+    sample_db: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    select = "SELECT page_count FROM documents ORDER BY page_count"
+    assert run("sql", select, "--db", sample_db, "--format", "json") == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line) for line in lines] == [{"page_count": n} for n in (2, 3, 8)]
+    assert run("sql", select, "--db", sample_db, "--format", "csv") == ExitCode.OK
+    assert capsys.readouterr().out.splitlines() == ["page_count", "2", "3", "8"]
+    assert run("sql", "DROP TABLE pages", "--db", sample_db) == ExitCode.USAGE
+    assert run("sql", select, "--db", sample_db) == ExitCode.OK
+
+
+def test_ask_starts_neither_ray_nor_prefect(sample_db: str, tmp_path: Path) -> None:
+    """In a process of its own: importing them alone takes longer than the answer."""
+    script = (
+        "import sys\n"
+        "from flows.__main__ import _run, app\n"
+        "code = _run(lambda: app(sys.argv[1:], standalone_mode=False))\n"
+        "heavy = {'ray', 'prefect', 'lancedb', 'torch', 'datafusion'} & set(sys.modules)\n"
+        "sys.exit(code if not heavy else f'imported {heavy}')\n"
+    )
+    question = "who succeeded the harbour master?"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "ask", question, "--db", sample_db,
+         "--overlays", str(tmp_path), "--timing"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "harbour-annual-report.pdf, page 8" in done.stdout
+    assert "reading vectors" in done.stderr and "imports" in done.stderr
+    assert len(list((tmp_path / "overlays").glob("*.png"))) == done.stdout.count("picture:") == 3
