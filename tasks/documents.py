@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +12,9 @@ from typing import Protocol
 
 import numpy as np
 import pypdfium2 as pdfium
+import pypdfium2.raw as raw
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from tasks import textlayer
 from tasks.errors import (
@@ -32,7 +35,6 @@ MAX_PIXELS = 100_000_000
 """Pixels of an image or of a rendered page beyond which it is refused, not read."""
 
 _POINTS_PER_INCH = 72.0
-_PDF_ERROR_PASSWORD = 4
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
@@ -48,6 +50,12 @@ _PILLOW_FORMATS = {
     "image/tiff": "TIFF",
     "image/webp": "WEBP",
 }
+_DAMAGED_IMAGE = (
+    OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError,
+    struct.error, zlib.error,
+)
+"""What Pillow raises for damaged bytes, by format and place of the damage."""
+
 _DEFAULT_IMAGE_DPI = 150.0
 _PLAUSIBLE_DPI = (50.0, 1200.0)
 
@@ -128,11 +136,11 @@ def media_type_of(path: str) -> str:
         raise MissingSource(f"{path}: cannot be read ({error.strerror or error})") from error
     if not head:
         raise EmptyDocument(f"{path}: the file is empty (0 bytes)")
-    if b"%PDF-" in head:  # the PDF reference allows junk before the header
-        return "application/pdf"
     for offset, signature, media_type in _SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
             return media_type
+    if b"%PDF-" in head:  # the PDF reference allows junk before the header
+        return "application/pdf"
     if path.lower().endswith(".pdf"):
         raise CorruptSource(
             f"{path}: named .pdf but not a PDF (no %PDF- header); export it again as PDF"
@@ -148,13 +156,19 @@ class _Pdf:
     def __init__(self, path: str, pdf: pdfium.PdfDocument) -> None:
         self._path = path
         self._pdf = pdf
+        self._last: tuple[int, pdfium.PdfPage] | None = None
         self.page_count = len(pdf)
 
     def _page(self, page: int) -> pdfium.PdfPage:
-        try:
-            return self._pdf[page - 1]
-        except pdfium.PdfiumError as error:
-            raise CorruptSource(f"{self._path}, page {page}: cannot be opened ({error})") from error
+        """Return an open page; the last one is kept, as it is asked for several times."""
+        if self._last is None or self._last[0] != page:
+            try:
+                self._last = page, self._pdf[page - 1]
+            except pdfium.PdfiumError as error:
+                raise CorruptSource(
+                    f"{self._path}, page {page}: cannot be opened ({error}); export it again"
+                ) from error
+        return self._last[1]
 
     def shape(self, page: int) -> PageShape:
         handle = self._page(page)
@@ -190,26 +204,35 @@ class _ImageFile:
         self.media_type = media_type
         self._path = path
         self._image = image
+        self._last: tuple[int, Image.Image] | None = None
         # Only TIFF frames are pages; the others' frames are an animation.
         self.page_count = getattr(image, "n_frames", 1) if media_type == "image/tiff" else 1
 
     def _frame(self, page: int) -> Image.Image:
-        try:
-            self._image.seek(page - 1)
-            _check_pixels(self._path, page, *self._image.size)
-            # Loads the frame, so that damaged data shows here; a photo is turned upright.
-            frame = ImageOps.exif_transpose(self._image)
-        except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise CorruptSource(
-                f"{self._path}, page {page}: the image is damaged ({error})", Stage.RENDER
-            ) from error
-        return frame
+        """Return a page's pixels, upright; the last page is kept, as for a PDF."""
+        if self._last is None or self._last[0] != page:
+            try:
+                self._image.seek(page - 1)
+                _check_pixels(self._path, page, *self._image.size)
+                # Loads the frame, so that damaged data shows here; a photo is turned upright.
+                self._last = page, ImageOps.exif_transpose(self._image)
+            except Image.DecompressionBombError as error:
+                raise _bomb(f"{self._path}, page {page}", error) from error
+            except _DAMAGED_IMAGE as error:
+                raise CorruptSource(
+                    f"{self._path}, page {page}: the image is damaged ({error}); save it again",
+                    Stage.RENDER,
+                ) from error
+        return self._last[1]
 
     def shape(self, page: int) -> PageShape:
         frame = self._frame(page)
-        dpi = _dpi_of(frame)
+        across, down = _dpi_of(frame)
         return PageShape(
-            frame.width * _POINTS_PER_INCH / dpi, frame.height * _POINTS_PER_INCH / dpi, 0, dpi
+            frame.width * _POINTS_PER_INCH / across,
+            frame.height * _POINTS_PER_INCH / down,
+            0,
+            max(across, down),
         )
 
     def text_layer(self, page: int) -> TextLayer | None:
@@ -217,8 +240,11 @@ class _ImageFile:
 
     def render(self, page: int, dpi: float, *, gray: bool) -> Pixels:
         frame = _flatten(self._frame(page))
-        scale = dpi / _dpi_of(frame)
-        size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
+        across, down = _dpi_of(frame)
+        size = (
+            max(1, round(frame.width * dpi / across)),
+            max(1, round(frame.height * dpi / down)),
+        )
         _check_pixels(self._path, page, *size)
         frame = frame.convert("L" if gray else "RGB")
         if size != frame.size:
@@ -230,8 +256,14 @@ class _ImageFile:
 def _open_pdf(path: str, password: str | None) -> Iterator[OpenDocument]:
     try:
         pdf = pdfium.PdfDocument(path, password=password)
+    except OSError as error:
+        raise MissingSource(f"{path}: cannot be read ({error.strerror or error})") from error
     except pdfium.PdfiumError as error:
-        if error.err_code == _PDF_ERROR_PASSWORD:
+        if error.err_code == raw.FPDF_ERR_SECURITY:
+            raise EncryptedDocument(
+                f"{path}: the PDF is encrypted in a way that cannot be read; save it without"
+            ) from error
+        if error.err_code == raw.FPDF_ERR_PASSWORD:
             problem = "the password given is wrong" if password else "it needs a password"
             raise EncryptedDocument(
                 f"{path}: the PDF is encrypted and {problem}; give it with --passwords FILE"
@@ -253,11 +285,21 @@ def _open_image(path: str, media_type: str) -> Iterator[OpenDocument]:
     try:
         image = Image.open(path, formats=[_PILLOW_FORMATS[media_type]])
     except Image.DecompressionBombError as error:
-        raise TooLarge(f"{path}: the image is too large to be read safely ({error})") from error
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise CorruptSource(f"{path}: the image is damaged ({error})") from error
+        raise _bomb(path, error) from error
+    except _DAMAGED_IMAGE as error:
+        raise CorruptSource(f"{path}: the image is damaged ({error}); save it again") from error
     with image:
-        yield _ImageFile(path, media_type, image)
+        try:
+            document = _ImageFile(path, media_type, image)
+        except Image.DecompressionBombError as error:
+            raise _bomb(path, error) from error
+        except _DAMAGED_IMAGE as error:  # counting the frames of a TIFF reads all their headers
+            raise CorruptSource(f"{path}: the image is damaged ({error}); save it again") from error
+        yield document
+
+
+def _bomb(where: str, error: Exception) -> TooLarge:
+    return TooLarge(f"{where}: the image is too large to be read ({error}); scale it down")
 
 
 def _check_pixels(path: str, page: int, width: float, height: float) -> None:
@@ -269,20 +311,20 @@ def _check_pixels(path: str, page: int, width: float, height: float) -> None:
         )
 
 
-def _dpi_of(image: Image.Image) -> float:
-    """Resolution the file states, where it is plausible and the same both ways."""
+def _dpi_of(image: Image.Image) -> tuple[float, float]:
+    """Resolution the file states, across and down, where it is plausible; faxes have two."""
     stated = image.info.get("dpi", (0.0, 0.0))
     low, high = _PLAUSIBLE_DPI
-    horizontal, vertical = float(stated[0]), float(stated[1])
-    if low <= horizontal <= high and abs(horizontal - vertical) < 1:
-        return horizontal
-    return _DEFAULT_IMAGE_DPI
+    across, down = float(stated[0]), float(stated[1])
+    if not (low <= across <= high and low <= down <= high):
+        return _DEFAULT_IMAGE_DPI, _DEFAULT_IMAGE_DPI
+    return (across, across) if abs(across - down) < 1 else (across, down)
 
 
 def _flatten(image: Image.Image) -> Image.Image:
     """Lay a transparent image on white, as a viewer shows it; keep 16-bit gray readable."""
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
-        values = np.asarray(image, dtype=np.float32)
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32))
         low, high = float(values.min()), float(values.max())
         scaled = (values - low) * (255.0 / (high - low)) if high > low else values * 0 + 255.0
         flat = Image.fromarray(scaled.astype(np.uint8))

@@ -137,7 +137,15 @@ def read_words(
             timeout=timeout_s,
         )
     except pytesseract.TesseractError as error:
-        raise OcrFailed(f"{label}: Tesseract failed ({error})", Stage.WORDS) from error
+        raise OcrFailed(
+            f"{label}: Tesseract failed ({error}); check --lang, or use --ocr never", Stage.WORDS
+        ) from error
+    except OSError as error:  # what pytesseract raises for a program that is gone
+        raise OcrFailed(
+            f"{label}: Tesseract at {binary} cannot be run ({error}); install the package "
+            "tesseract-ocr, or set PATCHLIGHT_TESSERACT to the program, or use --ocr never",
+            Stage.WORDS,
+        ) from error
     except RuntimeError as error:  # what pytesseract raises for a timeout
         raise OcrTimeout(
             f"{label}: Tesseract took longer than {timeout_s} s; raise PATCHLIGHT_OCR_TIMEOUT_S "

@@ -21,6 +21,7 @@ _DPI = 110
 _MOST_PIXELS_A_SIDE = 2400
 _HEAT_ALPHA = 0.55
 _BEST, _OTHER = (200, 30, 30), (30, 90, 200)
+_LONGEST_CAPTION = 400
 _BAND = 46
 """Height of the caption above the page, pixels."""
 
@@ -85,6 +86,9 @@ def draw(document: DocumentOverlays) -> list[str]:
                         picture.save(part, format="PNG")
                 except (SourceError, OSError) as error:
                     problems.append(f"{overlay.out}: not drawn: {error}")
+                except Exception as error:  # one picture must not take the others with it
+                    detail = f"{type(error).__name__}: {error}"
+                    problems.append(f"{overlay.out}: not drawn: {detail}")
         return problems
     except (SourceError, PictureError) as error:
         return [f"{overlay.out}: not drawn: {error}" for overlay in document.overlays]
@@ -135,9 +139,11 @@ def _with_caption(picture: Image.Image, caption: Sequence[str]) -> Image.Image:
     pen = ImageDraw.Draw(framed)
     font = ImageFont.load_default(size=15)
     for line, text in enumerate(caption):
-        shown = "".join(c if c.isprintable() else " " for c in text)
-        while shown and pen.textlength(shown, font=font) > picture.width - 16:
-            shown = shown[:-2].rstrip("…") + "…"
+        shown = "".join(c if c.isprintable() else " " for c in text[:_LONGEST_CAPTION])
+        cut = len(text) > _LONGEST_CAPTION
+        while shown and pen.textlength(shown + "…" * cut, font=font) > picture.width - 16:
+            shown, cut = shown[:-1], True
+        shown += "…" * cut
         pen.text((8, 4 + 20 * line), shown, fill="black" if line == 0 else "dimgray", font=font)
     pen.line([(0, _BAND - 1), (framed.width, _BAND - 1)], fill="lightgray")
     return framed

@@ -105,12 +105,17 @@ def cut_shards(
     Args:
         todo: documents, each with the pages to do (1-based).
         shard_pages: at least 1.
+
+    Raises:
+        ValueError: ``shard_pages`` is below 1.
     """
+    if shard_pages < 1:
+        raise ValueError(f"a shard holds at least 1 page, got {shard_pages}")
     shards: list[Shard] = []
     parts: list[ShardPart] = []
     room = shard_pages
     for file, pages in todo:
-        left = sorted(pages)
+        left = sorted(set(pages))
         while left:
             taken, left = left[:room], left[room:]
             parts.append(ShardPart(file, tuple(taken)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +35,7 @@ _NEAR_MISSES = {
 }
 """Names, lower case without punctuation, that are surely meant as one of ours."""
 
+_LAST_PAGE = 2**31 - 1
 _OURS = ("query_id", "query", "doc", "pages")
 _WRITTEN = frozenset({"run_id", "encoder", "statistics", "tokens"})
 """Names of our own in a result line, which a carried column must not have."""
@@ -131,16 +133,21 @@ def _rows(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 @contextmanager
 def _text(path: str) -> Iterator[IO[str]]:
-    if path == STDIN:
-        yield sys.stdin
-        return
+    name = "stdin" if path == STDIN else path
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            yield file
+        if path == STDIN:  # whatever the locale says, it is UTF-8
+            file = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
+            try:
+                yield file
+            finally:
+                file.detach()
+        else:
+            with Path(path).open(encoding="utf-8-sig", newline="") as file:
+                yield file
     except OSError as error:
-        raise QueryFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise QueryFileError(f"{name}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
-        raise QueryFileError(f"{path}: is not UTF-8 text ({error})") from error
+        raise QueryFileError(f"{name}: is not UTF-8 text ({error}); save it as UTF-8") from error
 
 
 def _json_rows(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -152,14 +159,17 @@ def _json_rows(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
         except json.JSONDecodeError as error:
             yield line, f"is not JSON ({error.msg}, column {error.colno})"
             continue
+        except (ValueError, RecursionError) as error:  # a number or a nesting without end
+            yield line, f"is not JSON that can be read ({error})"
+            continue
         yield line, row if isinstance(row, dict) else "is not a JSON object, e.g. {\"query_id\": …}"
 
 
 def _csv_rows(path: str, file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    reader = csv.DictReader(file, restkey="")
+    reader: Any = csv.DictReader(file)
     try:
         for row in reader:
-            if "" in row:
+            if None in row:
                 yield reader.line_num, "has more fields than the header"
             else:
                 yield reader.line_num, {k: v for k, v in row.items() if v not in (None, "")}
@@ -174,7 +184,8 @@ def _parquet_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
         for batch in file.iter_batches(batch_size=1024):
             for row in batch.to_pylist():
                 number += 1
-                yield number, {k: v for k, v in row.items() if v is not None}
+                # Pandas writes NaN where a value is missing, and NaN is not equal to itself.
+                yield number, {k: v for k, v in row.items() if v is not None and v == v}
     except (OSError, pa.ArrowException) as error:
         raise QueryFileError(f"{path}: cannot be read as Parquet ({error})") from error
 
@@ -202,8 +213,14 @@ def _problem(row: Mapping[str, Any]) -> str | None:
             return f"column {key!r} is not known; did you mean {meant!r}?"
         if key in _WRITTEN:
             return f"column {key!r} is one that results have themselves; rename it"
+    try:
+        json.dumps(dict(row), ensure_ascii=False, allow_nan=False, default=str).encode()
+    except (ValueError, TypeError) as error:
+        return f"holds a value that results cannot carry ({error})"
     query_id, query, doc = row.get("query_id"), row.get("query"), row.get("doc")
-    if not isinstance(query_id, str | int) or isinstance(query_id, bool) or query_id == "":
+    if not isinstance(query_id, str | int) or isinstance(query_id, bool):
+        return "needs a 'query_id' (a text or a whole number)"
+    if not str(query_id).strip():
         return "needs a 'query_id' (a text or a whole number)"
     if not isinstance(query, str) or not query.strip():
         return "needs a 'query' (a text)"
@@ -222,7 +239,7 @@ def _pages(value: Any) -> tuple[int, ...]:
             raise ValueError(problem) from error
     numbers = value if isinstance(value, list) else [value]
     if not numbers or not all(
-        isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in numbers
+        isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= _LAST_PAGE for n in numbers
     ):
         raise ValueError(problem)
     return tuple(sorted(set(numbers)))

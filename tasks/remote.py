@@ -19,7 +19,7 @@ from tasks.encoders.protocol import Encoder
 from tasks.errors import EncodingFailed, Fault, Stage, fault_of
 from tasks.planning import InspectedFile, Shard, ShardPart
 from tasks.reading import ReadOptions, ReadPage, read_page
-from tasks.sources import SourceFile, sha256_of
+from tasks.sources import SourceFile, sha256_of, shown
 
 logger = logging.getLogger("patchlight.worker")
 
@@ -86,7 +86,7 @@ def inspect_file(file: SourceFile, password: str | None) -> InspectedFile | Insp
                 password=password,
             )
     except Exception as error:  # whatever a damaged file raises must not end the run
-        return InspectionFault(file.source, doc_id, fault_of(error, Stage.OPEN))
+        return InspectionFault(file.source, doc_id, _fault(error, Stage.OPEN))
 
 
 def read_shard(shard: Shard, options: ReadOptions) -> ReadShard:
@@ -180,8 +180,14 @@ def _page(page: ReadPage, encoding: PageEncoding, fingerprint: str) -> Page:
     )
 
 
-def _page_fault(error: BaseException, part: ShardPart, page: int, stage: Stage) -> Fault:
+def _fault(error: BaseException, stage: Stage) -> Fault:
+    """Describe an error; the paths in its message need not be UTF-8, what is stored must be."""
     fault = fault_of(error, stage)
+    return replace(fault, message=shown(fault.message))
+
+
+def _page_fault(error: BaseException, part: ShardPart, page: int, stage: Stage) -> Fault:
+    fault = _fault(error, stage)
     if part.file.label in fault.message:
         return fault
     return replace(fault, message=f"{part.file.label}, page {page}: {fault.message}")

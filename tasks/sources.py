@@ -6,6 +6,7 @@ import fnmatch
 import glob
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,11 @@ def to_path(uri: str) -> str:
     return os.fsdecode(unquote(urlsplit(uri).path, errors="surrogateescape"))
 
 
+def shown(path: str) -> str:
+    """Return a path as text that can be stored: bytes that are not UTF-8 become ``\\xNN``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def expand(arguments: Sequence[str]) -> Expansion:
     """Find the files that files, folders (recursive) and globs stand for.
 
@@ -79,16 +85,15 @@ def expand(arguments: Sequence[str]) -> Expansion:
             else sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - keeps names as given
         )
         if not matches:
-            source = Source(to_uri(given), argument)
-            found.missing.append(
-                (source, MissingSource(f"{argument}: no such file or folder, nor a match as a glob"))
-            )
+            source = Source(to_uri(given), shown(argument))
+            problem = f"{source.name}: no such file or folder, and no match as a glob"
+            found.missing.append((source, MissingSource(problem)))
         for match in matches:
             _take(match, found, seen)
     if not found.files and not found.missing:
         kinds = ", ".join(sorted(READ_SUFFIXES))
         raise InputError(
-            f"{', '.join(arguments)}: no document found; files of these types are read: {kinds}"
+            f"{shown(', '.join(arguments))}: no document found; files of these types are read: {kinds}"
             + (f" (skipped: {describe_skipped(found.skipped)})" if found.skipped else "")
         )
     return found
@@ -108,6 +113,8 @@ def sha256_of(path: str) -> tuple[str, int]:
     """
     digest, size = hashlib.sha256(), 0
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would be waited for for ever
+            raise MissingSource(f"{path}: is not a regular file; name a file, or a folder of them")
         with Path(path).open("rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
@@ -129,7 +136,7 @@ def read_passwords(path: str) -> dict[str, str]:
     """
     passwords: dict[str, str] = {}
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: the password file cannot be read ({error})") from error
     for number, line in enumerate(text.splitlines(), 1):
@@ -170,7 +177,7 @@ def _add(path: str, found: Expansion, seen: set[str]) -> None:
     uri = to_uri(path)
     if uri not in seen:
         seen.add(uri)
-        found.files.append(SourceFile(Source(uri, path), to_path(uri)))
+        found.files.append(SourceFile(Source(uri, shown(path)), to_path(uri)))
 
 
 def _walk(folder: str) -> Iterator[str]:

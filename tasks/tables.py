@@ -45,13 +45,13 @@ def as_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def as_csv(rows: pa.RecordBatchReader) -> Iterable[str]:
-    """Yield CSV lines, header first; nested values are JSON."""
+    """Yield CSV lines, header first; nested values are JSON; exact unless for a terminal."""
+    for_people = sys.stdout.isatty()
     yield _csv_line(rows.schema.names)
     for batch in rows:
         for row in batch.to_pylist():
-            yield _csv_line(
-                [_json(v) if isinstance(v, list | dict) else v for v in row.values()]
-            )
+            values = [_json(v) if isinstance(v, list | dict) else v for v in row.values()]
+            yield _csv_line([plain(v) if for_people and isinstance(v, str) else v for v in values])
 
 
 def as_json_lines(rows: pa.RecordBatchReader) -> Iterable[str]:
@@ -103,7 +103,9 @@ def _cell(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    """JSON with all escaped that a terminal acts on, which changes nothing for a program."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _csv_line(values: Sequence[Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import unicodedata
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import pypdfium2.raw as raw
 from numpy.typing import NDArray
 
 from storage.records import Word
+
+logger = logging.getLogger("patchlight.worker")
 
 _DEVICE = 1_000_000
 """PDFium maps page points to whole device units; this many make a page's side."""
@@ -154,7 +157,8 @@ def _words(
     kept = ~np.isin(codes, list(_SKIPPED))
     codes, boxes = codes[kept], boxes[kept]
     codes = np.where(codes == _HYPHEN_AT_LINE_END, ord("-"), codes)
-    letters = np.minimum(codes, 0x10FFFF).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    utf32 = np.minimum(codes, 0x10FFFF).astype("<u4").tobytes()
+    letters = utf32.decode("utf-32-le", "surrogatepass")
     space = np.array([letter.isspace() for letter in letters], dtype=bool)
 
     # Words end at spaces, and where the next character with ink is far away.
@@ -213,7 +217,20 @@ def _text(letters: str) -> str:
 def _picture_coverage(page: pdfium.PdfPage, to_display: _DisplayTransform) -> float:
     """Share of the displayed page under its largest picture."""
     largest = 0.0
-    for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
-        box = np.clip(to_display(np.array([picture.get_bounds()], dtype=np.float64))[0], 0, 1)
-        largest = max(largest, float((box[2] - box[0]) * (box[3] - box[1])))
+    try:
+        for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
+            box = np.clip(to_display(np.array([_bounds(picture)], dtype=np.float64))[0], 0, 1)
+            largest = max(largest, float((box[2] - box[0]) * (box[3] - box[1])))
+    except pdfium.PdfiumError:  # a damaged picture does not make the words unreadable
+        logger.debug("a picture of the page cannot be located", exc_info=True)
     return largest
+
+
+def _bounds(picture: pdfium.PdfObject) -> tuple[float, float, float, float]:
+    """Left, bottom, right, top of a picture in page space, wherever it is nested."""
+    left, bottom, right, top = picture.get_bounds()
+    holder = picture.container
+    while holder is not None:  # PDFium gives the place within the form that holds the picture
+        left, bottom, right, top = holder.get_matrix().on_rect(left, bottom, right, top)
+        holder = holder.container
+    return left, bottom, right, top
