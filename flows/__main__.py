@@ -37,6 +37,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_NAMES_SHOWN = 10
+
 DbOption = Annotated[
     str | None,
     typer.Option("--db", metavar="URI", help="The database: a folder, file:// or s3:// URI."),
@@ -230,14 +232,16 @@ def ask_command(
     ] = None,
     where: WhereOption = None,
     overlays: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Draw each returned page into this folder."),
-    ] = None,
+        bool, typer.Option("--overlays", help="Draw each returned page with heat map and boxes.")
+    ] = False,
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="Folder for the pictures.")
+    ] = ".",
     timing: Annotated[bool, typer.Option("--timing", help="Say what took how long.")] = False,
 ) -> ExitCode:
     """Answer one question at once, without starting Ray or Prefect.
 
-    Example: patchlight ask "how deep is the berth?" --db mydb --overlays pictures
+    Example: patchlight ask "how deep is the berth?" --db mydb --overlays
     """
     from tasks.asking import ask
     from tasks.retrieval import RetrievalOptions
@@ -253,7 +257,7 @@ def ask_command(
         token_aggregate,
         tuple(kind or [RegionKind.PARAGRAPH]),
     )
-    asked = ask(_db(db), query, options, doc=doc, where=where, pictures=overlays)
+    asked = ask(_db(db), query, options, doc=doc, where=where, pictures=out if overlays else None)
     print(answer_text(asked.answer, asked.session.catalog))
     for path in asked.pictures:
         print(f"picture: {path}")
@@ -380,6 +384,7 @@ def _show_ingest(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(report, indent=2))
         return
+    from tasks.sources import describe_skipped
     from tasks.tables import key_values, plain
 
     print(
@@ -391,15 +396,17 @@ def _show_ingest(report: dict[str, Any], as_json: bool) -> None:
                 "pages added": report["pages_added"],
                 "pages already there": report["pages_unchanged"],
                 "pages failed": report["pages_failed"],
-                "files of other types": ", ".join(
-                    f"{count} {suffix or '(no suffix)'}"
-                    for suffix, count in report["skipped"].items()
-                )
-                or 0,
+                "files of other types": describe_skipped(report["skipped"]) or 0,
                 "run": report["run_id"],
             }
         )
     )
+    for suffix, names in report["skipped"].items():
+        print(f"\nnot read, {suffix or 'no suffix'}:")
+        for name in names[:_NAMES_SHOWN]:
+            print(f"  {plain(name)}")
+        if len(names) > _NAMES_SHOWN:
+            print(f"  and {len(names) - _NAMES_SHOWN} more")
     if report["failures"]:
         print("\nfailed (also in the table failures):")
         for message in report["failures"]:

@@ -68,6 +68,7 @@ def ask(
     session = QuerySession(database, options, where)
     clock.lap("opening")
     encoder = registry.load_for(database.encoder)
+    clock.lap("loading the encoder")
     block, bad = session.block([QueryRow(1, "ask", query, doc, None)], encoder.encode_queries)
     if block is None:
         raise InputError(bad[0].message.partition(": ")[2])

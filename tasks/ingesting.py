@@ -45,7 +45,7 @@ class IngestReport:
         pages_added: pages stored.
         pages_failed: pages in ``failures``.
         pages_unchanged: pages of the unchanged documents.
-        skipped: suffix -> number of files in folders whose type is not read.
+        skipped: suffix -> files in folders whose type is not read.
         failures: message of every document and page that failed.
     """
 
@@ -56,7 +56,7 @@ class IngestReport:
     pages_added: int = 0
     pages_failed: int = 0
     pages_unchanged: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, list[str]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
 
@@ -141,7 +141,7 @@ class IngestRun:
         Returns:
             Shards with every page that is not stored under this run's fingerprint.
         """
-        self.report.skipped = {suffix: len(names) for suffix, names in sorted(skipped.items())}
+        self.report.skipped = {suffix: list(names) for suffix, names in sorted(skipped.items())}
         files: list[InspectedFile] = []
         for result in inspected:
             if isinstance(result, InspectionFault):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import glob
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from storage.database import Database
 from tasks import ocr, queryfile
 from tasks.encoders import registry
-from tasks.errors import InputError, QueryFileError
+from tasks.errors import QueryFileError
 from tasks.selection import parse_selection
 from tasks.settings import Settings
-from tasks.sources import read_passwords
+from tasks.sources import expand, read_passwords
 
 
 def check_ingest(
@@ -29,13 +27,12 @@ def check_ingest(
     """Raise what the ingest flow would raise at its start for a wrong argument.
 
     Raises:
-        InputError: not one of the sources is there.
+        InputError: there is no file to read.
         EncoderUnavailable: there is no such encoder.
         EncoderMismatch, SchemaMismatch: the database does not fit.
         UsageError: no Tesseract, no data for the language, or a bad password file.
     """
-    if not any(s.startswith("file://") or os.path.lexists(s) or glob.has_magic(s) for s in source):
-        raise InputError(f"{', '.join(source)}: no such file or folder; check the path")
+    expand(source)
     if passwords:
         read_passwords(passwords)
     ocr.tesseract_for(with_ocr, settings.tesseract, lang)

@@ -57,9 +57,12 @@ def to_path(uri: str) -> str:
     return os.fsdecode(unquote(urlsplit(uri).path, errors="surrogateescape"))
 
 
-def shown(path: str) -> str:
-    """Return a path as text that can be stored: bytes that are not UTF-8 become ``\\xNN``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def shown(text: str) -> str:
+    """Return a text that may hold a path as one that can be stored.
+
+    A file name is bytes; those that are not UTF-8 are shown by their numbers.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def expand(arguments: Sequence[str]) -> Expansion:
@@ -72,17 +75,14 @@ def expand(arguments: Sequence[str]) -> Expansion:
         arguments: paths, ``file://`` URIs, or globs (``**`` crosses folders).
 
     Raises:
-        InputError: folders were given and not one readable file is in them, nor was any
-            file given besides.
+        InputError: there is not one file to read; says of each argument why.
     """
     found = Expansion()
     seen: set[str] = set()
     for argument in arguments:
         given = to_path(argument) if argument.startswith("file://") else argument
         matches = (
-            [given]
-            if os.path.lexists(given)
-            else sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - keeps names as given
+            [given] if os.path.lexists(given) else sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - keeps names as given
         )
         if not matches:
             source = Source(to_uri(given), shown(argument))
@@ -90,12 +90,8 @@ def expand(arguments: Sequence[str]) -> Expansion:
             found.missing.append((source, MissingSource(problem)))
         for match in matches:
             _take(match, found, seen)
-    if not found.files and not found.missing:
-        kinds = ", ".join(sorted(READ_SUFFIXES))
-        raise InputError(
-            f"{shown(', '.join(arguments))}: no document found; files of these types are read: {kinds}"
-            + (f" (skipped: {describe_skipped(found.skipped)})" if found.skipped else "")
-        )
+    if not found.files:
+        raise InputError(_nothing(arguments, found))
     return found
 
 
@@ -103,6 +99,18 @@ def describe_skipped(skipped: Mapping[str, Sequence[str]]) -> str:
     """Say how many files of which type were left out, most first."""
     order = sorted(skipped.items(), key=lambda item: (-len(item[1]), item[0]))
     return ", ".join(f"{len(names)} {suffix or '(no suffix)'}" for suffix, names in order)
+
+
+def _nothing(arguments: Sequence[str], found: Expansion) -> str:
+    kinds = ", ".join(sorted(READ_SUFFIXES))
+    problems = [str(error) for _, error in found.missing]
+    if len(problems) < len(arguments):
+        others = f" (there is: {describe_skipped(found.skipped)})" if found.skipped else ""
+        problems.append(
+            f"{shown(', '.join(arguments))}: no document in there; read are files of type "
+            f"{kinds}{others}"
+        )
+    return "; ".join(problems)
 
 
 def sha256_of(path: str) -> tuple[str, int]:
@@ -145,9 +153,7 @@ def read_passwords(path: str) -> dict[str, str]:
         separator = "\t" if "\t" in line else ":"
         pattern, found, password = line.partition(separator)
         if not found or not pattern.strip():
-            raise UsageError(
-                f"{path}, line {number}: expected '<name or pattern>:<password>'"
-            )
+            raise UsageError(f"{path}, line {number}: expected '<name or pattern>:<password>'")
         passwords[pattern.strip()] = password
     return passwords
 

@@ -105,6 +105,8 @@ def _cell(value: Any) -> str:
 def _json(value: Any) -> str:
     """JSON with all escaped that a terminal acts on, which changes nothing for a program."""
     text = json.dumps(value, ensure_ascii=False, default=str)
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 

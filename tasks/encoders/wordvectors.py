@@ -135,7 +135,8 @@ def spelling_vectors(words: Sequence[Sequence[str]]) -> FloatArray:
 def unit_rows(vectors: FloatArray) -> FloatArray:
     """Scale the rows of (n, d) float32 to length 1; a row of zeros stays."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    scaled: FloatArray = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return scaled
 
 
 def projection() -> FloatArray:

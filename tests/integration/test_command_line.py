@@ -127,7 +127,7 @@ def test_ask_starts_neither_ray_nor_prefect(sample_db: str, tmp_path: Path) -> N
     question = "who succeeded the harbour master?"
     done = subprocess.run(
         [sys.executable, "-c", script, "ask", question, "--db", sample_db,
-         "--overlays", str(tmp_path), "--timing"],
+         "--overlays", "--out", str(tmp_path), "--timing"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

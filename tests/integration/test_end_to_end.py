@@ -206,7 +206,9 @@ def test_bad_files_are_quarantined_and_the_rest_is_done(tmp_path: Path) -> None:
     (folder / "notes.docx").touch()
     report = ingest([str(folder), str(tmp_path / "missing.pdf")], db)
     assert report["documents_added"] == 1 and report["pages_added"] == 3
-    assert report["documents_failed"] == 4 and report["skipped"] == {".docx": 1}
+    assert report["documents_failed"] == 4 and report["skipped"] == {
+        ".docx": [str(folder / "notes.docx")]
+    }
     failures = {
         Path(f.uri).name: (f.category, f.page, f.attempts) for f in Database.open(db).failures()
     }
