@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -189,7 +190,9 @@ class _Pdf:
         shape, scale = self.shape(page), dpi / _POINTS_PER_INCH
         _check_pixels(self._path, page, shape.width_pt * scale, shape.height_pt * scale)
         try:
-            bitmap = self._page(page).render(scale=scale, grayscale=gray, rev_byteorder=True)
+            # Made a hair smaller, or 792 pt at 150 dpi are 1650.0000000000002 pixels and so 1651.
+            exact = scale * (1 - 1e-9)
+            bitmap = self._page(page).render(scale=exact, grayscale=gray, rev_byteorder=True)
         except pdfium.PdfiumError as error:
             raise CorruptSource(
                 f"{self._path}, page {page}: cannot be drawn ({error})", Stage.RENDER
@@ -259,6 +262,8 @@ def _open_pdf(path: str, password: str | None) -> Iterator[OpenDocument]:
     except OSError as error:
         raise MissingSource(f"{path}: cannot be read ({error.strerror or error})") from error
     except pdfium.PdfiumError as error:
+        if _is_without_pages(path, password):
+            raise EmptyDocument(f"{path}: the PDF has no pages; export it again") from error
         if error.err_code == raw.FPDF_ERR_SECURITY:
             raise EncryptedDocument(
                 f"{path}: the PDF is encrypted in a way that cannot be read; save it without"
@@ -273,11 +278,23 @@ def _open_pdf(path: str, password: str | None) -> Iterator[OpenDocument]:
         ) from error
     try:
         pdf.init_forms()
-        if len(pdf) == 0:
-            raise EmptyDocument(f"{path}: the PDF has no pages")
         yield _Pdf(path, pdf)
     finally:
         pdf.close()
+
+
+def _is_without_pages(path: str, password: str | None) -> bool:
+    """Whether PDFium does open a PDF that pypdfium2 refuses.
+
+    A PDF without pages is refused with the code of whatever went wrong before in this process,
+    for example that another one is encrypted.
+    """
+    secret = None if password is None else password.encode()
+    handle = raw.FPDF_LoadDocument(os.fsencode(path), secret)
+    if not handle:
+        return False
+    raw.FPDF_CloseDocument(handle)
+    return True
 
 
 @contextmanager
@@ -324,7 +341,9 @@ def _dpi_of(image: Image.Image) -> tuple[float, float]:
 def _flatten(image: Image.Image) -> Image.Image:
     """Lay a transparent image on white, as a viewer shows it; keep 16-bit gray readable."""
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
-        values = np.nan_to_num(np.asarray(image, dtype=np.float32))
+        values = np.asarray(image, dtype=np.float32)
+        known = np.isfinite(values)
+        values = np.where(known, values, values.max(where=known, initial=0.0))
         low, high = float(values.min()), float(values.max())
         scaled = (values - low) * (255.0 / (high - low)) if high > low else values * 0 + 255.0
         flat = Image.fromarray(scaled.astype(np.uint8))

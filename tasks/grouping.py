@@ -200,8 +200,10 @@ def _paragraphs(texts: Sequence[Sequence[str]], em: Floats, bands: Boxes) -> Gro
     marked = [_MARKER.match(line[0]) is not None for line in texts]
     for i in sized:
         j = int(below[i])
+        # A marker begins an item, but a sentence may also wrap before something like "3.".
         ends = texts[i][-1][-1] in ".;:,!?)" or bands[i, 2] < bands[j, 2] - 2.0 * em[j]
-        listed = marked[j] and (ends or marked[i] or bool(_BULLET.match(texts[j][0])))
+        hangs = bands[j, 0] < bands[i, 0] - 0.8 * em[j] or _BULLET.match(texts[j][0])
+        listed = marked[j] and bool(ends or hangs or marked[i])
         begins = listed or _is_indented(bands, em, below, marked, i, j)
         heads = em[i] >= _HEADING_RATIO * em[j] and _width(bands, i) <= 0.8 * _width(bands, j)
         if gap[i] <= limit and not begins and not heads:

@@ -17,6 +17,10 @@ REGIONS_VERSION = 1
 MIN_SIDE = 1e-5
 """Fraction of the page: no region is narrower or lower. Keeps an area in float32."""
 
+_GUTTER = 2.0
+"""A gap between columns counts so much more than one between rows: columns are read first, where
+rows of white happen to lie side by side."""
+
 _UPRIGHT_LETTERS, _UPRIGHT = 3, 1.8
 """A word of so many letters that is so much higher than wide is written along the page."""
 
@@ -82,15 +86,15 @@ def reading_order(boxes: Boxes) -> list[int]:
 def _cut(boxes: Boxes, members: NDArray[np.intp]) -> list[NDArray[np.intp]] | None:
     """Split at the widest gap that crosses the whole group; None where there is none."""
     best: tuple[float, int, float] | None = None
-    for axis in (1, 0):
+    for axis, worth in ((1, 1.0), (0, _GUTTER)):
         starts, ends = boxes[members, axis], boxes[members, axis + 2]
         order = np.argsort(starts, kind="stable")
         reach = np.maximum.accumulate(ends[order])[:-1]
         gaps = starts[order][1:] - reach
         if len(gaps) and gaps.max() > 0:
             at = int(gaps.argmax())
-            if best is None or gaps[at] > best[0]:
-                best = (float(gaps[at]), axis, float(reach[at]))
+            if best is None or worth * gaps[at] > best[0]:
+                best = (worth * float(gaps[at]), axis, float(reach[at]))
     if best is None:
         return None
     _, axis, edge = best

@@ -112,5 +112,6 @@ def _json(value: Any) -> str:
 
 def _csv_line(values: Sequence[Any]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()
+    # Only what is in the terminator is quoted: without it a newline in a value ends the row.
+    csv.writer(text, lineterminator="\r\n").writerow(values)
+    return text.getvalue().removesuffix("\r\n")

@@ -115,6 +115,28 @@ def raw_pdf(*objects: str, root: int = 1) -> bytes:
     return bytes(out)
 
 
+def garbage_pdf(path: Path) -> str:
+    """A page whose font maps every letter to the private use area: it reads as nothing."""
+    cmap = (
+        "/CIDInit /ProcSet findresource begin 12 dict begin begincmap "
+        "1 begincodespacerange <00> <FF> endcodespacerange "
+        "1 beginbfrange <21> <7E> <E021> endbfrange endcmap end end"
+    )
+    text = "BT /F1 28 Tf 72 700 Td (Every letter is nothing) Tj ET"
+    path.write_bytes(
+        raw_pdf(
+            "<< /Type /Catalog /Pages 2 0 R >>",
+            "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R "
+            "/Resources << /Font << /F1 5 0 R >> >> >>",
+            f"<< /Length {len(text)} >>\nstream\n{text}\nendstream",
+            "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 6 0 R >>",
+            f"<< /Length {len(cmap)} >>\nstream\n{cmap}\nendstream",
+        )
+    )
+    return str(path)
+
+
 def ink_box(gray: NDArray[np.uint8], box: Box, margin: int) -> Box | None:
     """The dark pixels within ``margin`` pixels of a box (fractions), as pixels; None if none."""
     height, width = gray.shape

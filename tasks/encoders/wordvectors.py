@@ -26,7 +26,7 @@ from tasks.errors import EncoderUnavailable
 
 CONTEXT_DIM = 128
 """Length of a context vector. Of the model's 384 numbers this many are kept by a fixed random
-projection, which preserves angles to about 1/sqrt(128); 192 measured no better."""
+projection, which keeps cosines to about 1/sqrt(128); 192 rank pages about as well."""
 
 SPELLING_DIM = 63
 """Length of a spelling vector; at most 64, the bits of one hash. Two unlike words have a cosine

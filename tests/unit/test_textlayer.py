@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfgen.canvas import Canvas
 
 from tasks.documents import OpenDocument, open_document
@@ -177,36 +176,7 @@ def test_a_picture_within_a_form_counts_where_it_is_shown(tmp_path: Path) -> Non
         assert layer_of(document).picture_coverage == pytest.approx(1.0, abs=1e-3)
 
 
-def garbage_pdf(path: Path) -> str:
-    """A page whose font maps every letter to U+FFFD or the private use area."""
-
-    def draw(canvas: Canvas) -> None:
-        canvas.setFont("Helvetica", 14)
-        canvas.drawString(72, 700, "Every letter of this page is nothing")
-
-    plain = fixtures.make_pdf(path, draw)
-    assert pdfmetrics.getFont("Helvetica")
-    cmap = (
-        "/CIDInit /ProcSet findresource begin 12 dict begin begincmap "
-        "1 begincodespacerange <00> <FF> endcodespacerange "
-        "1 beginbfrange <21> <7E> <E021> endbfrange endcmap end end"
-    )
-    text = "BT /F1 14 Tf 72 700 Td (Every letter of this page is nothing) Tj ET"
-    Path(plain).write_bytes(
-        fixtures.raw_pdf(
-            "<< /Type /Catalog /Pages 2 0 R >>",
-            "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R "
-            "/Resources << /Font << /F1 5 0 R >> >> >>",
-            f"<< /Length {len(text)} >>\nstream\n{text}\nendstream",
-            "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 6 0 R >>",
-            f"<< /Length {len(cmap)} >>\nstream\n{cmap}\nendstream",
-        )
-    )
-    return plain
-
-
 def test_letters_without_a_meaning_are_garbage(tmp_path: Path) -> None:
-    with open_document(garbage_pdf(tmp_path / "a.pdf")) as document:
+    with open_document(fixtures.garbage_pdf(tmp_path / "a.pdf")) as document:
         layer = layer_of(document)
     assert layer.words and layer.garbage > 0.9 and not layer.usable

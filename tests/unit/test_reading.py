@@ -1,0 +1,178 @@
+"""One page at a time: which words are taken, and what becomes of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from reportlab.pdfgen.canvas import Canvas
+
+from storage.records import RegionKind, WordsSource
+from tasks import layout, ocr
+from tasks.documents import open_document
+from tasks.errors import OcrTimeout
+from tasks.reading import OcrMode, ReadOptions, ReadPage, fingerprints, read_page
+from tests import fixtures
+
+PAGE = (0.0, 0.0, 612.0, 792.0)
+
+
+@pytest.fixture(scope="module")
+def options() -> ReadOptions:
+    return ReadOptions(
+        ocr=OcrMode.AUTO,
+        lang="eng",
+        dpi=150,
+        tesseract=ocr.find_tesseract(None),
+        ocr_timeout_s=60,
+        with_image=False,
+    )
+
+
+def read_all(path: str, options: ReadOptions) -> list[ReadPage]:
+    with open_document(path) as document:
+        return [
+            read_page(document, "d", page, options, "a.pdf")
+            for page in range(1, document.page_count + 1)
+        ]
+
+
+def texts(page: ReadPage) -> list[str]:
+    return [word.text for word in page.words()]
+
+
+def mixed(canvas: Canvas) -> None:
+    """A page of text, a scan, a scan with a stamp over it, and a page with neither."""
+    fixtures.prose(canvas)
+    canvas.showPage()
+    fixtures.draw_image(canvas, fixtures.scan(["Plain scan"]), PAGE)
+    canvas.showPage()
+    fixtures.draw_image(canvas, fixtures.scan(["Stamped scan"]), PAGE)
+    canvas.setFont("Helvetica", 14)
+    canvas.drawString(350, 60, "RECEIVED 4 May")
+    canvas.showPage()
+
+
+def test_each_page_is_decided_by_itself(tmp_path: Path, options: ReadOptions) -> None:
+    text, plain, stamped, blank = read_all(fixtures.make_pdf(tmp_path / "a.pdf", mixed), options)
+    assert (text.words_source, text.ocr_dpi) == (WordsSource.TEXT_LAYER, 0)
+    assert len(texts(text)) == 132
+    assert (plain.words_source, plain.ocr_dpi) == (WordsSource.OCR, 150)
+    assert texts(plain) == ["Plain", "scan"]
+    assert stamped.words_source is WordsSource.OCR
+    assert texts(stamped) == ["Stamped", "scan", "RECEIVED", "4", "May"]
+    assert (blank.words_source, blank.regions) == (WordsSource.OCR, ())
+
+
+def test_ocr_never_takes_what_the_file_has(tmp_path: Path, options: ReadOptions) -> None:
+    never = replace(options, ocr=OcrMode.NEVER, tesseract="")
+    text, plain, stamped, _ = read_all(fixtures.make_pdf(tmp_path / "a.pdf", mixed), never)
+    assert text.words_source is WordsSource.TEXT_LAYER
+    assert (plain.words_source, plain.regions) == (WordsSource.NONE, ())
+    assert stamped.words_source is WordsSource.TEXT_LAYER
+    assert texts(stamped) == ["RECEIVED", "4", "May"]
+
+
+def test_ocr_always_reads_the_picture_of_a_text_page(tmp_path: Path, options: ReadOptions) -> None:
+    def draw(canvas: Canvas) -> None:
+        canvas.setFont("Helvetica", 24)
+        canvas.drawString(72, 700, "Harbour report")
+
+    always = replace(options, ocr=OcrMode.ALWAYS)
+    [page] = read_all(fixtures.make_pdf(tmp_path / "a.pdf", draw), always)
+    assert page.words_source is WordsSource.OCR
+    assert texts(page) == ["Harbour", "report"]
+
+
+def test_a_text_layer_without_meaning_is_read_by_ocr(tmp_path: Path, options: ReadOptions) -> None:
+    [page] = read_all(fixtures.garbage_pdf(tmp_path / "a.pdf"), options)
+    assert page.words_source is WordsSource.OCR
+    assert texts(page) == ["Every", "letter", "is", "nothing"]
+
+
+def test_both_sources_put_a_word_in_the_same_place(tmp_path: Path, options: ReadOptions) -> None:
+    """So that a region means the same thing wherever its words came from."""
+    plain = fixtures.make_pdf(tmp_path / "a.pdf", fixtures.prose)
+    path = fixtures.with_boxes(plain, crop=(50, 400, 500, 760))
+    [layer] = read_all(path, options)
+    [scanned] = read_all(path, replace(options, ocr=OcrMode.ALWAYS, dpi=200))
+    matched = 0
+    for word in layer.words():
+        same = [
+            w
+            for w in scanned.words()
+            if w.text == word.text
+            and max(abs(w.x0 - word.x0), abs(w.y0 - word.y0)) < 0.004
+            and max(abs(w.x1 - word.x1), abs(w.y1 - word.y1)) < 0.004
+        ]
+        matched += len(same) == 1
+    assert layer.words_source is not scanned.words_source
+    assert matched > 0.95 * len(layer.words()) > 100
+
+
+def test_images_are_read_at_their_own_resolution(tmp_path: Path, options: ReadOptions) -> None:
+    path = tmp_path / "a.tif"
+    fixtures.scan(["Harbour report"], font=70).save(path, dpi=(300, 300))
+    [page] = read_all(str(path), options)
+    assert (page.ocr_dpi, texts(page)) == (300, ["Harbour", "report"])
+    fixtures.scan(["Harbour report"], font=30).save(path, dpi=(100, 100))
+    [page] = read_all(str(path), options)
+    assert (page.ocr_dpi, texts(page)) == (150, ["Harbour", "report"])
+
+
+def test_a_poster_is_read_at_a_lower_resolution(tmp_path: Path, options: ReadOptions) -> None:
+    def draw(canvas: Canvas) -> None:
+        fixtures.draw_image(canvas, fixtures.scan(["Harbour"], font=30), (0, 0, 4320, 5760))
+
+    path = fixtures.make_pdf(tmp_path / "a.pdf", draw, size=(4320, 5760))
+    [page] = read_all(path, replace(options, dpi=300))
+    assert page.ocr_dpi == 91 and texts(page) == ["Harbour"]  # 40 million pixels
+
+
+def test_the_picture_is_made_only_when_asked_for(tmp_path: Path, options: ReadOptions) -> None:
+    path = fixtures.make_pdf(tmp_path / "a.pdf", fixtures.prose)
+    [without] = read_all(path, options)
+    [with_one] = read_all(path, replace(options, with_image=True))
+    assert without.image is None
+    assert with_one.image is not None and with_one.image.shape == (1650, 1275, 3)
+
+
+def test_words_come_in_reading_order_with_their_regions(
+    tmp_path: Path, options: ReadOptions
+) -> None:
+    def draw(canvas: Canvas) -> None:
+        fixtures.place_words(canvas, [("last", 72, 100), ("second", 104, 700), ("First", 72, 700)])
+
+    [page] = read_all(fixtures.make_pdf(tmp_path / "a.pdf", draw), options)
+    assert texts(page) == ["First", "second", "last"]
+    assert layout.page_text(page.regions) == "First second\nlast"
+    assert {r.kind for r in page.regions} == set(RegionKind)
+
+
+def test_a_timeout_names_file_and_page(tmp_path: Path, options: ReadOptions) -> None:
+    program = tmp_path / "tesseract"
+    program.write_text("#!/bin/sh\nexec sleep 30\n")
+    program.chmod(0o755)
+    slow = replace(options, tesseract=str(program), ocr_timeout_s=1)
+    path = tmp_path / "a.png"
+    fixtures.scan(["Harbour"]).save(path)
+    with pytest.raises(OcrTimeout, match=r"a\.pdf, page 1.*1 s"):
+        read_all(str(path), slow)
+
+
+def test_fingerprints_hold_what_changes_the_stage_and_nothing_else(options: ReadOptions) -> None:
+    base = fingerprints(options, "enc")
+    assert fingerprints(replace(options, tesseract="/x", ocr_timeout_s=1), "enc") == base
+    assert fingerprints(options, "other")["encoder"] == "other"
+
+    def changed(**change: object) -> set[str]:
+        other = fingerprints(replace(options, **change), "enc")  # type: ignore[arg-type]
+        return {stage for stage in base if other[stage] != base[stage]}
+
+    assert changed(dpi=200) == {"words"}
+    assert changed(lang="deu") == {"words"}
+    assert changed(ocr=OcrMode.NEVER) == {"words"}
+    assert changed(with_image=True) == {"render"}
+    never = replace(options, ocr=OcrMode.NEVER)
+    assert fingerprints(replace(never, dpi=300, lang="deu"), "enc") == fingerprints(never, "enc")

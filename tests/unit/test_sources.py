@@ -1,0 +1,181 @@
+"""From arguments to files: globs, folders, awkward names, and password files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tasks import remote, sources
+from tasks.errors import Category, InputError, MissingSource, UsageError
+from tasks.planning import InspectedFile
+from tasks.sources import (
+    Expansion,
+    expand,
+    password_for,
+    read_passwords,
+    sha256_of,
+    to_path,
+    to_uri,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Some files in some folders; only the names matter."""
+    for name in (
+        "b.pdf", "a.PDF", "notes.txt", "README", ".hidden.pdf", "sub/c.png", "sub/deep/d.tiff",
+        ".git/e.pdf", "sub/table.csv",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path
+
+
+def names(found: Expansion, folder: Path) -> list[str]:
+    return [os.path.relpath(file.path, folder) for file in found.files]
+
+
+def test_a_folder_stands_for_the_documents_in_it(folder: Path) -> None:
+    found = expand([str(folder)])
+    assert names(found, folder) == ["a.PDF", "b.pdf", "sub/c.png", "sub/deep/d.tiff"]
+    assert {k: len(v) for k, v in found.skipped.items()} == {".txt": 1, "": 1, ".csv": 1}
+    assert sources.describe_skipped(found.skipped) == "1 (no suffix), 1 .csv, 1 .txt"
+    assert not found.missing
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_name(folder: Path) -> None:
+    given = [str(folder / name) for name in ("notes.txt", ".hidden.pdf", ".git/e.pdf")]
+    assert [file.path for file in expand(given).files] == given
+
+
+def test_globs_are_expanded_sorted(folder: Path) -> None:
+    assert names(expand([str(folder / "*.pdf")]), folder) == ["b.pdf"]
+    assert names(expand([str(folder / "**/*.[pt][ni]*")]), folder) == [
+        "sub/c.png", "sub/deep/d.tiff",
+    ]
+
+
+def test_a_name_with_the_signs_of_a_glob_is_a_name_first(tmp_path: Path) -> None:
+    odd = tmp_path / "a[1]*.pdf"
+    odd.touch()
+    (tmp_path / "a1.pdf").touch()
+    assert names(expand([str(odd)]), tmp_path) == ["a[1]*.pdf"]
+
+
+def test_each_path_is_taken_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    found = expand(["b.pdf", "./b.pdf", "sub/../b.pdf", str(folder / "b.pdf"), "*.pdf", "."])
+    assert names(found, folder).count("b.pdf") == 1
+    assert found.files[0].source.name == "b.pdf"
+
+
+def test_loops_of_links_end(folder: Path) -> None:
+    (folder / "sub" / "up").symlink_to(folder)
+    (folder / "self.pdf").symlink_to(folder / "self.pdf")
+    found = expand([str(folder)])
+    assert names(found, folder).count("b.pdf") == 1
+    assert "self.pdf" in names(found, folder)
+    with pytest.raises(MissingSource, match=r"self\.pdf: cannot be read"):
+        sha256_of(str(folder / "self.pdf"))
+
+
+def test_a_link_to_a_folder_is_followed_where_it_is_named(folder: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(folder / "sub")
+    assert [Path(f.path).name for f in expand([str(link)]).files] == ["c.png", "d.tiff"]
+
+
+def test_what_is_not_there_is_one_error_an_argument(folder: Path) -> None:
+    found = expand([str(folder / "b.pdf"), str(folder / "gone.pdf"), str(folder / "*.bmp")])
+    assert names(found, folder) == ["b.pdf"]
+    assert [error.category for _, error in found.missing] == [Category.MISSING] * 2
+    source, error = found.missing[0]
+    assert source.uri == to_uri(str(folder / "gone.pdf")) and "gone.pdf" in str(error)
+
+
+def test_folders_without_a_document_say_what_was_skipped(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"read are files of type.*\.pdf.*1 \.txt") as caught:
+        expand([str(tmp_path), str(tmp_path / "gone.pdf")])
+    assert str(tmp_path) in str(caught.value) and "gone.pdf" in str(caught.value)
+
+
+ODD_NAMES = [
+    b"two words.pdf", b"new\nline.pdf", b"per%20cent#hash?mark.pdf", "Übersicht 船.pdf".encode(),
+    b"latin-\xe9.pdf", b"tab\t.pdf",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_name_survives_the_way_to_a_uri_and_back(tmp_path: Path, name: bytes) -> None:
+    path = str(tmp_path / os.fsdecode(name))
+    Path(path).write_bytes(b"x")
+    uri = to_uri(path)
+    assert uri.isascii() and uri.startswith("file:///") and "\n" not in uri
+    assert to_path(uri) == path
+    for argument in (path, uri, str(tmp_path)):
+        [file] = expand([argument]).files
+        assert (file.path, file.source.uri) == (path, uri)
+        assert sha256_of(file.path) == (hashlib.sha256(b"x").hexdigest(), 1)
+        # What goes into the database must be Unicode.
+        assert pa.array([file.source.name])[0].as_py() == file.source.name
+
+
+def test_messages_about_a_name_that_is_not_unicode_can_be_stored(tmp_path: Path) -> None:
+    path = str(tmp_path / os.fsdecode(b"latin-\xe9.pdf"))
+    Path(path).write_bytes(b"not a PDF")
+    [file] = expand([path]).files
+    fault = remote.inspect_file(file, None)
+    assert not isinstance(fault, InspectedFile)
+    assert fault.fault.category is Category.CORRUPT
+    pa.array([fault.fault.message, fault.source.name])
+    [(source, error)] = expand([path, path + "gone"]).missing
+    pa.array([source.name, str(error)])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.pdf")
+    with pytest.raises(MissingSource, match="not a regular file"):
+        sha256_of(str(tmp_path / "a.pdf"))
+
+
+def test_a_file_is_hashed_whole(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 10_000  # more than one chunk
+    (tmp_path / "a").write_bytes(data)
+    assert sha256_of(str(tmp_path / "a")) == (hashlib.sha256(data).hexdigest(), len(data))
+    with pytest.raises(MissingSource, match="gone: cannot be read"):
+        sha256_of(str(tmp_path / "gone"))
+
+
+# -------------------------------------------------------------------------------- passwords
+
+
+def test_passwords_are_found_by_name_and_by_pattern(tmp_path: Path) -> None:
+    file = tmp_path / "passwords"
+    # As an editor on Windows saves it: a byte order mark and its line ends.
+    file.write_bytes(
+        "\ufeffa.pdf:one:two \r\n\r\n# a comment\r\n*/2024/*.pdf\tthree\r\n[bc].pdf:\r\n".encode()
+    )
+    passwords = read_passwords(str(file))
+    assert password_for("/x/a.pdf", passwords) == "one:two "
+    assert password_for("/x/2024/z.pdf", passwords) == "three"
+    assert password_for("/x/c.pdf", passwords) == ""
+    assert password_for("/x/z.pdf", passwords) is None
+
+
+def test_a_bad_password_line_is_named_and_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "passwords"
+    file.write_text("a.pdf:one\ns3cret\n")
+    with pytest.raises(UsageError, match="line 2") as caught:
+        read_passwords(str(file))
+    assert "s3cret" not in str(caught.value)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_passwords(str(file))
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_passwords(str(tmp_path / "gone"))

@@ -1,0 +1,109 @@
+"""What is printed: text from documents must not be able to steer a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tasks import tables
+from tasks.queryfile import QueryRow
+from tasks.results import Answer, PageAnswer
+from tasks.retrieval import PageHit, RegionHit
+from tasks.scope import Catalog
+
+EVIL = (
+    "a\x1b[31mred\x1b]0;title\x07 \x9b2J \x85 \r\nnew\tline \x00 \u202edesrever\u2066 \ud800 "
+    "\u2028end [bold]not bold[/bold] [link=x]y[/link] :smile:"
+)
+KEPT = ("red", "[bold]not bold[/bold]", "[link=x]y[/link]", ":smile:")
+
+
+def check_harmless(text: str) -> None:
+    assert not [c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
+
+
+def batches(rows: Iterable[dict[str, object]]) -> pa.RecordBatchReader:
+    return pa.Table.from_pylist(list(rows)).to_reader()
+
+
+def test_plain_keeps_what_can_be_read() -> None:
+    assert tables.plain("Quay dues — 船 ü €") == "Quay dues — 船 ü €"
+    check_harmless(tables.plain(EVIL))
+
+
+def test_a_table_is_harmless_and_not_marked_up() -> None:
+    lines = tables.as_table([EVIL, "n"], [[EVIL, 1], [{"nested": [EVIL]}, None]]).split("\n")
+    for line in lines:
+        check_harmless(line)
+    assert len(lines) == 4  # header, rule, and one line a row
+    for part in KEPT:
+        assert part in lines[0] and part in lines[2]
+
+
+def test_values_of_a_table() -> None:
+    rows = [[1.23456789, 12345678.0, True, None, [1, "ü"], "x" * 500]]
+    cells = tables.as_table(list("abcdef"), rows).splitlines()[2].split()
+    assert cells[:5] == ["1.235", "12345678", "True", "[1,", '"ü"]']
+    assert len(cells[5]) == 200 and cells[5].endswith("…")
+
+
+def answer(text: str, name: str) -> tuple[Answer, Catalog]:
+    hit = PageHit(0, "d:00001", 1.0, 1, 1, np.zeros(1, np.float32))
+    region = RegionHit("d:00001:00001", "line", (0.0, 0.25, 0.5, 1.0), text, 0.5)
+    catalog = Catalog(
+        ["d:00001"], ["d"], [name], ["file:///d"], np.array([1]), np.array([612.0]),
+        np.array([792.0]), np.array([0]),
+    )
+    row = QueryRow(1, "q", "dues?", None, None)
+    pages = (PageAnswer(hit, (region,), text), PageAnswer(hit, (), ""))
+    return Answer(row, pages), catalog
+
+
+def test_an_answer_is_harmless() -> None:
+    text = tables.answer_text(*answer(EVIL, EVIL))
+    for line in text.split("\n"):
+        check_harmless(line)
+    assert len(text.split("\n")) == 5
+    assert "1.1 line at x 0.00-0.50, y 0.25-1.00" in text
+    assert "no region selected" in text
+    assert all(part in text for part in KEPT)
+
+
+def test_a_long_region_is_cut() -> None:
+    assert "x" * 299 + "…" in tables.answer_text(*answer("x" * 5000, "d.pdf"))
+
+
+def test_names_and_values_are_harmless() -> None:
+    check_harmless(tables.key_values({"a": EVIL}))
+    assert tables.key_values({}) == ""
+
+
+def test_json_lines_are_harmless_and_exact() -> None:
+    clean = EVIL.replace("\ud800", "")
+    [line] = tables.as_json_lines(batches([{"text": clean, "list": ["ü", clean], "n": 1}]))
+    check_harmless(line)
+    assert json.loads(line) == {"text": clean, "list": ["ü", clean], "n": 1}
+    assert "ü" in line
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_csv_is_exact_for_programs_and_harmless_on_a_terminal(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    clean = EVIL.replace("\ud800", "")
+    lines = list(tables.as_csv(batches([{"text": clean, "list": [1, 2], "none": None}])))
+    assert lines[0] == "text,list,none"
+    if terminal:
+        check_harmless(lines[1])
+    else:
+        [row] = csv.reader(io.StringIO(lines[1], newline=""))
+        assert row == [clean, "[1, 2]", ""]
