@@ -20,7 +20,7 @@ from tasks.errors import UsageError
 from tasks.maxsim import TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.reading import OcrMode
-from tasks.settings import OutputFormat, Settings, set_environment_defaults
+from tasks.settings import OutputFormat, load_settings, set_environment_defaults
 
 logger = logging.getLogger("patchlight")
 
@@ -30,7 +30,7 @@ app = typer.Typer(
     "Start with 'patchlight ingest FOLDER --db mydb', then 'patchlight ask \"...\" --db mydb'. "
     "Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 1 internal error, "
     "2 wrong usage, 3 unusable input, 4 done with failures, 5 done without some pictures, "
-    "6 database.",
+    "6 database, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,11 +44,12 @@ DbOption = Annotated[
     typer.Option("--db", metavar="URI", help="The database: a folder, file:// or s3:// URI."),
 ]
 SelectOption = Annotated[
-    str,
+    str | None,
     typer.Option(
+        show_default="the --top-regions best",
         help="Which regions of a page are returned: percentile:P (keep scores of at least the "
         "P-th percentile, e.g. p50), adaptive (mean + standard deviation), max, top-k:N, or "
-        "threshold:SCORE."
+        "threshold:SCORE.",
     ),
 ]
 AggregateOption = Annotated[
@@ -60,7 +61,7 @@ TokenAggregateOption = Annotated[
 KindOption = Annotated[
     list[RegionKind] | None,
     typer.Option(
-        "--kind", help="Kind of region that competes; may be repeated.  [default: paragraph]"
+        "--kind", help="Kind of region that competes; may be repeated.", show_default="paragraph"
     ),
 ]
 WhereOption = Annotated[
@@ -81,7 +82,7 @@ PasswordsOption = Annotated[
     ),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="Processes at work.  [default: one a CPU]")
+    int | None, typer.Option(min=1, help="Processes at work.", show_default="one a CPU")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
@@ -95,7 +96,7 @@ def _options(
 ) -> None:
     from tasks.console import set_up_logging
 
-    level = "DEBUG" if verbose else "WARNING" if quiet else Settings().log_level
+    level = "DEBUG" if verbose else "WARNING" if quiet else load_settings().log_level
     set_up_logging(level, libraries=verbose)
     if not verbose:
         # What goes wrong is told once, in one line, by _run; not by Prefect with a traceback.
@@ -111,7 +112,10 @@ def ingest_command(
     db: DbOption = None,
     encoder: Annotated[
         str | None,
-        typer.Option(help="Encoder of a new database.  [default: text-patch, needs no GPU]"),
+        typer.Option(
+            help="Encoder of a new database; text-patch needs no GPU and no download.",
+            show_default="the database's, or text-patch",
+        ),
     ] = None,
     ocr: Annotated[
         OcrMode, typer.Option(help="Which pages are OCRed: those without a text layer, all, none.")
@@ -137,7 +141,9 @@ def ingest_command(
     from tasks.preflight import check_ingest
 
     with_ocr = ocr is not OcrMode.NEVER
-    check_ingest(source, _db(db), encoder, lang, Settings(), with_ocr=with_ocr, passwords=passwords)
+    check_ingest(
+        source, _db(db), encoder, lang, load_settings(), with_ocr=with_ocr, passwords=passwords
+    )
     from flows.ingest import ingest
 
     report = _report(
@@ -165,7 +171,7 @@ def query_command(
     db: DbOption = None,
     top_pages: TopPagesOption = 10,
     top_regions: TopRegionsOption = 5,
-    select: SelectOption = "top-k:5",
+    select: SelectOption = None,
     aggregate: AggregateOption = RegionAggregation.IOU_WEIGHTED,
     token_aggregate: TokenAggregateOption = TokenAggregation.MAX,
     kind: KindOption = None,
@@ -223,7 +229,7 @@ def ask_command(
     db: DbOption = None,
     top_pages: TopPagesOption = 3,
     top_regions: TopRegionsOption = 3,
-    select: SelectOption = "top-k:3",
+    select: SelectOption = None,
     aggregate: AggregateOption = RegionAggregation.IOU_WEIGHTED,
     token_aggregate: TokenAggregateOption = TokenAggregation.MAX,
     kind: KindOption = None,
@@ -237,6 +243,7 @@ def ask_command(
     out: Annotated[
         str, typer.Option("--out", metavar="DIR", help="Folder for the pictures.")
     ] = ".",
+    passwords: PasswordsOption = None,
     timing: Annotated[bool, typer.Option("--timing", help="Say what took how long.")] = False,
 ) -> ExitCode:
     """Answer one question at once, without starting Ray or Prefect.
@@ -245,19 +252,22 @@ def ask_command(
     """
     from tasks.asking import ask
     from tasks.retrieval import RetrievalOptions
-    from tasks.selection import parse_selection
+    from tasks.selection import selection_of
+    from tasks.sources import read_passwords
     from tasks.tables import answer_text
 
     imports = time.perf_counter() - STARTED
     options = RetrievalOptions(
         top_pages,
         top_regions,
-        parse_selection(select),
+        selection_of(select, top_regions),
         aggregate,
         token_aggregate,
         tuple(kind or [RegionKind.PARAGRAPH]),
     )
-    asked = ask(_db(db), query, options, doc=doc, where=where, pictures=out if overlays else None)
+    secrets = read_passwords(passwords) if passwords else {}
+    pictures = out if overlays else None
+    asked = ask(_db(db), query, options, doc=doc, where=where, pictures=pictures, passwords=secrets)
     print(answer_text(asked.answer, asked.session.catalog))
     for path in asked.pictures:
         print(f"picture: {path}")
@@ -280,8 +290,8 @@ def sql_command(
 ) -> ExitCode:
     """Look at the tables with SQL; nothing can be changed.
 
-    Tables: documents, pages, regions, patches, failures, retrievals, runs, statistics; they show
-    what queries see, and raw_<table> shows every row. 'DESCRIBE pages' lists columns.
+    Tables: documents, pages, regions, patches, failures, retrievals, runs, statistics, meta.
+    They show what queries see, and raw_<table> shows every row. 'DESCRIBE pages' lists columns.
 
     Example: patchlight sql "SELECT name, page_count FROM documents" --db mydb
     """
@@ -326,7 +336,7 @@ def doctor_command() -> ExitCode:
     from tasks import tables
     from tasks.inspecting import doctor
 
-    checks = doctor(Settings())
+    checks = doctor(load_settings())
     rows = (("ok" if check.fine else "FAILS", check.name, check.finding) for check in checks)
     print(tables.as_table(["", "what", "finding"], rows))
     return ExitCode.OK if all(check.fine for check in checks) else ExitCode.BAD_INPUT
@@ -369,7 +379,7 @@ def _run(command: Callable[[], Any]) -> int:
 
 
 def _db(db: str | None) -> str:
-    found = db or Settings().db
+    found = db or load_settings().db
     if not found:
         raise UsageError("no database named: give --db URI, or set PATCHLIGHT_DB")
     return found

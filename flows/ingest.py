@@ -20,7 +20,7 @@ from tasks.ingesting import IngestRun
 from tasks.planning import Shard
 from tasks.reading import OcrMode, ReadOptions
 from tasks.runs import new_run_id
-from tasks.settings import Settings, set_environment_defaults
+from tasks.settings import Settings, load_settings, set_environment_defaults
 from tasks.steps import ingest_shard
 
 
@@ -52,7 +52,7 @@ def ingest(
         named ``CompletedWithFailures`` when documents or pages were quarantined.
     """
     set_environment_defaults()
-    settings = Settings()
+    settings = load_settings()
     workers = workers or settings.workers
     given = sources.expand(source)
     secrets = sources.read_passwords(passwords) if passwords else {}

@@ -23,8 +23,8 @@ from tasks.propagation import RegionAggregation
 from tasks.results import Answer
 from tasks.retrieval import RetrievalOptions, merge_hits
 from tasks.runs import new_run_id
-from tasks.selection import parse_selection
-from tasks.settings import Settings, set_environment_defaults
+from tasks.selection import selection_of
+from tasks.settings import Settings, load_settings, set_environment_defaults
 from tasks.steps import draw_overlays, ground_pages, rank_pages
 
 
@@ -35,7 +35,7 @@ def query(
     out: str,
     top_pages: int = 10,
     top_regions: int = 5,
-    select: str = "top-k:5",
+    select: str | None = None,
     aggregate: RegionAggregation = RegionAggregation.IOU_WEIGHTED,
     token_aggregate: TokenAggregation = TokenAggregation.MAX,
     kinds: list[RegionKind] | None = None,
@@ -53,7 +53,8 @@ def query(
         out: folder for results.jsonl, results.parquet, summary.json and overlays.
         top_pages: pages a query.
         top_regions: regions a page at most.
-        select: which regions of a page are returned; see ``tasks.selection``.
+        select: which regions of a page are returned, see ``tasks.selection``; default: the
+            ``top_regions`` best.
         aggregate: how patches become a region's score.
         token_aggregate: how query tokens become a patch's score.
         kinds: kinds of regions that compete; default: paragraphs.
@@ -68,11 +69,11 @@ def query(
         named ``CompletedWithFailures`` when rows or pictures could not be done.
     """
     set_environment_defaults()
-    settings = Settings()
+    settings = load_settings()
     options = RetrievalOptions(
         top_pages=top_pages,
         top_regions=top_regions,
-        selection=parse_selection(select),
+        selection=selection_of(select, top_regions),
         region_aggregate=aggregate,
         token_aggregate=token_aggregate,
         kinds=tuple(kinds or [RegionKind.PARAGRAPH]),

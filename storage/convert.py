@@ -117,9 +117,11 @@ def _check_page(page: Page, dim: int) -> None:
             raise ValueError(f"region {region.index} at position {position}")
         if not -1 <= region.parent < len(page.regions):
             raise ValueError(f"region {position} has parent {region.parent}, which is not there")
-        if not (0 <= region.x0 <= region.x1 <= 1 and 0 <= region.y0 <= region.y1 <= 1):
+        # As they are stored: float32 may close a gap that float64 has.
+        x0, y0, x1, y1 = map(np.float32, (region.x0, region.y0, region.x1, region.y1))
+        if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
             box = (region.x0, region.y0, region.x1, region.y1)
-            raise ValueError(f"region {position} is off the page or inverted: {box}")
+            raise ValueError(f"region {position} is off the page, inverted or empty: {box}")
         if not 0 <= region.confidence <= 1:
             raise ValueError(f"region {position} has confidence {region.confidence}")
 

@@ -203,7 +203,8 @@ class Source:
 
     Attributes:
         uri: absolute ``file://`` URI.
-        name: the name given on the command line, or the path below the folder given.
+        name: the path given; for a file found in a folder, the folder as given and the path
+            below it.
     """
 
     uri: str
@@ -278,7 +279,7 @@ class Failure:
         uri: the source's URI.
         doc_id: SHA-256 of the file, empty if it could not be read.
         page: 1-based; 0 for the document as a whole.
-        stage: open, words, render, encode or store.
+        stage: open, words, render or encode.
         category: one of ``tasks.errors.Category``.
         retryable: whether trying again without a change may help.
         message: what happened and what to do.
@@ -389,7 +390,7 @@ def region_id(doc_id: str, page: int, index: int) -> str:
 
 def failure_id(failure: Failure) -> str:
     """Key of a failure, 32 hexadecimal digits: the same for every attempt at the same thing."""
-    what = (failure.uri, failure.doc_id, str(failure.page), failure.stage)
+    what = (failure.doc_id if failure.page else failure.uri, str(failure.page))
     return hashlib.sha256("\0".join(what).encode(errors="surrogatepass")).hexdigest()[:32]
 
 

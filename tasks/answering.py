@@ -128,7 +128,7 @@ class QuerySession:
                     raise InputError(str(encoding))
                 good.append((row, encoding, self._scopes.positions(row.doc, row.pages)))
             except InputError as error:
-                bad.append(BadRow(row.line, row.query_id, f"line {row.line}: {error}"))
+                bad.append(BadRow(row.line, row.query_id, f"{row.place}: {error}"))
         if not good:
             return None, bad
         kept, encodings, scopes = zip(*good, strict=True)
@@ -272,7 +272,9 @@ class QueryRun:
     def write(self, answers: Sequence[Answer]) -> None:
         """Add answers to the result files."""
         catalog, report = self._session.catalog, self.report
-        lines = [results.as_json(answer, catalog) for answer in answers]
+        lines = [
+            results.as_json(answer, catalog, report.run_id, report.statistics) for answer in answers
+        ]
         rows = [
             row
             for answer in answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -49,6 +49,7 @@ def ask(
     doc: str | None = None,
     where: str | None = None,
     pictures: str | None = None,
+    passwords: Mapping[str, str] | None = None,
 ) -> Asked:
     """Answer one question.
 
@@ -59,6 +60,7 @@ def ask(
         doc: document to look in: an id, a URI or a file name; None for all.
         where: SQL condition over documents joined to pages; None for all.
         pictures: folder for a picture of each returned page; None for none.
+        passwords: pattern -> password, for pictures of encrypted documents.
 
     Raises:
         InputError: the question holds nothing to search for, or there is nothing to look at.
@@ -71,7 +73,7 @@ def ask(
     clock.lap("loading the encoder")
     block, bad = session.block([QueryRow(1, "ask", query, doc, None)], encoder.encode_queries)
     if block is None:
-        raise InputError(bad[0].message.partition(": ")[2])
+        raise InputError(bad[0].message)
     clock.lap("encoding the question")
     everything = np.concatenate(session.shards(block, len(session.catalog)))
     pages = clock.each("reading vectors", read_pages(session.snapshot, session.catalog, everything))
@@ -85,7 +87,7 @@ def ask(
     asked = Asked(session, answer)
     if pictures is not None:
         folder = Path(pictures)
-        documents, (asked.answer,) = session.pictures([answer], folder, {})
+        documents, (asked.answer,) = session.pictures([answer], folder, passwords or {})
         for document in documents:
             asked.problems += overlays.draw(document)
         drawn = [str(folder / path) for path in asked.answer.overlays.values()]

@@ -83,6 +83,7 @@ def ray_session(settings: Settings, workers: int) -> Iterator[None]:
             # Ray puts the path unquoted into a shell line, which a space in it breaks.
             runtime["py_executable"] = shlex.quote(sys.executable)
             ray.init(
+                address="local",
                 num_cpus=workers,
                 include_dashboard=False,
                 object_store_memory=settings.ray_object_store_mb * _MEBIBYTE,

@@ -51,7 +51,6 @@ class Stage(StrEnum):
     OPEN = "open"
     WORDS = "words"
     RENDER = "render"
-    REGIONS = "regions"
     ENCODE = "encode"
 
 

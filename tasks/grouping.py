@@ -163,16 +163,19 @@ def _wide_gaps(
     boxes = hulls(bands, pieces)
     size = _medians(em, pieces)
     left, right, gap = _row_pairs(boxes)
-    unit = np.maximum(size[left], size[right])
-    near = (gap > 0) & (gap <= _WIDE_GAP * unit)
+    near = (gap > 0) & (gap <= _WIDE_GAP * np.maximum(size[left], size[right]))
     left, right = left[near], right[near]
     chained = _nearest_pairs(left, right, gap[near])
     joined = []
     for a, b in zip(left[chained].tolist(), right[chained].tolist(), strict=True):
         first, second = texts[pieces[a][0]], texts[pieces[b][0]].lstrip("\"'“‘(")
-        marker = _MARKER.match(first) or (first.isdigit() and second[:1].isupper())
+        unit = float(max(size[a], size[b]))
+        marker = _MARKER.match(first) or (
+            # The number of a heading, not the last cell of a row beside running text.
+            first.isdigit() and second[:1].isupper() and _at_margin(boxes, a, b, unit)
+        )
         hangs = len(pieces[a]) == 1 and marker and second[:1].isalpha()
-        if hangs or _spanned(boxes, a, b, float(max(size[a], size[b]))):
+        if hangs or _spanned(boxes, a, b, unit):
             joined.append((a, b))
     return joined
 
@@ -187,6 +190,13 @@ def _spanned(boxes: Boxes, a: int, b: int, em: float) -> bool:
     starts = close & (boxes[:, 0] > low) & (boxes[:, 0] < high)
     runs_on = close & (boxes[:, 0] <= low) & (boxes[:, 2] >= high)
     return bool(runs_on.any() and not starts.any())
+
+
+def _at_margin(boxes: Boxes, a: int, b: int, em: float) -> bool:
+    """Whether a line near above or under begins where a does, and runs on to b."""
+    near = (boxes[:, 3] > boxes[a, 1] - 3.0 * em) & (boxes[:, 1] < boxes[a, 3] + 3.0 * em)
+    near &= np.abs(boxes[:, 0] - boxes[a, 0]) <= 0.5 * em
+    return bool((near & (boxes[:, 2] >= boxes[b, 0] + em)).any())
 
 
 def _paragraphs(texts: Sequence[Sequence[str]], em: Floats, bands: Boxes) -> Groups:

@@ -223,11 +223,7 @@ class IngestRun:
             self.report.documents_unchanged += 1
             self.report.pages_unchanged += len(there)
             self.report.pages_failed += len(given_up)
-            self.report.failures += [
-                failure.message
-                for failure in self._attempts.values()
-                if failure.doc_id == file.doc_id and failure.page in given_up
-            ]
+            self.report.failures += self._messages_of(progress)
             self._add_sources(known, file)
         else:  # all pages were stored by a run that was cut off before its last step
             self._finish(progress)
@@ -273,10 +269,19 @@ class IngestRun:
             self.report.pages_added += len(progress.stored & progress.todo)
             self.report.pages_failed += failed
             self.report.failures += [failure.message for failure in failures]
+            self.report.failures += self._messages_of(progress)
             if status is DocumentStatus.FAILED:
                 self.report.documents_failed += 1
             else:
                 self.report.documents_added += 1
+
+    def _messages_of(self, progress: _Progress) -> list[str]:
+        """Messages of the pages that are not tried again because that cannot help."""
+        return [
+            failure.message
+            for failure in self._attempts.values()
+            if failure.doc_id == progress.file.doc_id and failure.page in progress.kept
+        ]
 
     def _replaced_by(self, document: Document) -> list[Document]:
         """Documents that lose a source because its bytes are this document now."""
@@ -298,6 +303,8 @@ class IngestRun:
         """Note where else the bytes of a stored document were found."""
         document = replace(known, sources=_joined(known.sources, file.sources))
         replaced = self._replaced_by(document)
+        kept = self._progress[known.doc_id].kept
+        self._committer.clear_failures(self._stale_failures(document, kept))
         if document.sources != known.sources or replaced:
             self._known[document.doc_id] = document
             self._committer.commit_documents([document, *replaced])

@@ -28,6 +28,9 @@ Integers = NDArray[np.integer[Any]]
 BATCH_TOLERANCE = 1e-5
 """See the module's docstring; dimensions up to some thousand, unit vectors."""
 
+_ROWS_CONVERTED = 4096
+"""Float16 vectors converted at a time."""
+
 
 class TokenAggregation(StrEnum):
     """How the similarities of a query's tokens to a patch become the patch's score."""
@@ -52,8 +55,8 @@ def similarities(vectors: Floats, query_vectors: Floats) -> FloatArray:
         query_vectors: (T, D) float32, token vectors of one or many queries.
 
     Returns:
-        (N, T) float32 dot products, cosines for unit vectors. Memory is ``4 * N * T`` bytes
-        and a float32 copy of float16 vectors: the caller bounds it by N and T.
+        (N, T) float32 dot products, cosines for unit vectors. Memory is ``4 * N * T`` bytes:
+        the caller bounds it by N and T.
 
     Raises:
         ShapeError: an array is not two-dimensional, or the dimensions differ.
@@ -63,9 +66,18 @@ def similarities(vectors: Floats, query_vectors: Floats) -> FloatArray:
             f"vectors (N, D) and query vectors (T, D) must share D, "
             f"got {vectors.shape} and {query_vectors.shape}"
         )
-    product: FloatArray = np.matmul(
-        vectors.astype(np.float32, copy=False), query_vectors.astype(np.float32, copy=False).T
-    )
+    queries = query_vectors.astype(np.float32, copy=False).T
+    if vectors.dtype == np.float32:
+        product: FloatArray = np.matmul(vectors, queries)
+        return product
+    # One small buffer for the float32 copy stays in the cache; a copy of everything would cost
+    # several times the product in page faults.
+    product = np.empty((len(vectors), queries.shape[1]), dtype=np.float32)
+    buffer = np.empty((min(_ROWS_CONVERTED, len(vectors)), vectors.shape[1]), dtype=np.float32)
+    for start in range(0, len(vectors), _ROWS_CONVERTED):
+        part = vectors[start : start + _ROWS_CONVERTED]
+        np.copyto(buffer[: len(part)], part)
+        np.matmul(buffer[: len(part)], queries, out=product[start : start + len(part)])
     return product
 
 

@@ -9,7 +9,7 @@ from storage.database import Database
 from tasks import ocr, queryfile
 from tasks.encoders import registry
 from tasks.errors import QueryFileError
-from tasks.selection import parse_selection
+from tasks.selection import selection_of
 from tasks.settings import Settings
 from tasks.sources import expand, read_passwords
 
@@ -44,7 +44,7 @@ def check_ingest(
         registry.load(chosen)
 
 
-def check_query(file: str, db: str, select: str, passwords: str | None) -> None:
+def check_query(file: str, db: str, select: str | None, passwords: str | None) -> None:
     """Raise what the query flow would raise at its start for a wrong argument.
 
     Raises:
@@ -53,7 +53,7 @@ def check_query(file: str, db: str, select: str, passwords: str | None) -> None:
         StorageError: the database is not there or does not fit.
         UsageError: a bad password file.
     """
-    parse_selection(select)
+    selection_of(select, 1)
     if passwords:
         read_passwords(passwords)
     if file != queryfile.STDIN and not Path(file).is_file():

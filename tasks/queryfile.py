@@ -22,6 +22,7 @@ STDIN = "-"
 
 _NEAR_MISSES = {
     "page": "pages",
+    "pages": "pages",
     "pageno": "pages",
     "pagenum": "pages",
     "pagenumber": "pages",
@@ -29,6 +30,9 @@ _NEAR_MISSES = {
     "qid": "query_id",
     "queryid": "query_id",
     "questionid": "query_id",
+    "doc": "doc",
+    "docs": "doc",
+    "query": "query",
     "docid": "doc",
     "docname": "doc",
     "documentid": "doc",
@@ -37,7 +41,7 @@ _NEAR_MISSES = {
 
 _LAST_PAGE = 2**31 - 1
 _OURS = ("query_id", "query", "doc", "pages")
-_WRITTEN = frozenset({"run_id", "encoder", "statistics", "tokens"})
+_WRITTEN = frozenset({"run_id", "statistics", "tokens"})
 """Names of our own in a result line, which a carried column must not have."""
 
 
@@ -52,6 +56,7 @@ class QueryRow:
         doc: document to look in: an id, a URI or a file name; None for all.
         pages: 1-based pages to look on; None for all.
         carried: the row's other columns.
+        place: file and line, for messages.
     """
 
     line: int
@@ -60,6 +65,7 @@ class QueryRow:
     doc: str | None
     pages: tuple[int, ...] | None
     carried: Mapping[str, Any] = field(default_factory=dict)
+    place: str = field(default="the question", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,7 @@ def _json_rows(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
         except (ValueError, RecursionError) as error:  # a number or a nesting without end
             yield line, f"is not JSON that can be read ({error})"
             continue
-        yield line, row if isinstance(row, dict) else "is not a JSON object, e.g. {\"query_id\": …}"
+        yield line, row if isinstance(row, dict) else 'is not a JSON object, e.g. {"query_id": …}'
 
 
 def _csv_rows(path: str, file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -200,9 +206,10 @@ def _parse(name: str, line: int, row: dict[str, Any]) -> QueryRow | BadRow:
         pages = None if row.get("pages") is None else _pages(row["pages"])
     except (TypeError, ValueError) as error:
         return BadRow(line, shown, f"{name}, line {line}: {error}")
+    place = f"{name}, line {line}"
     carried = {key: value for key, value in row.items() if key not in _OURS}
     doc = row.get("doc")
-    return QueryRow(line, shown, row["query"].strip(), doc or None, pages, carried)
+    return QueryRow(line, shown, row["query"].strip(), doc or None, pages, carried, place)
 
 
 def _problem(row: Mapping[str, Any]) -> str | None:

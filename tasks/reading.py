@@ -61,6 +61,7 @@ class ReadPage:
     Attributes:
         doc_id: document it belongs to.
         page: 1-based number.
+        label: file and page, for messages.
         shape: size of the displayed page.
         words_source: where the words came from.
         ocr_dpi: resolution of the picture that was OCRed; 0 when it was not.
@@ -70,6 +71,7 @@ class ReadPage:
 
     doc_id: str
     page: int
+    label: str
     shape: PageShape
     words_source: WordsSource
     ocr_dpi: int
@@ -120,10 +122,12 @@ def read_page(
         SourceError: the page cannot be read; says where and what to do.
     """
     shape = document.shape(page)
-    source, dpi, words = _words(document, page, shape, options, f"{label}, page {page}")
+    place = f"{label}, page {page}"
+    source, dpi, words = _words(document, page, shape, options, place)
     return ReadPage(
         doc_id=doc_id,
         page=page,
+        label=place,
         shape=shape,
         words_source=source,
         ocr_dpi=dpi,

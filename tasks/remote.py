@@ -10,13 +10,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from storage.convert import PageTables, page_tables
+from storage.convert import PageTables, concat_page_tables, page_tables
 from storage.records import Page, PageEncoding, PageInput, Source
 from tasks import layout
 from tasks.documents import open_document
 from tasks.encoders import registry
 from tasks.encoders.protocol import Encoder
-from tasks.errors import EncodingFailed, Fault, Stage, fault_of
+from tasks.errors import CorruptSource, EncodingFailed, Fault, Stage, fault_of
 from tasks.planning import InspectedFile, Shard, ShardPart
 from tasks.reading import ReadOptions, ReadPage, read_page
 from tasks.sources import SourceFile, sha256_of, shown
@@ -119,14 +119,20 @@ def encode_shard(encoder: Encoder, read: ReadShard, fingerprint: str) -> Encoded
         fingerprint: what the stored pages carry.
     """
     faults = dict(read.faults)
-    stored: list[Page] = []
+    parts: list[PageTables] = [page_tables([], encoder.dim)]
+    stored: list[PageKey] = []
     for page, encoding in _encodings(encoder, read.pages):
-        if isinstance(encoding, PageEncoding):
-            stored.append(_page(page, encoding, fingerprint))
-        else:
-            faults[page.doc_id, page.page] = encoding
-    keys = tuple((page.doc_id, page.page) for page in stored)
-    return EncodedShard(page_tables(stored, encoder.dim), keys, faults)
+        key = (page.doc_id, page.page)
+        if isinstance(encoding, Fault):
+            faults[key] = encoding
+            continue
+        try:
+            parts.append(page_tables([_page(page, encoding, fingerprint)], encoder.dim))
+            stored.append(key)
+        except ValueError as error:  # a box off the page, text that is no Unicode
+            wrapped = CorruptSource(f"{page.label}: cannot be stored ({error})", Stage.ENCODE)
+            faults[key] = fault_of(wrapped, Stage.ENCODE)
+    return EncodedShard(concat_page_tables(parts), tuple(stored), faults)
 
 
 class EncoderWorker:
@@ -157,7 +163,7 @@ def _encodings(
             results.append((page, encoder.encode_pages([one])[0]))
         except Exception as error:  # the page is quarantined; the others go on
             wrapped = EncodingFailed(
-                f"page {page.page}: the encoder failed ({type(error).__name__}: {error})",
+                f"{page.label}: the encoder failed ({type(error).__name__}: {error})",
                 Stage.ENCODE,
             )
             results.append((page, fault_of(wrapped, Stage.ENCODE)))

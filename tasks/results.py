@@ -63,8 +63,15 @@ class Answer:
     overlays: Mapping[int, str] = field(default_factory=dict)
 
 
-def as_json(answer: Answer, catalog: Catalog) -> dict[str, Any]:
-    """Return the line of ``results.jsonl`` for an answer; docs/results.md describes it."""
+def as_json(answer: Answer, catalog: Catalog, run_id: str, statistics: str) -> dict[str, Any]:
+    """Return the line of ``results.jsonl`` for an answer; docs/results.md describes it.
+
+    Args:
+        answer: the answer.
+        catalog: the pages it points to.
+        run_id: the run that gave it.
+        statistics: snapshot of the corpus statistics its scores were made with.
+    """
     pages = []
     for rank, page in enumerate(answer.pages, 1):
         at = page.hit.position
@@ -89,6 +96,8 @@ def as_json(answer: Answer, catalog: Catalog) -> dict[str, Any]:
         **answer.row.carried,
         "pages": pages,
         "tokens": tokens_of(answer, catalog),
+        "run_id": run_id,
+        "statistics": statistics,
     }
 
 

@@ -99,6 +99,15 @@ def parse_selection(text: str) -> Selection:
     return Selection(SelectionRule(name), value)
 
 
+def selection_of(text: str | None, regions: int) -> Selection:
+    """Return the selection that is asked for; None stands for the best ``regions``.
+
+    Raises:
+        SelectionError: as `parse_selection`.
+    """
+    return Selection(SelectionRule.TOP_K, regions) if text is None else parse_selection(text)
+
+
 def select(scores: Floats, selection: Selection) -> Indices:
     """Choose regions of one page.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.errors import UsageError
 
 
 class OutputFormat(StrEnum):
@@ -25,6 +27,15 @@ def _cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class LogLevel(StrEnum):
+    """Levels of our own log."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
 
 
 class Settings(BaseSettings):
@@ -61,12 +72,31 @@ class Settings(BaseSettings):
         default=2, ge=1, description="shards in flight a worker; more hide waiting and cost memory"
     )
     score_pages: int = Field(
-        default=256, ge=1, description="pages whose vectors one query worker holds at a time"
+        default=256,
+        ge=1,
+        description="pages of a unit of query work: one Prefect task, one Ray task",
     )
     query_block: int = Field(
         default=1024, ge=1, description="queries answered together; bounds memory of a batch"
     )
-    log_level: str = Field(default="INFO", description="level of the log on stderr")
+    log_level: LogLevel = Field(default=LogLevel.INFO, description="level of the log on stderr")
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        UsageError: a variable has a value that cannot be; the message names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [
+            f"PATCHLIGHT_{'_'.join(map(str, problem['loc'])).upper()}="
+            f"{problem['input']}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise UsageError("; ".join(problems)) from error
 
 
 def set_environment_defaults() -> None:

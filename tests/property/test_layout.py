@@ -219,7 +219,7 @@ def test_paragraphs_part_at_gaps_and_share_a_block() -> None:
 
 def test_paragraphs_part_at_an_indent() -> None:
     """As most books and papers set them: no gap, but an indent after a short line."""
-    first = [*LEFT[:3], "one."]
+    first = [*LEFT[:3], "quay for dues."]
     words = set_text(first, 60, 100) + set_line("Pilots wait outside the", 75, 148)
     words += set_text(RIGHT, 60, 160)
     assert texts(regions_of(words), RegionKind.PARAGRAPH) == [
@@ -261,6 +261,15 @@ def test_items_of_a_list_are_paragraphs_of_one_block() -> None:
 def test_a_letter_that_ends_a_sentence_does_not_begin_a_list() -> None:
     lines = ["a reasoner which we call here", "R. We begin with a context that"]
     assert len(of_kind(regions_of(set_text(lines, 60, 100)), RegionKind.PARAGRAPH)) == 1
+
+
+def test_the_number_of_a_heading_belongs_to_it_but_a_cell_not_to_the_text_beside() -> None:
+    words = set_line("5", 60, 88) + set_line("Dues", 84, 88) + set_text(LEFT, 60, 100)
+    assert texts(regions_of(words), RegionKind.LINE)[0] == "5 Dues"
+    words = set_text(LEFT, 120, 100)
+    for i, name in enumerate(["Dues", "Pilots", "Tides"]):
+        words += set_line(name, 20, 100 + 12 * i) + set_line(str(i), 95, 100 + 12 * i)
+    assert set(LEFT) < set(texts(regions_of(words), RegionKind.LINE))
 
 
 def test_a_line_stretched_to_the_margin_stays_one_line() -> None:

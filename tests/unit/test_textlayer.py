@@ -98,11 +98,13 @@ def test_the_size_of_a_page_is_that_of_the_crop_as_displayed(tmp_path: Path) -> 
         assert document.render(1, 144, gray=False).shape == (800, 920, 3)
 
 
-def test_a_word_that_is_cut_by_the_crop_stays_on_the_page(tmp_path: Path) -> None:
+def test_a_word_that_is_cut_by_the_crop_stays_if_most_of_it_is_seen(tmp_path: Path) -> None:
     plain = fixtures.make_pdf(tmp_path / "a.pdf", lambda c: fixtures.place_words(c, WORDS))
     with open_document(fixtures.with_boxes(plain, crop=(125, 230, 500, 690))) as document:
         words = {w.text: w for w in layer_of(document).words}
         assert words["Harbour"].x0 == 0.0 < words["Harbour"].x1
+    with open_document(fixtures.with_boxes(plain, crop=(155, 230, 500, 690))) as document:
+        assert "Harbour" not in {w.text for w in layer_of(document).words}
 
 
 def test_words_end_at_spaces_and_at_jumps_without_one(tmp_path: Path) -> None:
