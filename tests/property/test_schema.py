@@ -38,7 +38,7 @@ def regions(draw: st.DrawFn) -> tuple[Region, ...]:
     made = []
     for index in range(count):
         x0, x1 = sorted(draw(st.lists(FRACTION, min_size=2, max_size=2, unique=True)))
-        y0, y1 = sorted([draw(FRACTION), draw(FRACTION)])
+        y0, y1 = sorted(draw(st.lists(FRACTION, min_size=2, max_size=2, unique=True)))
         kind = draw(st.sampled_from(RegionKind))
         parent, order = draw(st.integers(-1, count - 1)), draw(st.integers(0, 9))
         text, confidence = draw(TEXT), draw(FRACTION)

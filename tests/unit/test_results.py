@@ -47,7 +47,7 @@ def answer(*, overlays: dict[int, str] | None = None) -> Answer:
 
 
 def test_the_line_of_an_answer() -> None:
-    line = results.as_json(answer(overlays={1: "overlays/q1.png"}), catalog())
+    line = results.as_json(answer(overlays={1: "overlays/q1.png"}), catalog(), "run", "stats")
     assert json.loads(json.dumps(line)) == {
         "query_id": "q1",
         "query": "Who pays — 船?",
@@ -88,6 +88,8 @@ def test_the_line_of_an_answer() -> None:
             },
         ],
         "tokens": line["tokens"],
+        "run_id": "run",
+        "statistics": "stats",
     }
     assert list(line) == ["query_id", "query", "topic", "n", "pages", "tokens"]
 
@@ -108,7 +110,7 @@ def test_a_page_without_regions_is_one_row() -> None:
 def write_one(files: ResultFiles) -> None:
     one = answer()
     files.write(
-        [results.as_json(one, catalog())],
+        [results.as_json(one, catalog(), "run", "stats")],
         retrievals_table(results.as_retrievals(one, catalog(), "run")),
     )
 
