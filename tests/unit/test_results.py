@@ -91,7 +91,8 @@ def test_the_line_of_an_answer() -> None:
         "run_id": "run",
         "statistics": "stats",
     }
-    assert list(line) == ["query_id", "query", "topic", "n", "pages", "tokens"]
+    # What is ours surrounds what is carried, in the order that docs/results.md shows.
+    assert list(line)[:6] == ["query_id", "query", "topic", "n", "pages", "tokens"]
 
 
 def test_tokens_are_fewer_for_regions_than_for_pages() -> None:
