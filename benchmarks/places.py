@@ -34,20 +34,21 @@ from storage.records import RegionKind
 from tasks.geometry import Doubles
 
 SETTINGS: Mapping[str, str] = {
-    "P50, max, blocks (the paper's)": "--select p50 --aggregate max --kind block",
-    "P50, IoU-weighted, blocks": "--select p50 --aggregate iou-weighted --kind block",
-    "adaptive, IoU-weighted, blocks": "--select adaptive --aggregate iou-weighted --kind block",
-    "top 1, IoU-weighted, lines": "--select top-k:1 --aggregate iou-weighted --kind line",
-    "top 1, IoU-weighted, paragraphs": "--select top-k:1 --aggregate iou-weighted --kind paragraph",
-    "top 1, IoU-weighted, blocks": "--select top-k:1 --aggregate iou-weighted --kind block",
-    "top 1, max, blocks": "--select top-k:1 --aggregate max --kind block",
+    "P50, max (the paper's)": "--select p50 --aggregate max --token-aggregate max",
+    "P50, IoU-weighted": "--select p50 --aggregate iou-weighted --token-aggregate max",
+    "top 1, IoU-weighted, max over tokens, lines": "--select top-k:1 --aggregate iou-weighted "
+    "--token-aggregate max --kind line",
+    "top 1, IoU-weighted, max over tokens": "--select top-k:1 --aggregate iou-weighted "
+    "--token-aggregate max",
+    "top 1, max, max over tokens": "--select top-k:1 --aggregate max --token-aggregate max",
+    "top 1, max, mean over tokens (the defaults' first)": "--select top-k:1",
 }
 """Name -> options of ``patchlight query``."""
 
 PAPER = next(iter(SETTINGS))
 """The setting that the baselines take their number of blocks from."""
 
-DEFAULT = "patchlight's defaults"
+DEFAULT = "the defaults (5 blocks)"
 
 _ALL_REGIONS = "100000"
 _SIDES = ("x0", "y0", "x1", "y1")

@@ -61,7 +61,7 @@ TokenAggregateOption = Annotated[
 KindOption = Annotated[
     list[RegionKind] | None,
     typer.Option(
-        "--kind", help="Kind of region that competes; may be repeated.", show_default="paragraph"
+        "--kind", help="Kind of region that competes; may be repeated.", show_default="block"
     ),
 ]
 WhereOption = Annotated[
@@ -172,8 +172,8 @@ def query_command(
     top_pages: TopPagesOption = 10,
     top_regions: TopRegionsOption = 5,
     select: SelectOption = None,
-    aggregate: AggregateOption = RegionAggregation.IOU_WEIGHTED,
-    token_aggregate: TokenAggregateOption = TokenAggregation.MAX,
+    aggregate: AggregateOption = RegionAggregation.MAX,
+    token_aggregate: TokenAggregateOption = TokenAggregation.MEAN,
     kind: KindOption = None,
     where: WhereOption = None,
     overlays: Annotated[
@@ -230,8 +230,8 @@ def ask_command(
     top_pages: TopPagesOption = 3,
     top_regions: TopRegionsOption = 3,
     select: SelectOption = None,
-    aggregate: AggregateOption = RegionAggregation.IOU_WEIGHTED,
-    token_aggregate: TokenAggregateOption = TokenAggregation.MAX,
+    aggregate: AggregateOption = RegionAggregation.MAX,
+    token_aggregate: TokenAggregateOption = TokenAggregation.MEAN,
     kind: KindOption = None,
     doc: Annotated[
         str | None, typer.Option(help="Look in this document only: its id, URI or file name.")
@@ -263,7 +263,7 @@ def ask_command(
         selection_of(select, top_regions),
         aggregate,
         token_aggregate,
-        tuple(kind or [RegionKind.PARAGRAPH]),
+        tuple(kind or [RegionKind.BLOCK]),
     )
     secrets = read_passwords(passwords) if passwords else {}
     pictures = out if overlays else None

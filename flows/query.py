@@ -36,8 +36,8 @@ def query(
     top_pages: int = 10,
     top_regions: int = 5,
     select: str | None = None,
-    aggregate: RegionAggregation = RegionAggregation.IOU_WEIGHTED,
-    token_aggregate: TokenAggregation = TokenAggregation.MAX,
+    aggregate: RegionAggregation = RegionAggregation.MAX,
+    token_aggregate: TokenAggregation = TokenAggregation.MEAN,
     kinds: list[RegionKind] | None = None,
     where: str | None = None,
     overlays: bool = False,
@@ -57,7 +57,7 @@ def query(
             ``top_regions`` best.
         aggregate: how patches become a region's score.
         token_aggregate: how query tokens become a patch's score.
-        kinds: kinds of regions that compete; default: paragraphs.
+        kinds: kinds of regions that compete; default: blocks.
         where: SQL condition over documents joined to pages.
         overlays: whether a picture of each returned page is drawn.
         passwords: path of a password file, for overlays of encrypted documents.
@@ -76,7 +76,7 @@ def query(
         selection=selection_of(select, top_regions),
         region_aggregate=aggregate,
         token_aggregate=token_aggregate,
-        kinds=tuple(kinds or [RegionKind.PARAGRAPH]),
+        kinds=tuple(kinds or [RegionKind.BLOCK]),
     )
     secrets = sources.read_passwords(passwords) if passwords else {}
     database = Database.open(db)
