@@ -48,7 +48,7 @@ SETTINGS: Mapping[str, str] = {
 PAPER = next(iter(SETTINGS))
 """The setting that the baselines take their number of blocks from."""
 
-DEFAULT = "the defaults (5 blocks)"
+DEFAULT = "the defaults (3 blocks)"
 
 _ALL_REGIONS = "100000"
 _SIDES = ("x0", "y0", "x1", "y1")

@@ -170,7 +170,7 @@ def query_command(
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder for the results.")],
     db: DbOption = None,
     top_pages: TopPagesOption = 10,
-    top_regions: TopRegionsOption = 5,
+    top_regions: TopRegionsOption = 3,
     select: SelectOption = None,
     aggregate: AggregateOption = RegionAggregation.MAX,
     token_aggregate: TokenAggregateOption = TokenAggregation.MEAN,

@@ -34,7 +34,7 @@ def query(
     db: str,
     out: str,
     top_pages: int = 10,
-    top_regions: int = 5,
+    top_regions: int = 3,
     select: str | None = None,
     aggregate: RegionAggregation = RegionAggregation.MAX,
     token_aggregate: TokenAggregation = TokenAggregation.MEAN,
