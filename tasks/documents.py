@@ -52,8 +52,16 @@ _PILLOW_FORMATS = {
     "image/webp": "WEBP",
 }
 _DAMAGED_IMAGE = (
-    OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError,
-    struct.error, zlib.error,
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    zlib.error,
 )
 """What Pillow raises for damaged bytes, by format and place of the damage."""
 

@@ -67,7 +67,7 @@ _ROW_GAP = 3.0
 """Widest gap, in ems, between two rows of a table."""
 
 _LOW = frozenset(
-    "acegmnopqrsuvwxyz" "авгежзийклмнопрстухцчшщъыьэюя" "αγεηικμνοπρστυχω" ".,;:…·•-–—_~=+*'\"’“”"
+    "acegmnopqrsuvwxyzавгежзийклмнопрстухцчшщъыьэюяαγεηικμνοπρστυχω.,;:…·•-–—_~=+*'\"’“”"
 )
 """Characters that do not rise to the height of a capital, or say nothing about it."""
 
@@ -332,9 +332,7 @@ def _shared_columns(upper: Boxes, lower: Boxes) -> int:
     return int(min(stacked.any(axis=1).sum(), stacked.any(axis=0).sum()))
 
 
-def _stacks(
-    boxes: Boxes, em: Floats, most: float
-) -> tuple[Indices, Floats, NDArray[np.bool_]]:
+def _stacks(boxes: Boxes, em: Floats, most: float) -> tuple[Indices, Floats, NDArray[np.bool_]]:
     """For each box the nearest one under it.
 
     Args:

@@ -203,6 +203,4 @@ def _assemble(words: Sequence[Word], boxes: Boxes, grouped: Grouping) -> tuple[R
 def _joined(texts: Sequence[str], sizes: Sequence[int], separator: str) -> list[str]:
     """Join so many texts each, in order."""
     ends = np.cumsum(sizes).tolist()
-    return [
-        separator.join(texts[end - size : end]) for end, size in zip(ends, sizes, strict=True)
-    ]
+    return [separator.join(texts[end - size : end]) for end, size in zip(ends, sizes, strict=True)]

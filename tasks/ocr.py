@@ -154,7 +154,12 @@ def read_words(
         ) from error
     words = []
     columns = zip(
-        found["text"], found["conf"], found["left"], found["top"], found["width"], found["height"],
+        found["text"],
+        found["conf"],
+        found["left"],
+        found["top"],
+        found["width"],
+        found["height"],
         strict=True,
     )
     for text, confidence, left, top, box_width, box_height in columns:

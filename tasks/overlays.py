@@ -119,7 +119,10 @@ def compose(page: NDArray[np.uint8], overlay: Overlay) -> Image.Image:
             pen.rectangle([*corner, corner[0] + wide, corner[1] + high], fill=colour)
             pen.text(
                 (corner[0] + wide / 2, corner[1] + high / 2),
-                str(rank), fill="white", font=label, anchor="mm",
+                str(rank),
+                fill="white",
+                font=label,
+                anchor="mm",
             )
     return _with_caption(picture, overlay.caption)
 

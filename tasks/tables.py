@@ -26,9 +26,7 @@ _LONGEST_REGION = 300
 
 def plain(text: str) -> str:
     """Return a text without characters that a terminal acts on."""
-    return "".join(
-        c if c.isprintable() else " " for c in text if unicodedata.category(c) != "Cs"
-    )
+    return "".join(c if c.isprintable() else " " for c in text if unicodedata.category(c) != "Cs")
 
 
 def as_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -36,8 +36,9 @@ def set_line(text: str, x: float, base: float, em: float = 10.0, space: float = 
     return words
 
 
-def set_text(lines: Sequence[str], x: float, base: float, em: float = 10, pitch: float = 1.2
-             ) -> list[Word]:
+def set_text(
+    lines: Sequence[str], x: float, base: float, em: float = 10, pitch: float = 1.2
+) -> list[Word]:
     return [w for i, line in enumerate(lines) for w in set_line(line, x, base + i * pitch * em, em)]
 
 

@@ -24,8 +24,14 @@ def binary() -> str:
     return ocr.find_tesseract(None)
 
 
-def read(gray: NDArray[np.uint8], binary: str, *, dpi: float = 150, timeout_s: int = 60,
-         lang: str = "eng") -> tuple[Word, ...]:
+def read(
+    gray: NDArray[np.uint8],
+    binary: str,
+    *,
+    dpi: float = 150,
+    timeout_s: int = 60,
+    lang: str = "eng",
+) -> tuple[Word, ...]:
     return ocr.read_words(
         gray, dpi=dpi, lang=lang, binary=binary, timeout_s=timeout_s, label="a.pdf, page 7"
     )

@@ -68,7 +68,10 @@ def test_boxes_are_drawn_around_their_pixels_the_best_one_apart() -> None:
         lines = (page == colour).all(axis=2)
         middle_x, middle_y = (x0 + x1) // 2, (y0 + y1) // 2
         for at in (
-            (y0 - 1, middle_x), (y1 + 1, middle_x), (middle_y, x0 - 1), (middle_y, x1 + 1),
+            (y0 - 1, middle_x),
+            (y1 + 1, middle_x),
+            (middle_y, x0 - 1),
+            (middle_y, x1 + 1),
         ):
             assert lines[at], f"no line at {at}"
         # The text in the box stays readable, and nothing is drawn far outside.
@@ -147,7 +150,9 @@ def test_one_picture_that_fails_does_not_take_the_others(tmp_path: Path, source:
     )
     problems = overlays.draw(wanted)
     assert [problem.split(":")[0].rpartition("/")[2] for problem in problems] == [
-        "1.png", "2.png", "3.png",
+        "1.png",
+        "2.png",
+        "3.png",
     ]
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["4.png"]
 

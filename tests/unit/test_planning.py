@@ -12,8 +12,9 @@ from storage.records import Source
 from tasks.planning import InspectedFile, cut_shards, merge_by_content
 
 
-def inspected(doc_id: str, pages: int = 1, uri: str = "file:///a.pdf", password: str | None = None
-              ) -> InspectedFile:
+def inspected(
+    doc_id: str, pages: int = 1, uri: str = "file:///a.pdf", password: str | None = None
+) -> InspectedFile:
     source = Source(uri, uri.rpartition("/")[2])
     return InspectedFile(
         doc_id, uri.removeprefix("file://"), (source,), "application/pdf", 10, pages, password
@@ -42,9 +43,9 @@ def test_a_shard_falls_apart_into_its_pages(todo: list[set[int]]) -> None:
     [shard] = cut_shards([(inspected(f"d{i}"), pages) for i, pages in enumerate(todo)], 100)
     singles = shard.single_pages()
     assert all(single.page_count == 1 and single.index == shard.index for single in singles)
-    assert [
-        (single.parts[0].file.doc_id, single.parts[0].pages[0]) for single in singles
-    ] == [(part.file.doc_id, page) for part in shard.parts for page in part.pages]
+    assert [(single.parts[0].file.doc_id, single.parts[0].pages[0]) for single in singles] == [
+        (part.file.doc_id, page) for part in shard.parts for page in part.pages
+    ]
 
 
 def test_a_page_asked_for_twice_is_done_once() -> None:

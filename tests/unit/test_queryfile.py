@@ -51,8 +51,13 @@ def test_jsonl_is_read(tmp_path: Path) -> None:
     path = jsonl(
         tmp_path,
         "",
-        {"query_id": "a", "query": " Who pays? ", "doc": "dues.pdf", "pages": [3, 1, 3],
-         "topic": "dues"},
+        {
+            "query_id": "a",
+            "query": " Who pays? ",
+            "doc": "dues.pdf",
+            "pages": [3, 1, 3],
+            "topic": "dues",
+        },
         {"query_id": 7, "query": "Who waits?"},
         "   ",
     )
@@ -86,7 +91,8 @@ def test_parquet_is_read(tmp_path: Path) -> None:
     first, second = ROWS
     assert [(r.line, r.query_id) for r in read_queries(str(path))] == [(1, "a"), (2, "7")]
     assert [r.carried for r in read_queries(str(path)) if isinstance(r, QueryRow)] == [
-        first.carried, second.carried,
+        first.carried,
+        second.carried,
     ]
 
 

@@ -20,8 +20,16 @@ def document(
 ) -> Document:
     sources = tuple(Source(uri, uri.removeprefix("file:///docs/")) for uri in uris)
     return Document(
-        doc_id=doc_id, status=status, media_type="application/pdf", bytes=1, page_count=pages,
-        pages_stored=pages, pages_failed=0, sources=sources, fingerprints={}, run_id="r",
+        doc_id=doc_id,
+        status=status,
+        media_type="application/pdf",
+        bytes=1,
+        page_count=pages,
+        pages_stored=pages,
+        pages_failed=0,
+        sources=sources,
+        fingerprints={},
+        run_id="r",
         ingested_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
 

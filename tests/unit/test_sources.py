@@ -27,8 +27,15 @@ from tasks.sources import (
 def folder(tmp_path: Path) -> Path:
     """Some files in some folders; only the names matter."""
     for name in (
-        "b.pdf", "a.PDF", "notes.txt", "README", ".hidden.pdf", "sub/c.png", "sub/deep/d.tiff",
-        ".git/e.pdf", "sub/table.csv",
+        "b.pdf",
+        "a.PDF",
+        "notes.txt",
+        "README",
+        ".hidden.pdf",
+        "sub/c.png",
+        "sub/deep/d.tiff",
+        ".git/e.pdf",
+        "sub/table.csv",
     ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +63,8 @@ def test_a_file_that_is_named_is_taken_whatever_its_name(folder: Path) -> None:
 def test_globs_are_expanded_sorted(folder: Path) -> None:
     assert names(expand([str(folder / "*.pdf")]), folder) == ["b.pdf"]
     assert names(expand([str(folder / "**/*.[pt][ni]*")]), folder) == [
-        "sub/c.png", "sub/deep/d.tiff",
+        "sub/c.png",
+        "sub/deep/d.tiff",
     ]
 
 
@@ -106,8 +114,12 @@ def test_folders_without_a_document_say_what_was_skipped(tmp_path: Path) -> None
 
 
 ODD_NAMES = [
-    b"two words.pdf", b"new\nline.pdf", b"per%20cent#hash?mark.pdf", "Übersicht 船.pdf".encode(),
-    b"latin-\xe9.pdf", b"tab\t.pdf",
+    b"two words.pdf",
+    b"new\nline.pdf",
+    b"per%20cent#hash?mark.pdf",
+    "Übersicht 船.pdf".encode(),
+    b"latin-\xe9.pdf",
+    b"tab\t.pdf",
 ]
 
 

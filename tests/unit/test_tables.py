@@ -59,8 +59,14 @@ def answer(text: str, name: str) -> tuple[Answer, Catalog]:
     hit = PageHit(0, "d:00001", 1.0, 1, 1, np.zeros(1, np.float32))
     region = RegionHit("d:00001:00001", "line", (0.0, 0.25, 0.5, 1.0), text, 0.5)
     catalog = Catalog(
-        ["d:00001"], ["d"], [name], ["file:///d"], np.array([1]), np.array([612.0]),
-        np.array([792.0]), np.array([0]),
+        ["d:00001"],
+        ["d"],
+        [name],
+        ["file:///d"],
+        np.array([1]),
+        np.array([612.0]),
+        np.array([792.0]),
+        np.array([0]),
     )
     row = QueryRow(1, "q", "dues?", None, None)
     pages = (PageAnswer(hit, (region,), text), PageAnswer(hit, (), ""))
