@@ -14,6 +14,8 @@ from flows.__main__ import _run, app
 from storage.errors import ExitCode
 from tests.integration.conftest import EXAMPLES
 
+SAMPLES = str(EXAMPLES / "documents")
+
 
 def run(*arguments: str) -> int:
     """Run a command in this process, which the engines are open in; returns its exit code."""
@@ -70,8 +72,9 @@ def test_query_codes(engines: None, sample_db: str, tmp_path: Path) -> None:
     ("arguments", "code"),
     [
         (["ingest", "nowhere", "--db", "new"], ExitCode.BAD_INPUT),
-        (["ingest", ".", "--db", "new", "--encoder", "none-such"], ExitCode.USAGE),
-        (["ingest", ".", "--db", "new", "--lang", "xx"], ExitCode.USAGE),
+        (["ingest", SAMPLES, "--db", "new", "--encoder", "none-such"], ExitCode.USAGE),
+        (["ingest", SAMPLES, "--db", "new", "--lang", "xx"], ExitCode.USAGE),
+        (["ingest", ".", "--db", "new"], ExitCode.BAD_INPUT),
         (["ingest", "--colour"], ExitCode.USAGE),
         (["query", "nowhere.jsonl", "--db", "new", "--out", "out"], ExitCode.BAD_INPUT),
         (["ask", "where?", "--db", "nowhere"], ExitCode.DATABASE),
@@ -80,7 +83,9 @@ def test_query_codes(engines: None, sample_db: str, tmp_path: Path) -> None:
         (["ask", "where?"], ExitCode.USAGE),
         (["dance"], ExitCode.USAGE),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else value.name,
+    ids=lambda value: (
+        value.name if isinstance(value, ExitCode) else " ".join(value[:1] + value[2:])
+    ),
 )
 def test_mistakes_are_told_before_any_engine_starts(
     arguments: list[str], code: ExitCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
