@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import typer
@@ -271,8 +272,8 @@ def ask_command(
     print(answer_text(asked.answer, asked.session.catalog))
     for path in asked.pictures:
         print(f"picture: {path}")
-    for problem in asked.problems:
-        logger.warning("%s", problem)
+    for path, problem in asked.problems.items():
+        logger.warning("%s: not drawn: %s", path, problem)
     if timing:
         for step, seconds in {"imports": imports, **asked.seconds}.items():
             print(f"{seconds:7.3f} s  {step}", file=sys.stderr)
@@ -306,8 +307,7 @@ def sql_command(
     else:
         found = rows.read_all()
         lines = [tables.as_table(found.schema.names, (list(r.values()) for r in found.to_pylist()))]
-    for line in lines:
-        print(line)
+    _print_all(lines)
     return ExitCode.OK
 
 
@@ -345,7 +345,18 @@ def doctor_command() -> ExitCode:
 def main() -> None:
     """Run the command line and exit with a documented code (docs/errors.md)."""
     set_environment_defaults()
+    signal.signal(signal.SIGINT, _interrupt)
     sys.exit(_run(lambda: app(standalone_mode=False)))
+
+
+_interrupted = False
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Remember that the user stopped us: what libraries make of the signal hides it."""
+    global _interrupted
+    _interrupted = True
+    raise KeyboardInterrupt
 
 
 def _run(command: Callable[[], Any]) -> int:
@@ -356,8 +367,7 @@ def _run(command: Callable[[], Any]) -> int:
     except typer.Exit as end:
         return end.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted; what was committed stays", file=sys.stderr)
-        return ExitCode.INTERRUPTED
+        return _stopped()
     except TyperException as error:
         # Usage errors show the command's usage line; the base class cannot show itself.
         show = getattr(error, "show", None)
@@ -366,9 +376,9 @@ def _run(command: Callable[[], Any]) -> int:
     except PatchlightError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        return ExitCode.OK  # the reader, e.g. head, has seen enough
     except Exception as error:
+        if _interrupted:
+            return _stopped()
         logger.debug("internal error", exc_info=error)
         print(
             f"internal error: {type(error).__name__}: {error}\n"
@@ -376,6 +386,22 @@ def _run(command: Callable[[], Any]) -> int:
             file=sys.stderr,
         )
         return ExitCode.INTERNAL
+
+
+def _stopped() -> ExitCode:
+    print("interrupted; what was committed stays", file=sys.stderr)
+    return ExitCode.INTERRUPTED
+
+
+def _print_all(lines: Iterable[str]) -> None:
+    """Print lines until they end or the reader, e.g. head, has seen enough."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes again at its end, and must not find the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _db(db: str | None) -> str:

@@ -21,7 +21,7 @@ from tasks.planning import Shard
 from tasks.reading import OcrMode, ReadOptions
 from tasks.runs import new_run_id
 from tasks.settings import Settings, load_settings, set_environment_defaults
-from tasks.steps import ingest_shard
+from tasks.steps import ingest_shard, results_in_window
 
 
 @flow(name="patchlight-ingest")
@@ -69,7 +69,8 @@ def ingest(
     with cluster.ray_session(settings, workers):
         database = Database.create_or_open(db, registry.identity_of(page_encoder))
         run = IngestRun(database, page_encoder, options, new_run_id("ingest", flow_run.id))
-        with run.recorded({"source": source, "lang": lang, "dpi": dpi, "ocr": ocr_mode}):
+        asked = {"source": source, "lang": lang, "dpi": dpi, "ocr": ocr_mode, "workers": workers}
+        with run.recorded(asked):
             files = [(f, sources.password_for(f.path, secrets)) for f in given.files]
             with progress("opening", len(files), "files") as opened:
                 inspected = cluster.inspect_files(files, workers, opened)
@@ -87,16 +88,12 @@ def _run_shards(
     """Run the shards on threads, enough of them that workers never wait for a commit."""
     pool = cluster.EncoderPool(encoder.name, *cluster.actors_for(encoder.needs_gpu, workers))
     pages = sum(shard.page_count for shard in shards)
-    threads: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(
-        max_workers=settings.shards_a_worker * workers
-    )
+    window = settings.shards_a_worker * workers
+    threads: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(max_workers=window)
     with progress("ingesting", pages, "pages") as done, threads as runner:
-        futures = [
-            runner.submit(
-                ingest_shard,
-                {"number": shard.index, "run": run, "shard": shard, "pool": pool, "done": done},
-            )
+        jobs = (
+            {"number": shard.index, "run": run, "shard": shard, "pool": pool, "done": done}
             for shard in shards
-        ]
-        for future in futures:
-            future.result()
+        )
+        for _ in results_in_window(runner, ingest_shard, jobs, window):
+            pass

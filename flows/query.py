@@ -21,11 +21,11 @@ from tasks.errors import QueryFileError
 from tasks.maxsim import TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.results import Answer
-from tasks.retrieval import RetrievalOptions, merge_hits
+from tasks.retrieval import Hits, RegionHit, RetrievalOptions, merge_hits
 from tasks.runs import new_run_id
 from tasks.selection import selection_of
 from tasks.settings import Settings, load_settings, set_environment_defaults
-from tasks.steps import draw_overlays, ground_pages, rank_pages
+from tasks.steps import draw_overlays, ground_pages, rank_pages, results_in_window
 
 
 @flow(name="patchlight-query")
@@ -84,12 +84,12 @@ def query(
     rows = queryfile.in_blocks(queryfile.read_queries(file), settings.query_block)
     session = QuerySession(database, options, where)
     count = workers or settings.workers
-    threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(
-        max_workers=settings.shards_a_worker * count
-    )
+    window = settings.shards_a_worker * count
+    threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=window)
     with cluster.ray_session(settings, count), threads as runner:
         # LanceDB's writer must not be loaded when Ray forks its processes.
-        run = QueryRun(session, run_id or new_run_id("query", flow_run.id), out)
+        asked = {"file": file, "out": out, "where": where, "overlays": overlays, "select": select}
+        run = QueryRun(session, run_id or new_run_id("query", flow_run.id), out, asked)
         with run.recorded():
             ray_workers = cluster.QueryWorkers(session)
             for good, bad in rows:
@@ -97,9 +97,9 @@ def query(
                 block, rejected = session.block(good, encoder.encode_queries)
                 run.reject(rejected)
                 if block is not None:
-                    answers = _answer(session, ray_workers, runner, block, settings)
+                    answers = _answer(session, ray_workers, runner, block, settings, window)
                     if overlays:
-                        answers = _draw(session, ray_workers, runner, answers, run, secrets)
+                        answers = _draw(session, ray_workers, runner, answers, run, secrets, window)
                     run.write(answers)
             if not run.report.queries:
                 raise QueryFileError(_nothing_answered(file, run))
@@ -115,33 +115,34 @@ def _answer(
     runner: ThreadPoolTaskRunner[Any],
     block: Block,
     settings: Settings,
+    window: int,
 ) -> list[Answer]:
     """Rank pages shard by shard, merge, and propagate to regions."""
     shared = workers.share(block)
     shards = session.shards(block, settings.score_pages)
     label = f"ranking for {len(block.rows)} queries"
+    hits: Hits = [[] for _ in block.rows]
     with progress(label, sum(map(len, shards)), "pages") as done:
-        ranked = [
-            runner.submit(
-                rank_pages,
-                {
-                    "number": number,
-                    "workers": workers,
-                    "block": shared,
-                    "positions": positions,
-                    "done": done,
-                },
-            )
+        jobs = (
+            {
+                "number": number,
+                "workers": workers,
+                "block": shared,
+                "positions": positions,
+                "done": done,
+            }
             for number, positions in enumerate(shards)
-        ]
-        hits = merge_hits([future.result() for future in ranked], session.options.top_pages)
-    grounded = [
-        runner.submit(ground_pages, {"number": number, "workers": workers, "hits": group})
+        )
+        # Merged as they come: what is held grows with the block, not with the corpus.
+        for found in results_in_window(runner, rank_pages, jobs, window):
+            hits = merge_hits([hits, found], session.options.top_pages)
+    groups = (
+        {"number": number, "workers": workers, "hits": group}
         for number, group in enumerate(session.page_groups(hits))
-    ]
-    regions = {}
-    for future in grounded:
-        regions.update(future.result())
+    )
+    regions: dict[str, list[list[RegionHit]]] = {}
+    for grounded in results_in_window(runner, ground_pages, groups, window):
+        regions.update(grounded)
     return session.answers(block, hits, regions)
 
 
@@ -152,27 +153,25 @@ def _draw(
     answers: list[Answer],
     run: QueryRun,
     secrets: dict[str, str],
+    window: int,
 ) -> list[Answer]:
     """Draw the pictures of a block's answers, document by document."""
     documents, named = session.pictures(answers, run.folder, secrets)
+    jobs = (
+        {"number": number, "workers": workers, "document": document}
+        for number, document in enumerate(documents)
+    )
+    problems: dict[str, str] = {}
     with progress("drawing", len(documents), "documents") as done:
-        futures = [
-            (
-                runner.submit(
-                    draw_overlays, {"number": number, "workers": workers, "document": document}
-                ),
-                len(document.overlays),
-            )
-            for number, document in enumerate(documents)
-        ]
-        for future, asked in futures:
-            run.pictures_done(asked, future.result())
+        for missing in results_in_window(runner, draw_overlays, jobs, window):
+            problems.update(missing)
             done(1)
-    return named
+    return run.pictures_done(named, problems)
 
 
 def _nothing_answered(file: str, run: QueryRun) -> str:
     bad = run.report.bad_rows
+    name = "stdin" if file == queryfile.STDIN else file
     if not bad:
-        return f"{file}: there is no query in it"
-    return f"{file}: none of its {len(bad)} rows could be answered; the first: {bad[0]['message']}"
+        return f"{name}: there is no query in it"
+    return f"{name}: none of its {len(bad)} rows could be answered; the first: {bad[0]['message']}"

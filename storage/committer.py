@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from storage import convert
 from storage.convert import PageTables
 from storage.database import Database
 from storage.errors import StorageUnavailable
-from storage.records import Document, Failure, Run, TermStatistics
+from storage.records import Document, Failure, Run, TermStatistics, page_id
 from storage.schema import KEYS, Table
 from storage.tables import connect, engine_errors, one_of, quoted
 
@@ -73,6 +73,18 @@ class Committer:
             if self._commits >= _COMMITS_PER_OPTIMIZE:
                 self._optimize()
 
+    def drop_pages(self, doc_id: str, pages: Iterable[int]) -> None:
+        """Remove what is stored of pages, e.g. by an earlier run with other options.
+
+        Args:
+            doc_id: their document.
+            pages: 1-based numbers; those that are not there are ignored.
+        """
+        keys = [page_id(doc_id, page) for page in pages]
+        with self._lock:
+            for table in (Table.PAGES, Table.PATCHES, Table.REGIONS):
+                self._delete_keys(table, keys)
+
     def commit_documents(self, documents: Iterable[Document]) -> None:
         """Store documents; complete and partial ones become visible, with all their pages."""
         with self._lock:
@@ -90,10 +102,7 @@ class Committer:
             failure_ids: keys, as `records.failure_id` gives them; unknown ones are ignored.
         """
         with self._lock:
-            keys = list(failure_ids)
-            for start in range(0, len(keys), _KEYS_PER_DELETE):
-                chosen = keys[start : start + _KEYS_PER_DELETE]
-                self._delete(Table.FAILURES, one_of(KEYS[Table.FAILURES], chosen))
+            self._delete_keys(Table.FAILURES, list(failure_ids))
 
     def commit_run(self, run: Run) -> None:
         """Store a run's state, in place of its former one."""
@@ -170,6 +179,11 @@ class Committer:
                 .when_not_matched_insert_all()
                 .execute(rows)
             )
+
+    def _delete_keys(self, table: Table, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), _KEYS_PER_DELETE):
+            chosen = keys[start : start + _KEYS_PER_DELETE]
+            self._delete(table, one_of(KEYS[table], chosen))
 
     def _delete(self, table: Table, condition: str) -> None:
         dataset = self._database.table(table)

@@ -47,6 +47,8 @@ class DocumentStatus(StrEnum):
     """Complete but for pages that are rows in ``failures``."""
     FAILED = "failed"
     """Not one page could be done."""
+    UNFINISHED = "unfinished"
+    """Being made anew under other options; visible again when it is done."""
     REPLACED = "replaced"
     """Its only source holds other bytes now, which are a document of their own."""
 

@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from storage.database import Database
 from storage.reader import Snapshot
 from storage.records import QueryEncoding, Run, TermStatistics
 from tasks import results
-from tasks.errors import InputError
+from tasks.errors import InputError, UsageError
 from tasks.overlays import DocumentOverlays, Overlay
 from tasks.queryfile import BadRow, QueryRow
 from tasks.results import Answer, PageAnswer
@@ -49,6 +49,7 @@ class QueryReport:
         versions: table -> version that was read.
         queries: answered.
         bad_rows: rows that could not be: line, query_id and message.
+        queries_without_pages: of these, those for which no page with words could be found.
         pages, regions: returned.
         tokens: context tokens of all answers together.
         pictures: overlays drawn.
@@ -62,6 +63,7 @@ class QueryReport:
     statistics: str
     versions: dict[str, int]
     queries: int = 0
+    queries_without_pages: int = 0
     bad_rows: list[dict[str, Any]] = field(default_factory=list)
     pages: int = 0
     regions: int = 0
@@ -241,12 +243,20 @@ class QueryRun:
         session: what is answered from.
         run_id: id of the run.
         out: folder for the files.
+        parameters: what was asked, for ``runs``.
+
+    Raises:
+        UsageError: a run of another kind has this id, or the folder cannot be written.
     """
 
-    def __init__(self, session: QuerySession, run_id: str, out: str) -> None:
+    def __init__(
+        self, session: QuerySession, run_id: str, out: str, parameters: Mapping[str, object]
+    ) -> None:
         self._session = session
         self._committer = Committer(session.database)
-        self._files = results.ResultFiles(out)
+        if any(r.run_id == run_id and r.kind != "query" for r in session.database.runs()):
+            raise UsageError(f"--run-id {run_id}: is the id of an ingest run; choose another")
+        self._files = results.ResultFiles(out, run_id)
         self._started_at = datetime.now(UTC)
         self.report = QueryReport(
             run_id=run_id,
@@ -256,7 +266,7 @@ class QueryRun:
             versions=dict(session.snapshot.versions),
             out=str(self._files.folder),
         )
-        self._parameters = json.dumps(asdict(session.options), default=str)
+        self._parameters = json.dumps({**parameters, **asdict(session.options)}, default=str)
 
     @property
     def folder(self) -> Path:
@@ -282,18 +292,39 @@ class QueryRun:
         ]
         self._files.write(lines, retrievals_table(rows))
         report.queries += len(answers)
+        for answer in answers:
+            if not answer.pages:
+                report.queries_without_pages += 1
+                logger.warning("%s: no page that it may look at has words", answer.row.place)
         report.pages += sum(len(answer.pages) for answer in answers)
         report.regions += sum(len(p.regions) for answer in answers for p in answer.pages)
         for line in lines:
             for name, count in line["tokens"].items():
                 report.tokens[name] += count
 
-    def pictures_done(self, asked: int, problems: Sequence[str]) -> None:
-        """Note how drawing went."""
-        for problem in problems:
-            logger.warning("%s", problem)
-        self.report.pictures += asked - len(problems)
-        self.report.pictures_missing += problems
+    def pictures_done(self, answers: Sequence[Answer], problems: Mapping[str, str]) -> list[Answer]:
+        """Note how drawing went.
+
+        Args:
+            answers: with the paths of all pictures asked for.
+            problems: path of a picture that was not drawn -> why.
+
+        Returns:
+            The answers with the paths of the pictures that are there.
+        """
+        drawn = []
+        for answer in answers:
+            paths = {
+                rank: path
+                for rank, path in answer.overlays.items()
+                if str(self.folder / path) not in problems
+            }
+            self.report.pictures += len(paths)
+            drawn.append(replace(answer, overlays=paths))
+        for path, problem in problems.items():
+            logger.warning("%s: not drawn: %s", path, problem)
+            self.report.pictures_missing.append(f"{path}: not drawn: {problem}")
+        return drawn
 
     def end(self) -> QueryReport:
         """Store the results in the database and give the files their names."""

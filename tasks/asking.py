@@ -30,14 +30,14 @@ class Asked:
         session: what it was answered from.
         answer: the answer.
         pictures: paths of the pictures drawn.
-        problems: why others were not.
+        problems: path of a picture that was not drawn -> why.
         seconds: step -> time it took.
     """
 
     session: QuerySession
     answer: Answer
     pictures: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -89,9 +89,9 @@ def ask(
         folder = Path(pictures)
         documents, (asked.answer,) = session.pictures([answer], folder, passwords or {})
         for document in documents:
-            asked.problems += overlays.draw(document)
-        drawn = [str(folder / path) for path in asked.answer.overlays.values()]
-        asked.pictures = [path for path in drawn if Path(path).exists()]
+            asked.problems |= overlays.draw(document)
+        paths = [str(folder / path) for path in asked.answer.overlays.values()]
+        asked.pictures = [path for path in paths if path not in asked.problems]
         clock.lap("drawing")
     asked.seconds = clock.laps
     return asked

@@ -266,14 +266,14 @@ class QueryWorkers:
         )
         return regions
 
-    def draw(self, document: DocumentOverlays) -> list[str]:
+    def draw(self, document: DocumentOverlays) -> dict[str, str]:
         """Draw a document's pictures; see ``overlays.draw``."""
         try:
-            problems: list[str] = ray.get(self._draw.remote(document))
+            problems: dict[str, str] = ray.get(self._draw.remote(document))
             return problems
         except _WORKER_DEATHS as death:
             reason = f"the process drawing it died ({type(death).__name__})"
-            return [f"{overlay.out}: not drawn: {reason}" for overlay in document.overlays]
+            return {overlay.out: reason for overlay in document.overlays}
 
 
 def _inspected(file: SourceFile, pending: Any) -> InspectedFile | InspectionFault:

@@ -17,6 +17,7 @@ The tree::
           OcrFailed                                   ocr
           OcrTimeout                                  timeout
           EncodingFailed                              encoder
+          SourceChanged                               changed
           WorkerDied                                  crashed
       PictureError             DONE_WITHOUT_PICTURES
 """
@@ -41,6 +42,7 @@ class Category(StrEnum):
     OCR = "ocr"
     TIMEOUT = "timeout"
     ENCODER = "encoder"
+    CHANGED = "changed"
     CRASHED = "crashed"
     INTERNAL = "internal"
 
@@ -152,6 +154,13 @@ class EncodingFailed(SourceError):
     """The encoder failed on a page."""
 
     category = Category.ENCODER
+    retryable = True
+
+
+class SourceChanged(SourceError):
+    """The file was written to while it was being ingested."""
+
+    category = Category.CHANGED
     retryable = True
 
 

@@ -20,15 +20,15 @@ from storage.records import (
     Failure,
     Run,
     Source,
-    failure_id,
 )
 from tasks.cluster import EncoderPool
 from tasks.encoders.protocol import Encoder
-from tasks.errors import Fault, MissingSource, Stage, fault_of
+from tasks.errors import Fault, SourceError, Stage, fault_of
+from tasks.ledger import Ledger, current_sources, joined
 from tasks.planning import InspectedFile, Shard, cut_shards, merge_by_content
 from tasks.reading import ReadOptions, fingerprints
 from tasks.remote import InspectionFault, PageKey
-from tasks.statistics import count_terms
+from tasks.statistics import count_terms, is_current
 
 logger = logging.getLogger("patchlight.ingest")
 
@@ -69,14 +69,12 @@ class _Progress:
     stored: set[int]
     faults: dict[int, Fault] = field(default_factory=dict)
     kept: set[int] = field(default_factory=set)
-    closed: bool = False
+    finished: bool = False
 
-    def close(self) -> bool:
-        """Whether this call is the first to find every page accounted for."""
-        if self.closed or not self.todo <= self.stored | set(self.faults):
-            return False
-        self.closed = True
-        return True
+    @property
+    def complete(self) -> bool:
+        """Whether every page to do is accounted for."""
+        return self.todo <= self.stored | set(self.faults)
 
 
 class IngestRun:
@@ -101,11 +99,10 @@ class IngestRun:
         self._fingerprint = _digest(self._fingerprints)
         self._started_at = datetime.now(UTC)
         self._progress: dict[str, _Progress] = {}
-        self._known = {document.doc_id: document for document in database.documents()}
-        self._attempts = {failure_id(failure): failure for failure in database.failures()}
-        self._changed = False
+        self._ledger = Ledger(database.documents(), database.failures())
         self._parameters = "{}"
         self._lock = threading.Lock()
+        """Held while documents are finished: the ledger and the report are shared by threads."""
 
     @contextmanager
     def recorded(self, parameters: Mapping[str, object]) -> Iterator[None]:
@@ -126,7 +123,7 @@ class IngestRun:
     def plan(
         self,
         inspected: Iterable[InspectedFile | InspectionFault],
-        missing: Sequence[tuple[Source, MissingSource]],
+        missing: Sequence[tuple[Source, SourceError]],
         skipped: Mapping[str, Sequence[str]],
         shard_pages: int,
     ) -> list[Shard]:
@@ -145,7 +142,7 @@ class IngestRun:
         files: list[InspectedFile] = []
         for result in inspected:
             if isinstance(result, InspectionFault):
-                self._document_failed(result.source, result.doc_id, result.fault)
+                self._not_opened(result)
             else:
                 files.append(result)
         for source, error in missing:
@@ -170,7 +167,6 @@ class IngestRun:
         """
         encoded = pool.process(shard, self._options, self._fingerprint)
         self._committer.commit_pages(encoded.tables)
-        finished: list[_Progress] = []
         with self._lock:
             for doc_id, page in encoded.stored:
                 self._progress[doc_id].stored.add(page)
@@ -179,17 +175,20 @@ class IngestRun:
                 self._progress[doc_id].faults[page] = fault
             for part in shard.parts:
                 progress = self._progress[part.file.doc_id]
-                if progress.close():
-                    finished.append(progress)
-        for progress in finished:
-            self._finish(progress)
+                # Marked only when it is done: a shard that is repeated finishes what is left.
+                if progress.complete and not progress.finished:
+                    self._finish(progress)
+                    progress.finished = True
         return shard.page_count
 
     def end(self) -> IngestReport:
         """Bring the corpus statistics up to date, tidy up, and record how the run ended."""
-        if self._changed or self._database.latest_statistics() is None:
-            statistics = count_terms(self._database, self._encoder)
-            self._committer.commit_statistics(statistics)
+        left = [p.file.label for p in self._progress.values() if not p.finished]
+        if left:
+            raise RuntimeError(f"{len(left)} documents were not finished, {left[0]} among them")
+        if self._encoder.needs_statistics and not is_current(self._database):
+            self._committer.commit_statistics(count_terms(self._database, self._encoder))
+        if self.report.pages_added:
             self._committer.optimize()
         status = "completed_with_failures" if self.report.failures else "completed"
         self._commit_run(status, datetime.now(UTC))
@@ -197,37 +196,56 @@ class IngestRun:
 
     def _pages_to_do(self, file: InspectedFile, stored: Mapping[PageKey, str]) -> set[int]:
         """Pages of a document to do now; an empty set where it is up to date."""
-        known = self._known.get(file.doc_id)
+        known = self._up_to_date(file.doc_id)
         every = set(range(1, file.page_count + 1))
         there = {p for p in every if stored.get((file.doc_id, p)) == self._fingerprint}
-        up_to_date = (
-            known is not None
-            and dict(known.fingerprints) == self._fingerprints
-            and known.status in VISIBLE
-        )
         given_up = (
-            {
-                failure.page
-                for failure in self._attempts.values()
-                if failure.doc_id == file.doc_id and failure.page and not failure.retryable
-            }
-            if up_to_date
+            {f.page for f in self._ledger.page_failures(file.doc_id) if not f.retryable}
+            if known
             else set()
         )
         todo = every - there - given_up
         progress = _Progress(file, todo, set(there), kept=given_up)
         self._progress[file.doc_id] = progress
         if todo:
+            self._hide(file.doc_id)
             return todo
-        if up_to_date and known is not None:
-            self.report.documents_unchanged += 1
-            self.report.pages_unchanged += len(there)
-            self.report.pages_failed += len(given_up)
-            self.report.failures += self._messages_of(progress)
-            self._add_sources(known, file)
+        if known:
+            self._unchanged(known, file.sources, progress)
         else:  # all pages were stored by a run that was cut off before its last step
             self._finish(progress)
+        progress.finished = True
         return set()
+
+    def _up_to_date(self, doc_id: str) -> Document | None:
+        """The document, if it is visible and this run would make it the same."""
+        known = self._ledger.document(doc_id)
+        if known is None or known.status not in VISIBLE:
+            return None
+        return known if dict(known.fingerprints) == self._fingerprints else None
+
+    def _hide(self, doc_id: str) -> None:
+        """Take a document that is made anew out of sight, so that no query sees half of each."""
+        known = self._ledger.document(doc_id)
+        if known and known.status in VISIBLE and not self._up_to_date(doc_id):
+            hidden = replace(known, status=DocumentStatus.UNFINISHED)
+            self._committer.commit_documents([hidden])
+            self._ledger.put(hidden)
+
+    def _unchanged(
+        self, known: Document, found: Sequence[Source], progress: _Progress | None
+    ) -> None:
+        """Count a document that is there as it should be, and note where else it was found."""
+        kept = progress.kept if progress else {f.page for f in self._page_failures(known)}
+        self.report.documents_unchanged += 1
+        self.report.pages_unchanged += known.pages_stored
+        self.report.pages_failed += len(kept)
+        self.report.failures += self._messages_of(known.doc_id, kept)
+        document = replace(known, sources=joined(known.sources, found))
+        displaced = self._ledger.displaced_by(document)
+        self._committer.clear_failures(self._ledger.disproved_by(document, kept))
+        if document.sources != known.sources or displaced:
+            self._commit_documents([document, *displaced])
 
     def _finish(self, progress: _Progress) -> None:
         """Make a document visible, with a failure row for every page that is not there."""
@@ -236,78 +254,54 @@ class IngestRun:
             self._failure(file.sources[0], file.doc_id, page, fault, now)
             for page, fault in sorted(progress.faults.items())
         ]
-        failed = len(failures) + len(progress.kept)
+        failed = {failure.page for failure in failures} | progress.kept
         stored = len(progress.stored)
-        status = (
-            DocumentStatus.FAILED
-            if not stored
-            else DocumentStatus.PARTIAL
-            if failed
-            else DocumentStatus.COMPLETE
-        )
-        known = self._known.get(file.doc_id)
+        status = DocumentStatus.PARTIAL if failed else DocumentStatus.COMPLETE
         document = Document(
             doc_id=file.doc_id,
-            status=status,
+            status=status if stored else DocumentStatus.FAILED,
             media_type=file.media_type,
             bytes=file.bytes,
             page_count=file.page_count,
             pages_stored=stored,
-            pages_failed=failed,
-            sources=_joined(_current_sources(known), file.sources),
+            pages_failed=len(failed),
+            sources=joined(current_sources(self._ledger.document(file.doc_id)), file.sources),
             fingerprints=self._fingerprints,
             run_id=self.report.run_id,
             ingested_at=now,
         )
         self._committer.commit_failures(failures)
-        self._committer.commit_documents([document, *self._replaced_by(document)])
-        stale = self._stale_failures(document, {f.page for f in failures} | progress.kept)
-        self._committer.clear_failures(stale)
-        with self._lock:
-            self._changed = True
-            self._known[document.doc_id] = document
-            self.report.pages_added += len(progress.stored & progress.todo)
-            self.report.pages_failed += failed
-            self.report.failures += [failure.message for failure in failures]
-            self.report.failures += self._messages_of(progress)
-            if status is DocumentStatus.FAILED:
-                self.report.documents_failed += 1
-            else:
-                self.report.documents_added += 1
+        self._committer.drop_pages(file.doc_id, sorted(failed))
+        self._commit_documents([document, *self._ledger.displaced_by(document)])
+        self._committer.clear_failures(self._ledger.disproved_by(document, failed))
+        self.report.pages_added += len(progress.stored & progress.todo)
+        self.report.pages_failed += len(failed)
+        self.report.failures += [failure.message for failure in failures]
+        self.report.failures += self._messages_of(file.doc_id, progress.kept)
+        if stored:
+            self.report.documents_added += 1
+        else:
+            self.report.documents_failed += 1
 
-    def _messages_of(self, progress: _Progress) -> list[str]:
-        """Messages of the pages that are not tried again because that cannot help."""
-        return [
-            failure.message
-            for failure in self._attempts.values()
-            if failure.doc_id == progress.file.doc_id and failure.page in progress.kept
-        ]
+    def _commit_documents(self, documents: Sequence[Document]) -> None:
+        self._committer.commit_documents(documents)
+        for document in documents:
+            self._ledger.put(document)
 
-    def _replaced_by(self, document: Document) -> list[Document]:
-        """Documents that lose a source because its bytes are this document now."""
-        now_here = {source.uri for source in document.sources}
-        changed = []
-        for other in self._known.values():
-            left = tuple(source for source in other.sources if source.uri not in now_here)
-            if other.doc_id == document.doc_id or len(left) == len(other.sources):
-                continue
-            if left:
-                changed.append(replace(other, sources=left))
-            elif other.status is not DocumentStatus.REPLACED:
-                changed.append(replace(other, status=DocumentStatus.REPLACED))
-        for other in changed:
-            self._known[other.doc_id] = other
-        return changed
+    def _page_failures(self, document: Document) -> list[Failure]:
+        return self._ledger.page_failures(document.doc_id)
 
-    def _add_sources(self, known: Document, file: InspectedFile) -> None:
-        """Note where else the bytes of a stored document were found."""
-        document = replace(known, sources=_joined(known.sources, file.sources))
-        replaced = self._replaced_by(document)
-        kept = self._progress[known.doc_id].kept
-        self._committer.clear_failures(self._stale_failures(document, kept))
-        if document.sources != known.sources or replaced:
-            self._known[document.doc_id] = document
-            self._committer.commit_documents([document, *replaced])
+    def _messages_of(self, doc_id: str, pages: set[int]) -> list[str]:
+        """Messages of pages that are not tried again because that cannot help."""
+        return [f.message for f in self._ledger.page_failures(doc_id) if f.page in pages]
+
+    def _not_opened(self, result: InspectionFault) -> None:
+        """Note a file that could not be opened, unless its pages are all there already."""
+        known = self._up_to_date(result.doc_id)
+        if known:  # e.g. stored with its password, which was not given this time
+            self._unchanged(known, (result.source,), None)
+        else:
+            self._document_failed(result.source, result.doc_id, result.fault)
 
     def _document_failed(self, source: Source, doc_id: str, fault: Fault) -> None:
         failure = self._failure(source, doc_id, 0, fault, datetime.now(UTC))
@@ -318,6 +312,7 @@ class IngestRun:
     def _failure(
         self, source: Source, doc_id: str, page: int, fault: Fault, now: datetime
     ) -> Failure:
+        logger.warning("%s", fault.message)
         failure = Failure(
             uri=source.uri,
             doc_id=doc_id,
@@ -330,19 +325,7 @@ class IngestRun:
             run_id=self.report.run_id,
             failed_at=now,
         )
-        before = self._attempts.get(failure_id(failure))
-        logger.warning("%s", fault.message)
-        return replace(failure, attempts=before.attempts + 1) if before else failure
-
-    def _stale_failures(self, document: Document, still_failed: set[int]) -> list[str]:
-        """Keys of failures that this document's coming proves wrong."""
-        uris = {source.uri for source in document.sources}
-        return [
-            key
-            for key, failure in self._attempts.items()
-            if (failure.page == 0 and failure.uri in uris)
-            or (failure.doc_id == document.doc_id and failure.page not in still_failed)
-        ]
+        return replace(failure, attempts=1 + self._ledger.failed_before(failure))
 
     def _commit_run(self, status: str, ended_at: datetime | None) -> None:
         self._committer.commit_run(
@@ -356,17 +339,6 @@ class IngestRun:
                 summary=json.dumps(asdict(self.report)),
             )
         )
-
-
-def _current_sources(known: Document | None) -> tuple[Source, ...]:
-    """Sources that still hold a document's bytes."""
-    return () if known is None or known.status is DocumentStatus.REPLACED else known.sources
-
-
-def _joined(known: Sequence[Source], found: Sequence[Source]) -> tuple[Source, ...]:
-    """Sources in order of first sight, each URI once."""
-    uris = {source.uri for source in known}
-    return (*known, *(source for source in found if source.uri not in uris))
 
 
 def _digest(stages: Mapping[str, str]) -> str:

@@ -65,15 +65,15 @@ class DocumentOverlays:
     password: str | None = field(default=None, repr=False)
 
 
-def draw(document: DocumentOverlays) -> list[str]:
+def draw(document: DocumentOverlays) -> dict[str, str]:
     """Draw a document's pictures.
 
     Returns:
-        What could not be drawn and why, one message each; empty if all was.
+        Path of a picture that could not be drawn -> why; empty if all were.
     """
     try:
         path = _unchanged(document)
-        problems = []
+        problems: dict[str, str] = {}
         with open_document(path, document.password) as opened:
             for overlay in document.overlays:
                 try:
@@ -85,13 +85,12 @@ def draw(document: DocumentOverlays) -> list[str]:
                     with whole_file(Path(overlay.out)) as part:
                         picture.save(part, format="PNG")
                 except (SourceError, OSError) as error:
-                    problems.append(f"{overlay.out}: not drawn: {error}")
+                    problems[overlay.out] = str(error)
                 except Exception as error:  # one picture must not take the others with it
-                    detail = f"{type(error).__name__}: {error}"
-                    problems.append(f"{overlay.out}: not drawn: {detail}")
+                    problems[overlay.out] = f"{type(error).__name__}: {error}"
         return problems
     except (SourceError, PictureError) as error:
-        return [f"{overlay.out}: not drawn: {error}" for overlay in document.overlays]
+        return {overlay.out: str(error) for overlay in document.overlays}
 
 
 def compose(page: NDArray[np.uint8], overlay: Overlay) -> Image.Image:

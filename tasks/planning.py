@@ -19,6 +19,7 @@ class InspectedFile:
         media_type: what the bytes are.
         bytes: size of the file.
         page_count: pages it has.
+        stamp: size and time of the last change when its bytes were hashed.
         password: for an encrypted PDF; never shown.
     """
 
@@ -28,6 +29,7 @@ class InspectedFile:
     media_type: str
     bytes: int
     page_count: int
+    stamp: tuple[int, int] = (0, 0)
     password: str | None = field(default=None, repr=False)
 
     @property
@@ -90,6 +92,7 @@ def merge_by_content(files: Iterable[InspectedFile]) -> list[InspectedFile]:
                 known.media_type,
                 known.bytes,
                 known.page_count,
+                known.stamp,
                 known.password,
             )
     return list(merged.values())

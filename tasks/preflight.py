@@ -39,7 +39,9 @@ def check_ingest(
     name = registry.name_in(db)
     chosen = encoder or name or settings.encoder
     if name:
-        registry.check(chosen, Database.open(db).encoder)
+        identity = Database.open(db).encoder
+        registry.load_for(identity)
+        registry.check(chosen, identity)
     else:
         registry.load(chosen)
 

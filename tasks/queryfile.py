@@ -36,6 +36,11 @@ _NEAR_MISSES = {
     "docid": "doc",
     "docname": "doc",
     "documentid": "doc",
+    "document": "doc",
+    "documentname": "doc",
+    "docids": "doc",
+    "file": "doc",
+    "filename": "doc",
 }
 """Names, lower case without punctuation, that are surely meant as one of ours."""
 

@@ -16,10 +16,10 @@ from tasks import layout
 from tasks.documents import open_document
 from tasks.encoders import registry
 from tasks.encoders.protocol import Encoder
-from tasks.errors import CorruptSource, EncodingFailed, Fault, Stage, fault_of
+from tasks.errors import CorruptSource, EncodingFailed, Fault, SourceChanged, Stage, fault_of
 from tasks.planning import InspectedFile, Shard, ShardPart
 from tasks.reading import ReadOptions, ReadPage, read_page
-from tasks.sources import SourceFile, sha256_of, shown
+from tasks.sources import SourceFile, sha256_of, shown, stamp_of
 
 logger = logging.getLogger("patchlight.worker")
 
@@ -74,8 +74,10 @@ def inspect_file(file: SourceFile, password: str | None) -> InspectedFile | Insp
     """Hash a file, open it and count its pages."""
     doc_id = ""
     try:
+        stamp = stamp_of(file.path)
         doc_id, size = sha256_of(file.path)
         with open_document(file.path, password) as document:
+            _check_unchanged(file.path, stamp)
             return InspectedFile(
                 doc_id=doc_id,
                 path=file.path,
@@ -83,6 +85,7 @@ def inspect_file(file: SourceFile, password: str | None) -> InspectedFile | Insp
                 media_type=document.media_type,
                 bytes=size,
                 page_count=document.page_count,
+                stamp=stamp,
                 password=password,
             )
     except Exception as error:  # whatever a damaged file raises must not end the run
@@ -94,19 +97,21 @@ def read_shard(shard: Shard, options: ReadOptions) -> ReadShard:
     pages: list[ReadPage] = []
     faults: dict[PageKey, Fault] = {}
     for part in shard.parts:
+        doc_id = part.file.doc_id
+        read: list[ReadPage] = []
         try:
             with open_document(part.file.path, part.file.password) as document:
                 for page in part.pages:
                     try:
-                        label = part.file.label
-                        pages.append(read_page(document, part.file.doc_id, page, options, label))
+                        read.append(read_page(document, doc_id, page, options, part.file.label))
                     except Exception as error:  # one page must not take the others with it
-                        faults[part.file.doc_id, page] = _page_fault(error, part, page, Stage.WORDS)
-        except Exception as error:  # the file went away or was cut after it was inspected
-            done = {p.page for p in pages if p.doc_id == part.file.doc_id}
+                        faults[doc_id, page] = _page_fault(error, part, page, Stage.WORDS)
+            # Other bytes must not be stored under the hash of these.
+            _check_unchanged(part.file.path, part.file.stamp)
+            pages += read
+        except Exception as error:  # the file went away, or was written to
             for page in part.pages:
-                if page not in done and (part.file.doc_id, page) not in faults:
-                    faults[part.file.doc_id, page] = _page_fault(error, part, page, Stage.OPEN)
+                faults[doc_id, page] = _page_fault(error, part, page, Stage.OPEN)
     return ReadShard(tuple(pages), faults)
 
 
@@ -190,6 +195,11 @@ def _fault(error: BaseException, stage: Stage) -> Fault:
     """Describe an error; the paths in its message need not be UTF-8, what is stored must be."""
     fault = fault_of(error, stage)
     return replace(fault, message=shown(fault.message))
+
+
+def _check_unchanged(path: str, stamp: tuple[int, int]) -> None:
+    if stamp_of(path) != stamp:
+        raise SourceChanged(f"{shown(path)}: was written to while it was read; ingest it again")
 
 
 def _page_fault(error: BaseException, part: ShardPart, page: int, stage: Stage) -> Fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -160,17 +161,17 @@ class ResultFiles:
 
     Args:
         folder: made if it is not there.
+        run_id: the run; keeps the temporary names of two runs apart.
 
     Raises:
         UsageError: the folder cannot be written.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, run_id: str) -> None:
+        self._mark = hashlib.sha256(run_id.encode(errors="surrogatepass")).hexdigest()[:8]
         self.folder = Path(folder).absolute()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # A summary of an earlier run must not stand beside half of this one's results.
-            (self.folder / SUMMARY_JSON).unlink(missing_ok=True)
             self._lines = self._part(RESULTS_JSONL).open("w", encoding="utf-8")
         except OSError as error:
             raise UsageError(
@@ -219,12 +220,14 @@ class ResultFiles:
             pq.write_table(retrievals_table([]), self._part(RESULTS_PARQUET))
         else:
             self._parquet.close()
+        # A summary of an earlier run must not stand beside this one's results.
+        (self.folder / SUMMARY_JSON).unlink(missing_ok=True)
         for name in (RESULTS_JSONL, RESULTS_PARQUET):
             self._part(name).replace(self.folder / name)
         write_whole(self.folder / SUMMARY_JSON, json.dumps(summary, indent=2, default=str) + "\n")
 
     def _part(self, name: str) -> Path:
-        return self.folder / f".{name}.part"
+        return self.folder / f".{name}.{self._mark}.part"
 
 
 def write_whole(path: Path, text: str) -> None:

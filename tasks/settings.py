@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from enum import StrEnum
+from pathlib import Path
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -116,3 +118,7 @@ def set_environment_defaults() -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     }.items():
         os.environ.setdefault(name, value)
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home fails where there is none
+    if not os.access(home, os.W_OK):  # as in many containers: Prefect keeps its record elsewhere
+        folder = Path(tempfile.gettempdir()) / f"patchlight-prefect-{os.getuid()}"
+        os.environ.setdefault("PREFECT_HOME", str(folder))

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from storage.records import Source
-from tasks.errors import InputError, MissingSource, UsageError
+from tasks.errors import EmptyDocument, InputError, MissingSource, SourceError, UsageError
 
 READ_SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"})
 _CHUNK = 1 << 20
@@ -39,12 +39,12 @@ class Expansion:
     Attributes:
         files: files to read, sorted within a folder, each path once.
         skipped: suffix -> files found in folders whose type is not read.
-        missing: one error for each argument that stands for no file.
+        missing: one error for each argument, or folder it stands for, without a file to read.
     """
 
     files: list[SourceFile] = field(default_factory=list)
     skipped: dict[str, list[str]] = field(default_factory=dict)
-    missing: list[tuple[Source, MissingSource]] = field(default_factory=list)
+    missing: list[tuple[Source, SourceError]] = field(default_factory=list)
 
 
 def to_uri(path: str) -> str:
@@ -89,9 +89,12 @@ def expand(arguments: Sequence[str]) -> Expansion:
             problem = f"{source.name}: no such file or folder, and no match as a glob"
             found.missing.append((source, MissingSource(problem)))
         for match in matches:
-            _take(match, found, seen)
+            if not _take(match, found, seen):
+                folder = Source(to_uri(match), shown(match))
+                problem = f"{folder.name}: there is no document of a type that is read in it"
+                found.missing.append((folder, EmptyDocument(problem)))
     if not found.files:
-        raise InputError(_nothing(arguments, found))
+        raise InputError(_nothing(found))
     return found
 
 
@@ -101,16 +104,11 @@ def describe_skipped(skipped: Mapping[str, Sequence[str]]) -> str:
     return ", ".join(f"{len(names)} {suffix or '(no suffix)'}" for suffix, names in order)
 
 
-def _nothing(arguments: Sequence[str], found: Expansion) -> str:
+def _nothing(found: Expansion) -> str:
     kinds = ", ".join(sorted(READ_SUFFIXES))
-    problems = [str(error) for _, error in found.missing]
-    if len(problems) < len(arguments):
-        others = f" (there is: {describe_skipped(found.skipped)})" if found.skipped else ""
-        problems.append(
-            f"{shown(', '.join(arguments))}: no document in there; read are files of type "
-            f"{kinds}{others}"
-        )
-    return "; ".join(problems)
+    problems = "; ".join(str(error) for _, error in found.missing)
+    others = f" There is: {describe_skipped(found.skipped)}." if found.skipped else ""
+    return f"{problems}. Read are files of type {kinds}.{others}"
 
 
 def sha256_of(path: str) -> tuple[str, int]:
@@ -130,6 +128,20 @@ def sha256_of(path: str) -> tuple[str, int]:
     except OSError as error:
         raise MissingSource(f"{path}: cannot be read ({error.strerror or error})") from error
     return digest.hexdigest(), size
+
+
+def stamp_of(path: str) -> tuple[int, int]:
+    """Return a file's size in bytes and the time of its last change in nanoseconds.
+
+    Raises:
+        MissingSource: the file is not there.
+    """
+    try:
+        state = Path(path).stat()
+    except OSError as error:
+        problem = f"{shown(path)}: cannot be read ({error.strerror or error})"
+        raise MissingSource(problem) from error
+    return state.st_size, state.st_mtime_ns
 
 
 def read_passwords(path: str) -> dict[str, str]:
@@ -167,16 +179,20 @@ def password_for(path: str, passwords: Mapping[str, str]) -> str | None:
     return None
 
 
-def _take(match: str, found: Expansion, seen: set[str]) -> None:
+def _take(match: str, found: Expansion, seen: set[str]) -> bool:
+    """Take a file, or what is in a folder; False for a folder with nothing to read."""
     if not Path(match).is_dir():
         _add(match, found, seen)
-        return
+        return True
+    any_read = False
     for path in _walk(match):
         suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
         if suffix in READ_SUFFIXES:
+            any_read = True
             _add(path, found, seen)
         else:
             found.skipped.setdefault(suffix, []).append(path)
+    return any_read
 
 
 def _add(path: str, found: Expansion, seen: set[str]) -> None:

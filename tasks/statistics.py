@@ -27,10 +27,22 @@ def count_terms(database: Database, encoder: Encoder) -> TermStatistics:
     return TermStatistics(_snapshot_id(database), pages, dict(frequency))
 
 
+def is_current(database: Database) -> bool:
+    """Whether the latest statistics count exactly the pages that are visible now."""
+    latest = database.latest_statistics()
+    return latest is not None and latest.snapshot.endswith(_digest(database))
+
+
 def _snapshot_id(database: Database) -> str:
     """Name of a snapshot: when it was taken, and what was visible."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{_digest(database)}"
+
+
+def _digest(database: Database) -> str:
+    """12 hexadecimal digits that stand for what is visible."""
     digest = hashlib.sha256()
     for document in database.documents():
         if document.status in VISIBLE:
-            digest.update(f"{document.doc_id}:{sorted(document.fingerprints.items())}\n".encode())
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest.hexdigest()[:12]}"
+            made = sorted(document.fingerprints.items())
+            digest.update(f"{document.doc_id}:{document.pages_stored}:{made}\n".encode())
+    return digest.hexdigest()[:12]

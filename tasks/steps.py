@@ -6,11 +6,14 @@ drive. One Prefect task a shard, never a page: a server drowns in thousands of s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner
 from prefect.tasks import exponential_backoff
 
 from tasks.cluster import EncoderPool, QueryWorkers
@@ -86,6 +89,26 @@ def ground_pages(
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def draw_overlays(number: int, workers: QueryWorkers, document: DocumentOverlays) -> list[str]:
+def draw_overlays(number: int, workers: QueryWorkers, document: DocumentOverlays) -> dict[str, str]:
     """Draw the pictures of one document."""
     return workers.draw(document)
+
+
+def results_in_window(
+    runner: TaskRunner[Any], step: Task[..., Any], jobs: Iterable[dict[str, Any]], window: int
+) -> Iterator[Any]:
+    """Run a task for each job, a bounded number at a time; yield the results in order.
+
+    Args:
+        runner: runs the tasks.
+        step: the task.
+        jobs: its parameters, one dict a run; taken as they are needed.
+        window: runs whose results may be held, at least 1.
+    """
+    pending: deque[PrefectFuture[Any]] = deque()
+    for job in jobs:
+        if len(pending) >= window:
+            yield pending.popleft().result()
+        pending.append(runner.submit(step, job))
+    while pending:
+        yield pending.popleft().result()

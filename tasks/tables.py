@@ -61,7 +61,7 @@ def as_json_lines(rows: pa.RecordBatchReader) -> Iterable[str]:
 
 def answer_text(answer: Answer, catalog: Catalog) -> str:
     """Return an answer for reading: pages, and the places on each."""
-    lines = []
+    lines = [] if answer.pages else ["no page that may be looked at has words to compare with"]
     for rank, page in enumerate(answer.pages, 1):
         at = page.hit.position
         lines.append(

@@ -51,6 +51,11 @@ def load_for(identity: EncoderIdentity) -> Encoder:
         EncoderUnavailable: it cannot be loaded here.
         EncoderMismatch: what can be loaded here has other vectors than the database.
     """
+    if identity.name not in _ENCODERS:
+        raise EncoderMismatch(
+            f"the database belongs to encoder {identity.name}, which this patchlight does not "
+            f"have; it has {', '.join(names())}"
+        )
     encoder = load(identity.name)
     here = identity_of(encoder)
     if here != identity:
