@@ -23,16 +23,15 @@ class Ledger:
         self._at_uri: dict[str, set[str]] = {}
         self._failures: dict[str, Failure] = {}
         self._failed_pages: dict[str, set[str]] = {}
-        self._failed_sources: dict[str, set[str]] = {}
+        self._failed_at: dict[str, set[str]] = {}
         for document in documents:
             self.put(document)
         for failure in failures:
             key = failure_id(failure)
             self._failures[key] = failure
+            self._failed_at.setdefault(failure.uri, set()).add(key)
             if failure.page:
                 self._failed_pages.setdefault(failure.doc_id, set()).add(key)
-            else:
-                self._failed_sources.setdefault(failure.uri, set()).add(key)
 
     def document(self, doc_id: str) -> Document | None:
         """Return a document as it was last put; None if there is none."""
@@ -83,10 +82,22 @@ class Ledger:
             for failure in self.page_failures(document.doc_id)
             if failure.page not in still_failed
         ]
+        here = {source.uri for source in document.sources}
         sources = [
-            key for s in document.sources for key in sorted(self._failed_sources.get(s.uri, ()))
+            key
+            for uri in sorted(here)
+            for key in sorted(self._failed_at.get(uri, ()))
+            if self._is_past(self._failures[key], document.doc_id, here)
         ]
         return pages + sources
+
+    def _is_past(self, failure: Failure, doc_id: str, here: set[str]) -> bool:
+        """Whether a failure is of a source, or of other bytes that were only there before."""
+        if failure.page == 0:
+            return True
+        other = self._documents.get(failure.doc_id)
+        only_here = other is None or all(source.uri in here for source in other.sources)
+        return failure.doc_id != doc_id and only_here
 
 
 def joined(known: Sequence[Source], found: Sequence[Source]) -> tuple[Source, ...]:

@@ -1,4 +1,4 @@
-"""Settings: one class, one environment prefix (``PATCHLIGHT_``), read in ``flows`` only."""
+"""Settings: one class, one environment prefix (``PATCHLIGHT_``)."""
 
 from __future__ import annotations
 

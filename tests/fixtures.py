@@ -41,6 +41,16 @@ def make_pdf(
     return str(path)
 
 
+def make_text_pdf(path: Path, pages: Sequence[str]) -> str:
+    """Write a PDF with one line of text a page; returns its path."""
+    canvas = Canvas(str(path), invariant=True)
+    for text in pages:
+        canvas.drawString(72, 720, text)
+        canvas.showPage()
+    canvas.save()
+    return str(path)
+
+
 def with_boxes(
     path: str,
     *,

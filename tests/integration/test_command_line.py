@@ -57,8 +57,9 @@ def test_query_codes(engines: None, sample_db: str, tmp_path: Path) -> None:
 
     assert query(good) == ExitCode.OK
     assert query(good + "not json\n") == ExitCode.DONE_WITH_FAILURES
+    before = (Path(out) / "summary.json").read_text()
     assert query("not json\n") == ExitCode.BAD_INPUT
-    assert not (Path(out) / "summary.json").exists()  # the failed run must not look done
+    assert (Path(out) / "summary.json").read_text() == before  # files change only on success
     assert query("") == ExitCode.BAD_INPUT
     assert query("qid,query\n1,harbour\n", "q.csv") == ExitCode.BAD_INPUT
     assert query('query_id,query,pages\n1,harbour,"1, 2"\n', "r.csv") == ExitCode.OK
@@ -104,7 +105,7 @@ def test_a_database_of_another_encoder_is_refused(tmp_path: Path) -> None:
     arguments = ("--db", str(tmp_path / "db"))
     documents = str(EXAMPLES / "documents")
     assert run("ingest", documents, *arguments, "--encoder", "text-patch") == ExitCode.DATABASE
-    assert run("ingest", documents, *arguments) == ExitCode.USAGE  # there is no encoder 'other'
+    assert run("ingest", documents, *arguments) == ExitCode.DATABASE  # there is no encoder 'other'
 
 
 def test_sql_prints_rows_and_cannot_write(

@@ -187,7 +187,9 @@ def test_a_changed_source_costs_its_pictures_only(tmp_path: Path) -> None:
     assert report["queries"] == 13 and report["regions"] > 0
     problems = "\n".join(report["pictures_missing"])
     assert "has changed since" in problems and "cannot be read" in problems
-    assert report["pictures"] == len(list((out / "overlays").glob("*.png"))) > 0
+    named = [p["overlay"] for line in answers(out) for p in line["pages"] if "overlay" in p]
+    drawn = {f"overlays/{path.name}" for path in (out / "overlays").glob("*.png")}
+    assert set(named) == drawn and len(drawn) == report["pictures"] > 0
     # Ingested again, the new bytes take the old ones' place.
     again = ingest([str(folder)], db)
     assert again["documents_added"] == 1

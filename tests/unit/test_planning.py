@@ -17,7 +17,14 @@ def inspected(
 ) -> InspectedFile:
     source = Source(uri, uri.rpartition("/")[2])
     return InspectedFile(
-        doc_id, uri.removeprefix("file://"), (source,), "application/pdf", 10, pages, password
+        doc_id,
+        uri.removeprefix("file://"),
+        (source,),
+        "application/pdf",
+        10,
+        pages,
+        (10, 1),
+        password,
     )
 
 

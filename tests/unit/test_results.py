@@ -132,7 +132,7 @@ def test_files_appear_at_the_end_the_summary_last(
 
     monkeypatch.setattr(Path, "replace", watched)
     out = tmp_path / "new" / "out"
-    with ResultFiles(str(out)) as files:
+    with ResultFiles(str(out), "run") as files:
         write_one(files)
         write_one(files)
         assert [table.num_rows for table in files.read_back()] == [4]
@@ -147,24 +147,25 @@ def test_files_appear_at_the_end_the_summary_last(
 
 
 def test_a_run_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), ResultFiles(str(tmp_path)) as files:
+    with pytest.raises(KeyboardInterrupt), ResultFiles(str(tmp_path), "run") as files:
         write_one(files)
         raise KeyboardInterrupt
     assert listing(tmp_path) == set()
 
 
-def test_a_stopped_run_takes_the_summary_of_the_one_before_with_it(tmp_path: Path) -> None:
-    """A summary says that all results beside it are there and are its own."""
-    with ResultFiles(str(tmp_path)) as files:
+def test_a_stopped_run_leaves_the_results_of_the_one_before(tmp_path: Path) -> None:
+    """Files change only on success."""
+    with ResultFiles(str(tmp_path), "run") as files:
         write_one(files)
         files.publish({})
-    with pytest.raises(RuntimeError), ResultFiles(str(tmp_path)) as files:
+    with pytest.raises(RuntimeError), ResultFiles(str(tmp_path), "run") as files:
         raise RuntimeError
-    assert listing(tmp_path) == {"results.jsonl", "results.parquet"}
+    assert listing(tmp_path) == {"results.jsonl", "results.parquet", "summary.json"}
+    assert len((tmp_path / "results.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 
 def test_a_run_without_answers_has_empty_files(tmp_path: Path) -> None:
-    with ResultFiles(str(tmp_path)) as files:
+    with ResultFiles(str(tmp_path), "run") as files:
         assert list(files.read_back()) == []
         files.publish({})
     assert (tmp_path / "results.jsonl").read_text() == ""
@@ -175,7 +176,7 @@ def test_a_run_without_answers_has_empty_files(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_a_wrong_option(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"--out .*file"):
-        ResultFiles(str(tmp_path / "file"))
+        ResultFiles(str(tmp_path / "file"), "run")
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
