@@ -102,6 +102,7 @@ def _options(
     if not verbose:
         # What goes wrong is told once, in one line, by _run; not by Prefect with a traceback.
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
 
 
 @app.command("ingest")

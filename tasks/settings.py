@@ -104,8 +104,8 @@ def load_settings() -> Settings:
 def set_environment_defaults() -> None:
     """Set what Prefect and Ray read from the environment, where the user has not.
 
-    Telemetry is off; Ray's token file is not written into the home directory. Must run before
-    either is imported.
+    Telemetry is off, that of ONNX Runtime too; Ray's token file is not written into the home
+    directory. Must run before any of them is imported.
     """
     for name, value in {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -113,6 +113,7 @@ def set_environment_defaults() -> None:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
         # Without a server of the user's own, Prefect starts a private one for the run; its
         # first start migrates a database and can take long on a busy machine.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",

@@ -40,6 +40,7 @@ def test_telemetry_is_off() -> None:
         environment = deployment["work_pool"]["job_variables"]["env"]
         assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
         assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert environment["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 def test_the_lock_holds_every_dependency_and_names_no_host() -> None:

@@ -162,6 +162,7 @@ class ContextModel:
         self._tokenizer = Tokenizer.from_buffer(TOKENIZER.read())
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         # One thread: pages are spread over processes.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
