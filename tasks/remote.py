@@ -160,8 +160,8 @@ def _encodings(
     ]
     try:
         return list(zip(pages, encoder.encode_pages(inputs), strict=True))
-    except Exception:
-        logger.warning("a batch of %d pages failed; encoding them one by one", len(pages))
+    except Exception as error:  # of one page, as a rule: done alone, it is found and quarantined
+        logger.warning("%d pages failed together (%r); encoding each alone", len(pages), error)
     results: list[tuple[ReadPage, PageEncoding | Fault]] = []
     for page, one in zip(pages, inputs, strict=True):
         try:
