@@ -32,6 +32,20 @@ def reciprocal_rank(ranked: Sequence[Key], relevant: Collection[Key]) -> float:
     return next((1 / rank for rank, key in enumerate(ranked, 1) if key in relevant), 0.0)
 
 
+def kendall_tau(ours: Sequence[Key], theirs: Sequence[Key]) -> float:
+    """Return how far two rankings agree: 1 for the same order, -1 for the opposite.
+
+    Of the pairs of items that both rank, the share in the same order minus the share in the other
+    (Kendall's tau; there are no ties). 1 where there is no pair.
+    """
+    at = {key: rank for rank, key in enumerate(theirs)}
+    ranks = np.array([at[key] for key in ours if key in at])
+    if len(ranks) < 2:
+        return 1.0
+    later = np.triu(np.ones((len(ranks), len(ranks)), np.bool_), 1)
+    return float(np.sign(ranks[None, :] - ranks[:, None])[later].mean())
+
+
 class PlaceScore(NamedTuple):
     """How well the boxes returned on a page fit the true ones; each value in [0, 1].
 

@@ -9,16 +9,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.exceptions import TyperException
 
-from flows import STARTED
+from flows import STARTED, options
 from storage.errors import ExitCode, PatchlightError
 from storage.records import RegionKind
 from tasks.errors import UsageError
-from tasks.maxsim import TokenAggregation
+from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.reading import OcrMode
 from tasks.settings import OutputFormat, load_settings, set_environment_defaults
@@ -40,61 +40,9 @@ app = typer.Typer(
 
 _NAMES_SHOWN = 10
 
-DbOption = Annotated[
-    str | None,
-    typer.Option("--db", metavar="URI", help="The database: a folder, file:// or s3:// URI."),
-]
-SelectOption = Annotated[
-    str | None,
-    typer.Option(
-        show_default="the --top-regions best",
-        help="Which regions of a page are returned: percentile:P (keep scores of at least the "
-        "P-th percentile, e.g. p50), adaptive (mean + standard deviation), max, top-k:N, or "
-        "threshold:SCORE.",
-    ),
-]
-AggregateOption = Annotated[
-    RegionAggregation, typer.Option(help="How patch scores become a region's score.")
-]
-TokenAggregateOption = Annotated[
-    TokenAggregation, typer.Option(help="How query tokens become a patch's score.")
-]
-KindOption = Annotated[
-    list[RegionKind] | None,
-    typer.Option(
-        "--kind", help="Kind of region that competes; may be repeated.", show_default="block"
-    ),
-]
-WhereOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SQL",
-        help="Look only at pages for which this is true, over documents joined to pages, e.g. "
-        "\"name LIKE '%10K%' AND page <= 20\".",
-    ),
-]
-TopPagesOption = Annotated[int, typer.Option(min=1, help="Pages returned for a query.")]
-TopRegionsOption = Annotated[int, typer.Option(min=1, help="Regions returned of a page, at most.")]
-PasswordsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Passwords of encrypted PDFs, one '<name or pattern>:<password>' a line.",
-    ),
-]
-WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="Processes at work.", show_default="one a CPU")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
-
 
 @app.callback()
-def _options(
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also log what libraries say.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
-) -> None:
+def _options(verbose: options.VerboseOption = False, quiet: options.QuietOption = False) -> None:
     from tasks.console import set_up_logging
 
     level = "DEBUG" if verbose else "WARNING" if quiet else load_settings().log_level
@@ -107,30 +55,20 @@ def _options(
 
 @app.command("ingest")
 def ingest_command(
-    source: Annotated[
-        list[str],
-        typer.Argument(metavar="SOURCE...", help="Files, folders (recursive) or globs."),
-    ],
-    db: DbOption = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Encoder of a new database; text-patch needs no GPU and no download.",
-            show_default="the database's, or text-patch",
-        ),
-    ] = None,
-    ocr: Annotated[
-        OcrMode, typer.Option(help="Which pages are OCRed: those without a text layer, all, none.")
-    ] = OcrMode.AUTO,
-    lang: Annotated[
-        str, typer.Option(help="Tesseract language, e.g. eng+deu; 'patchlight doctor' lists them.")
-    ] = "eng",
-    dpi: Annotated[
-        int, typer.Option(min=50, max=1200, help="Resolution at which PDF pages are drawn.")
-    ] = 200,
-    passwords: PasswordsOption = None,
-    workers: WorkersOption = None,
-    as_json: JsonOption = False,
+    source: options.SourceArgument,
+    db: options.DbOption = None,
+    encoder: options.EncoderOption = None,
+    visual_tokens: options.VisualTokensOption = None,
+    vectors: options.VectorsOption = None,
+    pool: options.PoolOption = None,
+    drop_blank: options.DropBlankOption = None,
+    ocr: options.OcrOption = OcrMode.AUTO,
+    lang: options.LangOption = "eng",
+    dpi: options.DpiOption = 200,
+    passwords: options.PasswordsOption = None,
+    workers: options.WorkersOption = None,
+    gpus: options.GpusOption = None,
+    as_json: options.JsonOption = False,
 ) -> ExitCode:
     """Read documents (PDF, PNG, JPEG, TIFF, WebP) into a database.
 
@@ -144,12 +82,35 @@ def ingest_command(
 
     with_ocr = ocr is not OcrMode.NEVER
     check_ingest(
-        source, _db(db), encoder, lang, load_settings(), with_ocr=with_ocr, passwords=passwords
+        source,
+        _db(db),
+        encoder,
+        visual_tokens,
+        (vectors, pool, drop_blank),
+        lang,
+        load_settings(),
+        with_ocr=with_ocr,
+        passwords=passwords,
     )
     from flows.ingest import ingest
 
     report = _report(
-        ingest(source, _db(db), encoder, ocr, lang, dpi, passwords, workers, return_state=True)
+        ingest(
+            source,
+            _db(db),
+            encoder,
+            visual_tokens,
+            vectors,
+            pool,
+            drop_blank,
+            ocr,
+            lang,
+            dpi,
+            passwords,
+            workers,
+            gpus,
+            return_state=True,
+        )
     )
     _show_ingest(report, as_json)
     if report["failures"]:
@@ -160,33 +121,24 @@ def ingest_command(
 
 @app.command("query")
 def query_command(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE",
-            help="Queries: .jsonl, .csv or .parquet, or '-' for JSONL on stdin. A row has a unique "
-            "'query_id', a 'query', and may have 'doc' (an id, URI or file name) and 'pages' "
-            "(1-based) to say where to look. Other columns are carried through.",
-        ),
-    ],
-    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder for the results.")],
-    db: DbOption = None,
-    top_pages: TopPagesOption = 10,
-    top_regions: TopRegionsOption = 3,
-    select: SelectOption = None,
-    aggregate: AggregateOption = RegionAggregation.MAX,
-    token_aggregate: TokenAggregateOption = TokenAggregation.MEAN,
-    kind: KindOption = None,
-    where: WhereOption = None,
-    overlays: Annotated[
-        bool, typer.Option("--overlays", help="Draw each returned page with heat map and boxes.")
-    ] = False,
-    passwords: PasswordsOption = None,
-    workers: WorkersOption = None,
-    run_id: Annotated[
-        str | None, typer.Option(help="Id of the run; results under the same id are replaced.")
-    ] = None,
-    as_json: JsonOption = False,
+    file: options.FileArgument,
+    out: options.ResultsOption,
+    db: options.DbOption = None,
+    encoder: options.LoadFromOption = None,
+    top_pages: options.TopPagesOption = 10,
+    top_regions: options.TopRegionsOption = 3,
+    select: options.SelectOption = None,
+    aggregate: options.AggregateOption = RegionAggregation.MAX,
+    token_aggregate: options.TokenAggregateOption = TokenAggregation.MEAN,
+    page_tokens: options.PageTokensOption = QueryTokens.ALL,
+    region_tokens: options.RegionTokensOption = QueryTokens.MEANING,
+    kind: options.KindOption = None,
+    where: options.WhereOption = None,
+    overlays: options.OverlaysOption = False,
+    passwords: options.PasswordsOption = None,
+    workers: options.WorkersOption = None,
+    run_id: options.RunIdOption = None,
+    as_json: options.JsonOption = False,
 ) -> ExitCode:
     """Answer a batch of queries with pages, and the places on them.
 
@@ -197,7 +149,7 @@ def query_command(
     """
     from tasks.preflight import check_query
 
-    check_query(file, _db(db), select, passwords)
+    check_query(file, _db(db), select, passwords, encoder)
     from flows.query import query
 
     report = _report(
@@ -205,11 +157,14 @@ def query_command(
             file,
             _db(db),
             out,
+            encoder,
             top_pages,
             top_regions,
             select,
             aggregate,
             token_aggregate,
+            page_tokens,
+            region_tokens,
             kind,
             where,
             overlays,
@@ -227,26 +182,23 @@ def query_command(
 
 @app.command("ask")
 def ask_command(
-    query: Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to find.")],
-    db: DbOption = None,
-    top_pages: TopPagesOption = 3,
-    top_regions: TopRegionsOption = 3,
-    select: SelectOption = None,
-    aggregate: AggregateOption = RegionAggregation.MAX,
-    token_aggregate: TokenAggregateOption = TokenAggregation.MEAN,
-    kind: KindOption = None,
-    doc: Annotated[
-        str | None, typer.Option(help="Look in this document only: its id, URI or file name.")
-    ] = None,
-    where: WhereOption = None,
-    overlays: Annotated[
-        bool, typer.Option("--overlays", help="Draw each returned page with heat map and boxes.")
-    ] = False,
-    out: Annotated[
-        str, typer.Option("--out", metavar="DIR", help="Folder for the pictures.")
-    ] = ".",
-    passwords: PasswordsOption = None,
-    timing: Annotated[bool, typer.Option("--timing", help="Say what took how long.")] = False,
+    query: options.QuestionArgument,
+    db: options.DbOption = None,
+    encoder: options.LoadFromOption = None,
+    top_pages: options.TopPagesOption = 3,
+    top_regions: options.TopRegionsOption = 3,
+    select: options.SelectOption = None,
+    aggregate: options.AggregateOption = RegionAggregation.MAX,
+    token_aggregate: options.TokenAggregateOption = TokenAggregation.MEAN,
+    page_tokens: options.PageTokensOption = QueryTokens.ALL,
+    region_tokens: options.RegionTokensOption = QueryTokens.MEANING,
+    kind: options.KindOption = None,
+    doc: options.DocOption = None,
+    where: options.WhereOption = None,
+    overlays: options.OverlaysOption = False,
+    out: options.PicturesOption = ".",
+    passwords: options.PasswordsOption = None,
+    timing: options.TimingOption = False,
 ) -> ExitCode:
     """Answer one question at once, without starting Ray or Prefect.
 
@@ -259,17 +211,28 @@ def ask_command(
     from tasks.tables import answer_text
 
     imports = time.perf_counter() - STARTED
-    options = RetrievalOptions(
-        top_pages,
-        top_regions,
-        selection_of(select, top_regions),
-        aggregate,
-        token_aggregate,
-        tuple(kind or [RegionKind.BLOCK]),
+    retrieval = RetrievalOptions(
+        top_pages=top_pages,
+        top_regions=top_regions,
+        selection=selection_of(select, top_regions),
+        region_aggregate=aggregate,
+        token_aggregate=token_aggregate,
+        kinds=tuple(kind or [RegionKind.BLOCK]),
+        page_tokens=page_tokens,
+        region_tokens=region_tokens,
     )
     secrets = read_passwords(passwords) if passwords else {}
     pictures = out if overlays else None
-    asked = ask(_db(db), query, options, doc=doc, where=where, pictures=pictures, passwords=secrets)
+    asked = ask(
+        _db(db),
+        query,
+        retrieval,
+        encoder=encoder,
+        doc=doc,
+        where=where,
+        pictures=pictures,
+        passwords=secrets,
+    )
     print(answer_text(asked.answer, asked.session.catalog))
     for path in asked.pictures:
         print(f"picture: {path}")
@@ -283,12 +246,9 @@ def ask_command(
 
 @app.command("sql")
 def sql_command(
-    statement: Annotated[str, typer.Argument(metavar="SELECT", help="One SQL query.")],
-    db: DbOption = None,
-    output: Annotated[
-        OutputFormat,
-        typer.Option("--format", help="How rows are printed; json: an object a line."),
-    ] = OutputFormat.TABLE,
+    statement: options.StatementArgument,
+    db: options.DbOption = None,
+    output: options.FormatOption = OutputFormat.TABLE,
 ) -> ExitCode:
     """Look at the tables with SQL; nothing can be changed.
 
@@ -313,7 +273,7 @@ def sql_command(
 
 
 @app.command("status")
-def status_command(db: DbOption = None) -> ExitCode:
+def status_command(db: options.DbOption = None) -> ExitCode:
     """Show what is in a database: counts, failures, latest runs, schema version."""
     from tasks import tables
     from tasks.inspecting import status

@@ -12,10 +12,11 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from storage.database import Database
-from tasks import cluster, ocr, sources
+from storage.records import VectorType
+from tasks import cluster, encoderpool, forms, ocr, sources
 from tasks.console import progress
+from tasks.encoderpool import EncoderPool, Placement
 from tasks.encoders import registry
-from tasks.encoders.protocol import Encoder
 from tasks.ingesting import IngestRun
 from tasks.planning import Shard
 from tasks.reading import OcrMode, ReadOptions
@@ -29,23 +30,34 @@ def ingest(
     source: list[str],
     db: str,
     encoder: str | None = None,
+    visual_tokens: int | None = None,
+    vectors: VectorType | None = None,
+    pool: int | None = None,
+    drop_blank: bool | None = None,
     ocr_mode: OcrMode = OcrMode.AUTO,
     lang: str = "eng",
     dpi: int = 200,
     passwords: str | None = None,
     workers: int | None = None,
+    gpus: int | None = None,
 ) -> State[dict[str, Any]]:
     """Read documents into a database; what is there already is left as it is.
 
     Args:
         source: files, folders (recursive) or globs.
         db: URI of the database; made if it is not there.
-        encoder: name of the encoder; default: the database's, or the settings'.
+        encoder: ``text-patch``, a hub id or a folder; default: the database's, or the settings'.
+        visual_tokens: most patches a page is cut into; default: the encoder's own number.
+        vectors: how numbers are stored; default: the database's, or float16.
+        pool: patches a stored vector stands for; default: the database's, or 1.
+        drop_blank: whether cells without ink are stored without a vector; default: the
+            database's, or not.
         ocr_mode: when pages go through OCR.
         lang: Tesseract language, e.g. ``eng+deu``.
         dpi: resolution at which PDF pages are drawn, dots per inch.
         passwords: path of a file with passwords, one ``<name or pattern>:<password>`` a line.
         workers: processes at work; default: the settings'.
+        gpus: GPUs for an encoder that wants one; default: the settings', or all.
 
     Returns:
         A completed state whose data is the report (``tasks.ingesting.IngestReport``); it is
@@ -53,42 +65,60 @@ def ingest(
     """
     set_environment_defaults()
     settings = load_settings()
+    if gpus is not None:
+        settings = settings.model_copy(update={"gpus": gpus})
     workers = workers or settings.workers
     given = sources.expand(source)
     secrets = sources.read_passwords(passwords) if passwords else {}
-    page_encoder = registry.load(encoder or registry.name_in(db) or settings.encoder)
+    info = registry.for_ingest(db, encoder, visual_tokens, settings.encoder)
+    form = forms.asked(db, vectors, pool, drop_blank)
     options = ReadOptions(
         ocr=ocr_mode,
         lang=lang,
         dpi=dpi,
         tesseract=ocr.tesseract_for(ocr_mode is not OcrMode.NEVER, settings.tesseract, lang),
         ocr_timeout_s=settings.ocr_timeout_s,
-        with_image=page_encoder.needs_image,
+        image_pixels=info.image_pixels if info.needs_image else 0,
     )
     # LanceDB's writer must not be loaded when Ray forks its processes.
-    with cluster.ray_session(settings, workers):
-        database = Database.create_or_open(db, registry.identity_of(page_encoder))
-        run = IngestRun(database, page_encoder, options, new_run_id("ingest", flow_run.id))
-        asked = {"source": source, "lang": lang, "dpi": dpi, "ocr": ocr_mode, "workers": workers}
+    with cluster.ray_session(settings, workers, pictures=info.needs_image):
+        where = encoderpool.placement(info, settings, workers)
+        database = Database.create_or_open(db, info.identity, form)
+        run = IngestRun(database, info, options, new_run_id("ingest", flow_run.id))
+        asked = {
+            "source": source,
+            "encoder": info.identity.name,
+            "lang": lang,
+            "dpi": dpi,
+            "ocr": ocr_mode,
+            "workers": workers,
+            "actors": where.actors,
+            "gpus": where.actors * where.gpus,
+        }
         with run.recorded(asked):
             files = [(f, sources.password_for(f.path, secrets)) for f in given.files]
             with progress("opening", len(files), "files") as opened:
                 inspected = cluster.inspect_files(files, workers, opened)
-                shards = run.plan(inspected, given.missing, given.skipped, settings.shard_pages)
+                shards = run.plan(inspected, given.missing, given.skipped, where.shard_pages)
             if shards:
-                _run_shards(run, shards, page_encoder, settings, workers)
+                pool_of_actors = EncoderPool(info, where, settings.batch_tokens)
+                _run_shards(run, shards, pool_of_actors, where, settings, workers)
             report = run.end()
     name = "CompletedWithFailures" if report.failures else "Completed"
     return Completed(name=name, data=asdict(report))
 
 
 def _run_shards(
-    run: IngestRun, shards: list[Shard], encoder: Encoder, settings: Settings, workers: int
+    run: IngestRun,
+    shards: list[Shard],
+    pool: EncoderPool,
+    where: Placement,
+    settings: Settings,
+    workers: int,
 ) -> None:
     """Run the shards on threads, enough of them that workers never wait for a commit."""
-    pool = cluster.EncoderPool(encoder.name, *cluster.actors_for(encoder.needs_gpu, workers))
     pages = sum(shard.page_count for shard in shards)
-    window = settings.shards_a_worker * workers
+    window = encoderpool.window(where, settings, workers)
     threads: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(max_workers=window)
     with progress("ingesting", pages, "pages") as done, threads as runner:
         jobs = (

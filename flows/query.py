@@ -13,15 +13,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from storage.database import Database
 from storage.records import RegionKind
-from tasks import cluster, queryfile, sources
+from tasks import cluster, encoderpool, queryfile, sources
 from tasks.answering import Block, QueryRun, QuerySession
 from tasks.console import progress
 from tasks.encoders import registry
 from tasks.errors import QueryFileError
-from tasks.maxsim import TokenAggregation
+from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.results import Answer
-from tasks.retrieval import Hits, RegionHit, RetrievalOptions, merge_hits
+from tasks.retrieval import Hits, PagePlaces, RetrievalOptions, merge_hits
 from tasks.runs import new_run_id
 from tasks.selection import selection_of
 from tasks.settings import Settings, load_settings, set_environment_defaults
@@ -33,11 +33,14 @@ def query(
     file: str,
     db: str,
     out: str,
+    encoder: str | None = None,
     top_pages: int = 10,
     top_regions: int = 3,
     select: str | None = None,
     aggregate: RegionAggregation = RegionAggregation.MAX,
     token_aggregate: TokenAggregation = TokenAggregation.MEAN,
+    page_tokens: QueryTokens = QueryTokens.ALL,
+    region_tokens: QueryTokens = QueryTokens.MEANING,
     kinds: list[RegionKind] | None = None,
     where: str | None = None,
     overlays: bool = False,
@@ -51,12 +54,15 @@ def query(
         file: queries as JSONL, CSV or Parquet, or ``-`` for JSONL on stdin.
         db: URI of the database.
         out: folder for results.jsonl, results.parquet, summary.json and overlays.
+        encoder: where to take the database's encoder from; default: from where it was at ingest.
         top_pages: pages a query.
         top_regions: regions a page at most.
         select: which regions of a page are returned, see ``tasks.selection``; default: the
             ``top_regions`` best.
         aggregate: how patches become a region's score.
         token_aggregate: how query tokens become a patch's score.
+        page_tokens: query tokens that rank pages.
+        region_tokens: query tokens that score regions.
         kinds: kinds of regions that compete; default: blocks.
         where: SQL condition over documents joined to pages.
         overlays: whether a picture of each returned page is drawn.
@@ -77,10 +83,12 @@ def query(
         region_aggregate=aggregate,
         token_aggregate=token_aggregate,
         kinds=tuple(kinds or [RegionKind.BLOCK]),
+        page_tokens=page_tokens,
+        region_tokens=region_tokens,
     )
     secrets = sources.read_passwords(passwords) if passwords else {}
     database = Database.open(db)
-    encoder = registry.load_for(database.encoder)
+    info = registry.for_queries(database.encoder, encoder)
     rows = queryfile.in_blocks(queryfile.read_queries(file), settings.query_block)
     session = QuerySession(database, options, where)
     count = workers or settings.workers
@@ -92,9 +100,10 @@ def query(
         run = QueryRun(session, run_id or new_run_id("query", flow_run.id), out, asked)
         with run.recorded():
             ray_workers = cluster.QueryWorkers(session)
+            encode = encoderpool.query_encoder(info, settings, count)
             for good, bad in rows:
                 run.reject(bad)
-                block, rejected = session.block(good, encoder.encode_queries)
+                block, rejected = session.block(good, encode)
                 run.reject(rejected)
                 if block is not None:
                     answers = _answer(session, ray_workers, runner, block, settings, window)
@@ -138,12 +147,12 @@ def _answer(
             hits = merge_hits([hits, found], session.options.top_pages)
     groups = (
         {"number": number, "workers": workers, "hits": group}
-        for number, group in enumerate(session.page_groups(hits))
+        for number, group in enumerate(session.page_groups(block, hits))
     )
-    regions: dict[str, list[list[RegionHit]]] = {}
-    for grounded in results_in_window(runner, ground_pages, groups, window):
-        regions.update(grounded)
-    return session.answers(block, hits, regions)
+    places: dict[str, list[PagePlaces]] = {}
+    for found in results_in_window(runner, ground_pages, groups, window):
+        places.update(found)
+    return session.answers(block, hits, places)
 
 
 def _draw(

@@ -20,7 +20,7 @@ from storage.convert import PageTables
 from storage.database import Database
 from storage.errors import StorageUnavailable
 from storage.records import Document, Failure, Run, TermStatistics, page_id
-from storage.schema import KEYS, Table
+from storage.schema import KEYS, Table, schema_of
 from storage.tables import connect, engine_errors, one_of, quoted
 
 logger = logging.getLogger("patchlight.storage")
@@ -62,8 +62,12 @@ class Committer:
         another pipeline left is taken away first. Killed in between, the page is not there.
 
         Args:
-            pages: as `convert.page_tables` gives them.
+            pages: as `convert.page_tables` gives them, for the database's dim and vector type.
+
+        Raises:
+            ValueError: their vectors are of another length or type.
         """
+        self._check_vectors(pages.patches)
         with self._lock:
             self._drop_outdated(pages.pages)
             self._upsert(Table.REGIONS, pages.regions)
@@ -155,6 +159,13 @@ class Committer:
             except StorageUnavailable as error:
                 logger.warning("files were not merged: %s", error)
         self._commits = 0
+
+    def _check_vectors(self, patches: pa.Table) -> None:
+        # The engine would cast int8 to float16 without a word, and every score would be wrong.
+        own = schema_of(Table.PATCHES, self._database.encoder.dim, self._database.form.type)
+        given, expected = (s.field("vectors").type for s in (patches.schema, own))
+        if given != expected:
+            raise ValueError(f"patch vectors of type {given}, the database holds {expected}")
 
     def _drop_outdated(self, pages: pa.Table) -> None:
         made_with = defaultdict(list)

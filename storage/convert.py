@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from storage.quantise import quantise
 from storage.records import (
     Document,
     DocumentStatus,
@@ -26,6 +27,8 @@ from storage.records import (
     Run,
     Source,
     TermStatistics,
+    VectorForm,
+    VectorType,
     failure_id,
     page_id,
     retrieval_id,
@@ -51,14 +54,19 @@ class PageTables:
     patches: pa.Table
 
 
-def page_tables(pages: Sequence[Page], dim: int) -> PageTables:
+def page_tables(
+    pages: Sequence[Page], dim: int, vectors: VectorType = VectorType.FLOAT16
+) -> PageTables:
     """Convert pages to rows.
 
-    Vectors are rounded to float16 and boxes to float32.
+    Boxes are rounded to float32. Vectors are rounded to float16, or to int8 with a scale each:
+    then a value is off by at most half its vector's scale, which is at most 1/127 of the
+    vector's largest value, rounded up to float16.
 
     Args:
         pages: distinct pages; may be empty.
         dim: length of the database's vectors.
+        vectors: how their numbers are kept; must be that of the database's form.
 
     Raises:
         ValueError: a page's number, boxes, region order or vectors do not fit; the message
@@ -92,7 +100,7 @@ def page_tables(pages: Sequence[Page], dim: int) -> PageTables:
     return PageTables(
         pages=_table(Table.PAGES, rows),
         regions=_regions(where, pages),
-        patches=_patches(where, pages, dim),
+        patches=_patches(where, pages, dim, vectors),
     )
 
 
@@ -140,14 +148,22 @@ def _regions(where: Sequence[Mapping[str, Any]], pages: Sequence[Page]) -> pa.Ta
     return _with_place(schema, where, [pa.ListArray.from_arrays(offsets, structs, type=kind)])
 
 
-def _patches(where: Sequence[Mapping[str, Any]], pages: Sequence[Page], dim: int) -> pa.Table:
-    schema = schema_of(Table.PATCHES, dim)
+def _patches(
+    where: Sequence[Mapping[str, Any]], pages: Sequence[Page], dim: int, kept: VectorType
+) -> pa.Table:
+    schema = schema_of(Table.PATCHES, dim, kept)
     encodings = [page.encoding for page in pages]
-    vectors = np.concatenate(
-        [e.vectors.astype(np.float16) for e in encodings] or [np.empty((0, dim), np.float16)]
-    )
-    if not np.isfinite(vectors).all():
-        raise ValueError("a patch vector is too large for float16; vectors must be unit length")
+    counts = _offsets([len(e.vectors) for e in encodings])
+    exact = np.concatenate([e.vectors for e in encodings] or [np.empty((0, dim), np.float32)])
+    if kept is VectorType.INT8:
+        vectors, scales = quantise(exact)
+        scale_offsets = counts
+    else:
+        with np.errstate(over="ignore"):
+            vectors, scales = exact.astype(np.float16), np.empty(0, np.float16)
+        scale_offsets = _offsets([0] * len(pages))
+        if not np.isfinite(vectors).all():
+            raise ValueError("a patch vector is too large for float16; vectors must be unit length")
     cells = np.concatenate([e.cell_to_vector for e in encodings] or [np.empty(0, np.int32)])
     kind = schema.field("vectors").type
     lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind.value_type)
@@ -157,8 +173,9 @@ def _patches(where: Sequence[Mapping[str, Any]], pages: Sequence[Page], dim: int
         [
             pa.array([e.rows for e in encodings], pa.int16()),
             pa.array([e.cols for e in encodings], pa.int16()),
+            pa.ListArray.from_arrays(counts, lists, type=kind),
             pa.ListArray.from_arrays(
-                _offsets([len(e.vectors) for e in encodings]), lists, type=kind
+                scale_offsets, pa.array(scales), type=schema.field("scales").type
             ),
             pa.ListArray.from_arrays(
                 _offsets([len(e.cell_to_vector) for e in encodings]),
@@ -293,14 +310,18 @@ def statistics_of(table: pa.Table) -> list[TermStatistics]:
     ]
 
 
-def meta_table(encoder: EncoderIdentity) -> pa.Table:
-    """The one row of ``meta``: which schema and encoder a database belongs to."""
+def meta_table(encoder: EncoderIdentity, form: VectorForm) -> pa.Table:
+    """The one row of ``meta``: which schema and encoder a database belongs to, and its form."""
     row = {
         "name": META_NAME,
         "schema_version": SCHEMA_VERSION,
         "encoder": encoder.name,
         "fingerprint": encoder.fingerprint,
         "dim": encoder.dim,
+        "visual_tokens": encoder.visual_tokens,
+        "vector_type": form.type.value,
+        "pool": form.pool,
+        "drop_blank": form.drop_blank,
     }
     return _table(Table.META, [row])
 

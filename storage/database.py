@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from storage import convert
 from storage.errors import DatabaseNotFound
-from storage.identity import claim, read_identity
+from storage.identity import Identity, claim, read_identity
 from storage.reader import Snapshot, pin
-from storage.records import Document, EncoderIdentity, Failure, Run, TermStatistics
+from storage.records import Document, EncoderIdentity, Failure, Run, TermStatistics, VectorForm
 from storage.schema import SCHEMA_VERSION, Table
 from storage.tables import (
     VISIBLE_FILTER,
@@ -31,16 +31,18 @@ class Database:
 
     Attributes:
         uri: absolute path, or the URI in an object store.
-        encoder: the encoder it belongs to.
+        encoder: the encoder it belongs to, by the name it was made with.
+        form: what it stores of a page's patch vectors.
         schema_version: always `SCHEMA_VERSION`.
         storage_options: options of the object store, or None.
     """
 
     def __init__(
-        self, uri: str, encoder: EncoderIdentity, storage_options: StorageOptions | None
+        self, uri: str, identity: Identity, storage_options: StorageOptions | None
     ) -> None:
         self.uri = uri
-        self.encoder = encoder
+        self.encoder = identity.encoder
+        self.form = identity.form
         self.schema_version = SCHEMA_VERSION
         self.storage_options = storage_options
 
@@ -49,23 +51,27 @@ class Database:
         cls,
         uri: str | Path,
         encoder: EncoderIdentity,
+        form: VectorForm | None = None,
         storage_options: StorageOptions | None = None,
     ) -> Self:
         """Open a database for writing, making what is missing of it.
 
         Args:
             uri: a path, a ``file://`` URI, or another URI that LanceDB knows.
-            encoder: the encoder whose vectors it is to hold.
+            encoder: the encoder whose vectors it is to hold; one that is there may know it by
+                another name.
+            form: what it is to store of them. None: what it stores already, or for a new
+                database the default, ``VectorForm()``.
             storage_options: options of the object store, passed to LanceDB untouched.
 
         Raises:
             SchemaMismatch: it has another schema version, or tables that are not patchlight's.
             EncoderMismatch: it belongs to another encoder.
+            FormMismatch: it stores vectors in another form.
             StorageUnavailable: it cannot be read or written.
         """
         place = database_uri(uri)
-        claim(place, encoder, storage_options)
-        return cls(place, encoder, storage_options)
+        return cls(place, claim(place, encoder, form, storage_options), storage_options)
 
     @classmethod
     def open(cls, uri: str | Path, storage_options: StorageOptions | None = None) -> Self:
@@ -81,13 +87,13 @@ class Database:
             StorageUnavailable: it cannot be read.
         """
         place = database_uri(uri)
-        encoder = read_identity(place, storage_options)
-        if encoder is None:
+        identity = read_identity(place, storage_options)
+        if identity is None:
             raise DatabaseNotFound(
                 f"there is no patchlight database at {place}. "
                 "Make one with 'patchlight ingest', or name another with --db."
             )
-        return cls(place, encoder, storage_options)
+        return cls(place, identity, storage_options)
 
     def table(self, table: Table) -> lance.LanceDataset:
         """The newest version of a table, for reading.

@@ -7,6 +7,7 @@ The tree (``tasks.errors`` continues it)::
         DatabaseNotFound       DATABASE
         SchemaMismatch         DATABASE
         EncoderMismatch        DATABASE
+        FormMismatch           DATABASE
         StorageUnavailable     DATABASE
         SqlError               USAGE
 """
@@ -32,7 +33,7 @@ class ExitCode(IntEnum):
     DONE_WITHOUT_PICTURES = 5
     """All results are there, but some overlays could not be drawn from their sources."""
     DATABASE = 6
-    """The database is missing, of another schema or encoder, or cannot be read or written."""
+    """The database is missing, of another schema, encoder or form, or cannot be read or written."""
     INTERRUPTED = 130
     """Stopped by the user; what was committed stays."""
 
@@ -62,6 +63,10 @@ class SchemaMismatch(StorageError):
 
 class EncoderMismatch(StorageError):
     """The database belongs to another encoder."""
+
+
+class FormMismatch(StorageError):
+    """The database stores its vectors in another form."""
 
 
 class StorageUnavailable(StorageError):

@@ -1,8 +1,9 @@
-"""What a database is: its schema version and its encoder, claimed once and checked ever after.
+"""What a database is, claimed once and checked ever after: schema version, encoder, vector form.
 
 Making a database is safe against other processes and against being killed: under a lock, the
-``meta`` table, one row made in one commit, claims the place for one schema version and one
-encoder. The other tables follow from it; what is missing of them, the next writer makes.
+``meta`` table, one row made in one commit, claims the place for one schema version, one encoder
+and one form of its vectors. The other tables follow from it; what is missing of them, the next
+writer makes.
 """
 
 from __future__ import annotations
@@ -11,19 +12,33 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from storage import convert
-from storage.errors import EncoderMismatch, SchemaMismatch
-from storage.records import EncoderIdentity
+from storage.errors import EncoderMismatch, FormMismatch, SchemaMismatch
+from storage.records import EncoderIdentity, VectorForm, VectorType
 from storage.schema import SCHEMA_VERSION, Table, schema_of
 from storage.tables import StorageOptions, connect, engine_errors, open_table
 
 
-def read_identity(uri: str, storage_options: StorageOptions | None) -> EncoderIdentity | None:
-    """The encoder a database belongs to; None if there is no database.
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a database was made for.
+
+    Attributes:
+        encoder: the encoder it belongs to, by the name it was made with.
+        form: what it stores of a page's vectors.
+    """
+
+    encoder: EncoderIdentity
+    form: VectorForm
+
+
+def read_identity(uri: str, storage_options: StorageOptions | None) -> Identity | None:
+    """What a database was made for; None if there is no database.
 
     Raises:
         SchemaMismatch: it has another schema version, or is not patchlight's.
@@ -43,15 +58,37 @@ def read_identity(uri: str, storage_options: StorageOptions | None) -> EncoderId
             f"reads and writes version {SCHEMA_VERSION}. Make a new database with --db, or use "
             "the version of patchlight that made this one."
         )
-    return EncoderIdentity(row["encoder"], row["fingerprint"], row["dim"])
+    return Identity(
+        EncoderIdentity(row["encoder"], row["fingerprint"], row["dim"], row["visual_tokens"]),
+        VectorForm(VectorType(row["vector_type"]), row["pool"], row["drop_blank"]),
+    )
 
 
-def claim(uri: str, encoder: EncoderIdentity, storage_options: StorageOptions | None) -> None:
+def claim(
+    uri: str,
+    encoder: EncoderIdentity,
+    form: VectorForm | None,
+    storage_options: StorageOptions | None,
+) -> Identity:
     """Make a database for the encoder, or complete or check the one that is there.
+
+    Encoders are the same if their fingerprints and vector lengths are; their names may differ,
+    as one set of weights is loaded from a hub or from a folder.
+
+    Args:
+        uri: the database.
+        encoder: whose vectors it is to hold.
+        form: what it is to store of them; None for what is stored there, or the default for a
+            new database.
+        storage_options: options of the object store, or None.
+
+    Returns:
+        What the database was made for.
 
     Raises:
         SchemaMismatch: it has another schema version, or the place holds other tables.
         EncoderMismatch: it belongs to another encoder.
+        FormMismatch: it stores vectors in another form.
         StorageUnavailable: it cannot be read or written.
     """
     with _alone(uri):
@@ -60,16 +97,26 @@ def claim(uri: str, encoder: EncoderIdentity, storage_options: StorageOptions | 
             for table in Table:
                 if open_table(uri, table, storage_options=storage_options) is not None:
                     raise _foreign(uri, table)
-            _create(uri, Table.META, storage_options, data=convert.meta_table(encoder))
-            stored = encoder
-        if stored != encoder:
+            stored = Identity(encoder, form or VectorForm())
+            data = convert.meta_table(stored.encoder, stored.form)
+            _create(uri, Table.META, storage_options, data=data)
+        theirs = stored.encoder
+        if (theirs.fingerprint, theirs.dim) != (encoder.fingerprint, encoder.dim):
             raise EncoderMismatch(
-                f"database {uri} holds vectors of {_named(stored)}, not of {_named(encoder)}. "
-                f"Use --encoder {stored.name}, exactly as it was then, or a new database with --db."
+                f"database {uri} holds vectors of {_named(theirs)}, not of {_named(encoder)}. "
+                f"Use --encoder {theirs.name}, exactly as it was then, or a new database with --db."
+            )
+        if form is not None and form != stored.form:
+            raise FormMismatch(
+                f"database {uri} stores vectors as {_described(stored.form)}, not as "
+                f"{_described(form)}, and a database has one form. Leave the form out to keep "
+                "to it, or make a new database with --db."
             )
         for table in Table:
             if open_table(uri, table, storage_options=storage_options) is None:
-                _create(uri, table, storage_options, schema=schema_of(table, stored.dim))
+                schema = schema_of(table, theirs.dim, stored.form.type)
+                _create(uri, table, storage_options, schema=schema)
+        return stored
 
 
 @contextmanager
@@ -110,6 +157,11 @@ def _foreign(uri: str, table: Table) -> SchemaMismatch:
         f"{uri} holds a table {table} that patchlight did not make. "
         "Name another place for the database with --db."
     )
+
+
+def _described(form: VectorForm) -> str:
+    pooled = f"pooled {form.pool} to 1" if form.pool > 1 else "not pooled"
+    return f"{form.type}, {pooled}, blank cells {'dropped' if form.drop_blank else 'kept'}"
 
 
 def _named(encoder: EncoderIdentity) -> str:

@@ -58,19 +58,21 @@ class PatchBatch:
     Attributes:
         page_ids: the P keys, in the order asked for.
         rows, cols: (P,) int32, the shape of each page's grid.
-        vectors: (N, dim) float16, as stored; read-only.
+        vectors: (N, dim) float16 or int8, as stored; read-only.
         vector_offsets: (P + 1,) int64.
         cell_to_vector: flat int32, row of the page's *own* vectors for each cell, -1 for none.
         cell_offsets: (P + 1,) int64.
+        scales: (N,) float16, what each int8 vector is multiplied by; None for float16 vectors.
     """
 
     page_ids: list[str]
     rows: IntArray
     cols: IntArray
-    vectors: NDArray[np.float16]
+    vectors: NDArray[np.float16] | NDArray[np.int8]
     vector_offsets: NDArray[np.int64]
     cell_to_vector: IntArray
     cell_offsets: NDArray[np.int64]
+    scales: NDArray[np.float16] | None = None
 
 
 def pin(uri: str, storage_options: StorageOptions | None) -> Snapshot:
@@ -147,10 +149,11 @@ def read_patches(snapshot: Snapshot, patch_rows: Sequence[int] | NDArray[np.int6
     Raises:
         StorageUnavailable: the database cannot be read.
     """
-    columns = ["page_id", "rows", "cols", "vectors", "cell_to_vector"]
+    columns = ["page_id", "rows", "cols", "vectors", "scales", "cell_to_vector"]
     rows = _take(snapshot, Table.PATCHES, patch_rows, columns)
     vectors, cells = rows["vectors"], rows["cell_to_vector"]
     flat = vectors.flatten()
+    scaled = pa.types.is_int8(flat.type.value_type)
     return PatchBatch(
         page_ids=rows["page_id"].to_pylist(),
         rows=rows["rows"].to_numpy().astype(np.int32),
@@ -159,6 +162,7 @@ def read_patches(snapshot: Snapshot, patch_rows: Sequence[int] | NDArray[np.int6
         vector_offsets=_offsets(vectors),
         cell_to_vector=cells.flatten().to_numpy(),
         cell_offsets=_offsets(cells),
+        scales=rows["scales"].flatten().to_numpy() if scaled else None,
     )
 
 

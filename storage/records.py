@@ -307,14 +307,51 @@ class EncoderIdentity:
     """The encoder a database belongs to.
 
     Attributes:
-        name: what ``--encoder`` took, e.g. ``text-patch``.
-        fingerprint: everything its vectors depend on.
+        name: what loads it again: ``text-patch``, ``owner/name@<commit>`` of a hub, or the
+            absolute path of a folder.
+        fingerprint: everything its vectors depend on but the precision of the arithmetic.
+            Encoders are the same when their fingerprints are, whatever their names.
         dim: length of a vector.
+        visual_tokens: most patches a page is cut into; 0 where that is no choice.
     """
 
     name: str
     fingerprint: str
     dim: int
+    visual_tokens: int = 0
+
+
+class VectorType(StrEnum):
+    """How one number of a stored patch vector is kept."""
+
+    FLOAT16 = "float16"
+    """2 bytes."""
+    INT8 = "int8"
+    """1 byte, times a scale that each vector has."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorForm:
+    """What is stored of a page's patch vectors; a database has one form, set when it is made.
+
+    Attributes:
+        type: how a number is kept.
+        pool: token pooling: patches of a page for each vector stored, 1 for no pooling. The map
+            from cells to vectors keeps the grid exact.
+        drop_blank: whether cells without ink are stored without a vector.
+    """
+
+    type: VectorType = VectorType.FLOAT16
+    pool: int = 1
+    drop_blank: bool = False
+
+    def __post_init__(self) -> None:
+        if self.pool < 1:
+            raise ValueError(f"token pooling takes at least 1 patch a vector, got {self.pool}")
+
+    def __str__(self) -> str:
+        blank = "dropped" if self.drop_blank else "kept"
+        return f"{self.type}, pool {self.pool}, blank cells {blank}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+from storage.records import VectorType
+
+SCHEMA_VERSION = 2
 """Version of everything in this file; a database carries the version that it was made with."""
 
 STAGES = ("render", "words", "regions", "encoder")
@@ -63,6 +65,11 @@ def _list_of(kind: pa.DataType) -> pa.DataType:
     return pa.list_(pa.field("item", kind))
 
 
+_NUMBER: Mapping[VectorType, pa.DataType] = {
+    VectorType.FLOAT16: pa.float16(),
+    VectorType.INT8: pa.int8(),
+}
+
 _REGION = pa.struct(
     [
         pa.field("index", pa.int32()),
@@ -76,18 +83,29 @@ _REGION = pa.struct(
 )
 
 
-def schema_of(table: Table, dim: int) -> pa.Schema:
+def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) -> pa.Schema:
     """Arrow schema of a table.
 
     Args:
         table: which.
-        dim: length of the encoder's vectors, at least 1; only ``patches`` depends on it.
+        dim: length of the encoder's vectors, at least 1.
+        vectors: how their numbers are kept. Only ``patches`` depends on these two.
     """
     text, int32 = pa.string(), pa.int32()
     key = KEYS[table]
     match table:
         case Table.META:
-            return _schema(key, schema_version=int32, encoder=text, fingerprint=text, dim=int32)
+            return _schema(
+                key,
+                schema_version=int32,
+                encoder=text,
+                fingerprint=text,
+                dim=int32,
+                visual_tokens=int32,
+                vector_type=text,
+                pool=int32,
+                drop_blank=pa.bool_(),
+            )
         case Table.DOCUMENTS:
             return _schema(
                 key,
@@ -129,7 +147,8 @@ def schema_of(table: Table, dim: int) -> pa.Schema:
                 page=int32,
                 rows=pa.int16(),
                 cols=pa.int16(),
-                vectors=_list_of(pa.list_(pa.field("item", pa.float16()), dim)),
+                vectors=_list_of(pa.list_(pa.field("item", _NUMBER[vectors]), dim)),
+                scales=_list_of(pa.float16()),
                 cell_to_vector=_list_of(int32),
             )
         case Table.FAILURES:

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,19 +20,18 @@ from storage.committer import Committer
 from storage.convert import retrievals_table
 from storage.database import Database
 from storage.reader import Snapshot
-from storage.records import QueryEncoding, Run, TermStatistics
+from storage.records import QueryEncoding, Run
 from tasks import results
+from tasks.encoders.protocol import EncodeQueries
 from tasks.errors import InputError, UsageError
 from tasks.overlays import DocumentOverlays, Overlay
 from tasks.queryfile import BadRow, QueryRow
-from tasks.results import Answer, PageAnswer
-from tasks.retrieval import Hits, PageHit, RegionHit, RetrievalOptions
+from tasks.results import Answer, PageAnswer, QueryToken
+from tasks.retrieval import FoundPage, Hits, PagePlaces, RetrievalOptions
 from tasks.scope import Catalog, Positions, Scopes
 from tasks.sources import password_for, to_path
 
 logger = logging.getLogger("patchlight.query")
-
-EncodeQueries = Callable[[Sequence[str], TermStatistics | None], list[QueryEncoding]]
 
 _PAGES_GROUNDED_AT_ONCE = 64
 
@@ -46,6 +45,7 @@ class QueryReport:
         database: URI.
         encoder: fingerprint of the encoder.
         statistics: snapshot of the corpus statistics that weighted the query tokens.
+        page_tokens, region_tokens: query tokens that ranked pages, and that scored regions.
         versions: table -> version that was read.
         queries: answered.
         bad_rows: rows that could not be: line, query_id and message.
@@ -61,6 +61,8 @@ class QueryReport:
     database: str
     encoder: str
     statistics: str
+    page_tokens: str
+    region_tokens: str
     versions: dict[str, int]
     queries: int = 0
     queries_without_pages: int = 0
@@ -162,39 +164,51 @@ class QuerySession:
             for start in range(0, len(positions), shard_pages)
         ]
 
-    def page_groups(self, hits: Hits) -> Iterator[dict[str, list[PageHit]]]:
-        """Yield the found pages with all hits on each, some pages at a time."""
-        pages: dict[str, list[PageHit]] = {}
-        for query_hits in hits:
-            for hit in query_hits:
-                pages.setdefault(hit.page_id, []).append(hit)
-        keys = sorted(pages)
+    def page_groups(self, block: Block, hits: Hits) -> Iterator[dict[str, FoundPage]]:
+        """Yield the found pages with the queries that found each, some pages at a time.
+
+        Args:
+            block: the queries.
+            hits: their pages.
+        """
+        positions = {hit.page_id: hit.position for found in hits for hit in found}
+        queries: dict[str, list[QueryEncoding]] = {page: [] for page in positions}
+        for query, found in zip(block.encodings, hits, strict=True):
+            for hit in found:
+                queries[hit.page_id].append(query)
+        keys = sorted(positions)
         for start in range(0, len(keys), _PAGES_GROUNDED_AT_ONCE):
-            yield {key: pages[key] for key in keys[start : start + _PAGES_GROUNDED_AT_ONCE]}
+            yield {
+                key: FoundPage(int(self.catalog.patch_rows[positions[key]]), tuple(queries[key]))
+                for key in keys[start : start + _PAGES_GROUNDED_AT_ONCE]
+            }
 
     def answers(
         self,
         block: Block,
         hits: Hits,
-        regions: Mapping[str, Sequence[Sequence[RegionHit]]],
+        places: Mapping[str, Sequence[PagePlaces]],
     ) -> list[Answer]:
-        """Put ranked pages and their regions together, query by query.
+        """Put ranked pages and the places on them together, query by query.
 
         Args:
             block: the queries.
             hits: their pages.
-            regions: page_id -> regions of each hit on it, in the order of ``page_groups``.
+            places: page_id -> places for each query that found it, in the order of
+                ``page_groups``.
         """
         texts = reader.page_texts(self.snapshot, {hit.page_id for found in hits for hit in found})
-        next_of = dict.fromkeys(regions, 0)
+        next_of = dict.fromkeys(places, 0)
         answers = []
-        for row, found in zip(block.rows, hits, strict=True):
+        for row, query, found in zip(block.rows, block.encodings, hits, strict=True):
             pages = []
             for hit in found:
-                mine = regions[hit.page_id][next_of[hit.page_id]]
+                mine = places[hit.page_id][next_of[hit.page_id]]
                 next_of[hit.page_id] += 1
-                pages.append(PageAnswer(hit, tuple(mine), texts[hit.page_id]))
-            answers.append(Answer(row, tuple(pages)))
+                pages.append(PageAnswer(hit, mine, texts[hit.page_id]))
+            tokens = zip(query.tokens, query.weights, query.meaning, strict=True)
+            asked = tuple(QueryToken(t, float(w), bool(m)) for t, w, m in tokens)
+            answers.append(Answer(row, tuple(pages), query_tokens=asked))
         return answers
 
     def pictures(
@@ -216,9 +230,9 @@ class QuerySession:
                 place = f"{self.catalog.names[at]}, page {self.catalog.pages[at]}"
                 overlay = Overlay(
                     page=int(self.catalog.pages[at]),
-                    rows=page.hit.rows,
-                    cols=page.hit.cols,
-                    cell_scores=page.hit.cell_scores,
+                    rows=page.places.rows,
+                    cols=page.places.cols,
+                    cell_scores=page.places.cell_scores,
                     boxes=tuple(region.box for region in page.regions),
                     caption=(
                         answer.row.query,
@@ -227,7 +241,7 @@ class QuerySession:
                     out=str(folder / results.OVERLAYS / name),
                 )
                 jobs.setdefault(self.catalog.doc_ids[at], []).append(overlay)
-            named.append(Answer(answer.row, answer.pages, paths))
+            named.append(replace(answer, overlays=paths))
         documents = []
         for doc_id, overlays in jobs.items():
             paths_of = tuple(to_path(s.uri) for s in self._documents[doc_id].sources)
@@ -263,6 +277,8 @@ class QueryRun:
             database=session.database.uri,
             encoder=session.database.encoder.fingerprint,
             statistics=session.statistics.snapshot if session.statistics else "",
+            page_tokens=session.options.page_tokens.value,
+            region_tokens=session.options.region_tokens.value,
             versions=dict(session.snapshot.versions),
             out=str(self._files.folder),
         )

@@ -46,6 +46,7 @@ def ask(
     query: str,
     options: RetrievalOptions,
     *,
+    encoder: str | None = None,
     doc: str | None = None,
     where: str | None = None,
     pictures: str | None = None,
@@ -57,6 +58,7 @@ def ask(
         db: URI of the database.
         query: the question.
         options: how pages and regions are chosen.
+        encoder: where to take the database's encoder from; None for where it was at ingest.
         doc: document to look in: an id, a URI or a file name; None for all.
         where: SQL condition over documents joined to pages; None for all.
         pictures: folder for a picture of each returned page; None for none.
@@ -69,9 +71,9 @@ def ask(
     database = Database.open(db)
     session = QuerySession(database, options, where)
     clock.lap("opening")
-    encoder = registry.load_for(database.encoder)
+    loaded = registry.load(registry.for_queries(database.encoder, encoder))
     clock.lap("loading the encoder")
-    block, bad = session.block([QueryRow(1, "ask", query, doc, None)], encoder.encode_queries)
+    block, bad = session.block([QueryRow(1, "ask", query, doc, None)], loaded.encode_queries)
     if block is None:
         raise InputError(bad[0].message)
     clock.lap("encoding the question")
@@ -79,10 +81,10 @@ def ask(
     pages = clock.each("reading vectors", read_pages(session.snapshot, session.catalog, everything))
     hits = rank_pages(pages, block.encodings, block.scopes, options)
     clock.lap("scoring pages")
-    regions = {}
-    for group in session.page_groups(hits):
-        regions.update(ground(session.snapshot, group, options))
-    (answer,) = session.answers(block, hits, regions)
+    places = {}
+    for group in session.page_groups(block, hits):
+        places.update(ground(session.snapshot, group, options))
+    (answer,) = session.answers(block, hits, places)
     clock.lap("scoring regions")
     asked = Asked(session, answer)
     if pictures is not None:

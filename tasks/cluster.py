@@ -1,6 +1,6 @@
-"""Ray: starting or joining a cluster, and running the work of ``tasks.remote`` on it.
+"""Ray: starting or joining a cluster, and running on it what needs no encoder.
 
-The only module that imports Ray.
+Beside ``tasks.encoderpool`` the only module that imports Ray.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import logging
 import os
 import shlex
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,14 +16,13 @@ from typing import Any
 
 import ray
 
-from storage.convert import concat_page_tables
 from tasks import overlays, remote, retrieval
 from tasks.answering import Block, QuerySession
+from tasks.encoderpool import WORKER_DEATHS
 from tasks.errors import Stage, UsageError, WorkerDied, fault_of
 from tasks.overlays import DocumentOverlays
-from tasks.planning import InspectedFile, Shard
-from tasks.reading import ReadOptions
-from tasks.remote import EncodedShard, InspectionFault
+from tasks.planning import InspectedFile
+from tasks.remote import InspectionFault
 from tasks.retrieval import Hits, PageHit, RegionHit
 from tasks.scope import Positions
 from tasks.settings import Settings
@@ -46,20 +44,12 @@ _MEBIBYTE = 1 << 20
 _IN_FLIGHT_A_WORKER = 4
 """Files waiting to be inspected, a worker; keeps workers busy and memory bounded."""
 
-_ACTOR_RETRIES = 3
-"""How often a call is repeated on an actor that died; bounded, so a poison page ends."""
-
-_WORKER_DEATHS = (
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.OutOfMemoryError,
-    ray.exceptions.ActorDiedError,
-    ray.exceptions.ActorUnavailableError,
-    ray.exceptions.NodeDiedError,
-)
+_WORDS_STORE_MB = 256
+"""Shared memory of a private Ray where only words, regions and vectors travel."""
 
 
 @contextmanager
-def ray_session(settings: Settings, workers: int) -> Iterator[None]:
+def ray_session(settings: Settings, workers: int, *, pictures: bool = False) -> Iterator[None]:
     """Hold a Ray session: the cluster of ``settings.ray_address``, or a private local one.
 
     A session that is already open in this process is used and left open.
@@ -67,10 +57,12 @@ def ray_session(settings: Settings, workers: int) -> Iterator[None]:
     Args:
         settings: where and how.
         workers: CPUs of a private cluster.
+        pictures: whether pictures of pages are to travel, which are large.
 
     Raises:
         UsageError: the cluster cannot be reached.
     """
+    store_mb = settings.ray_object_store_mb or (None if pictures else _WORDS_STORE_MB)
     if ray.is_initialized():
         yield
         return
@@ -87,7 +79,8 @@ def ray_session(settings: Settings, workers: int) -> Iterator[None]:
                 address="local",
                 num_cpus=workers,
                 include_dashboard=False,
-                object_store_memory=settings.ray_object_store_mb * _MEBIBYTE,
+                # None: a share of the machine's memory, which Ray chooses.
+                object_store_memory=store_mb and store_mb * _MEBIBYTE,
                 log_to_driver=False,
                 logging_level=logging.WARNING,
                 runtime_env=runtime,
@@ -133,104 +126,6 @@ def inspect_files(
         done(1)
 
 
-def actors_for(needs_gpu: bool, workers: int) -> tuple[int, float]:
-    """Return how many encoder actors to start, and the GPUs each reserves.
-
-    An encoder that needs a GPU gets one actor a GPU of the cluster; else there is one a worker.
-
-    Raises:
-        UsageError: a GPU is needed and the cluster has none.
-    """
-    if not needs_gpu:
-        return workers, 0.0
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    if gpus == 0:
-        raise UsageError("the encoder needs a GPU and Ray's cluster has none")
-    return gpus, 1.0
-
-
-class EncoderPool:
-    """Encoder actors, and the reading tasks that feed them.
-
-    ``process`` may be called from many threads; each call holds only its own work, so that no
-    two can wait for each other. What is in flight is bounded by the number of threads.
-
-    Args:
-        encoder: name of the encoder.
-        actors: how many, each loads the encoder once.
-        gpus: GPUs an actor reserves.
-        read: what reads a shard; it runs in a process of its own.
-    """
-
-    def __init__(
-        self,
-        encoder: str,
-        actors: int,
-        gpus: float,
-        read: Callable[[Shard, ReadOptions], remote.ReadShard] = remote.read_shard,
-    ) -> None:
-        worker = ray.remote(
-            num_cpus=0, num_gpus=gpus, max_restarts=-1, max_task_retries=_ACTOR_RETRIES
-        )(remote.EncoderWorker)
-        self._actors = [worker.remote(encoder) for _ in range(actors)]
-        self._read = ray.remote(num_cpus=1, max_retries=0)(read)
-        self._load = [0] * actors
-        self._lock = threading.Lock()
-
-    def process(self, shard: Shard, options: ReadOptions, fingerprint: str) -> EncodedShard:
-        """Read and encode a shard; every page of it is in the result.
-
-        A worker that dies is no reason to lose the shard: its pages are then done one by one,
-        each in a process of its own, and one that kills its worker again becomes a fault.
-        """
-        try:
-            return self._attempt(shard, options, fingerprint)
-        except _WORKER_DEATHS as death:
-            logger.warning(
-                "shard %d: its worker died (%s); doing its %d pages one by one",
-                shard.index,
-                type(death).__name__,
-                shard.page_count,
-            )
-        parts = [self._single(page, options, fingerprint) for page in shard.single_pages()]
-        return EncodedShard(
-            tables=concat_page_tables([p.tables for p in parts]),
-            stored=tuple(key for p in parts for key in p.stored),
-            faults={key: fault for p in parts for key, fault in p.faults.items()},
-        )
-
-    def _single(self, shard: Shard, options: ReadOptions, fingerprint: str) -> EncodedShard:
-        try:
-            return self._attempt(shard, options, fingerprint)
-        except _WORKER_DEATHS as death:
-            part = shard.parts[0]
-            died = WorkerDied(
-                f"{part.file.label}, page {part.pages[0]}: the process working on it died "
-                f"({type(death).__name__}); the page may be damaged or need more memory",
-                Stage.WORDS,
-            )
-            read = remote.ReadShard(
-                (), {(part.file.doc_id, part.pages[0]): fault_of(died, Stage.WORDS)}
-            )
-            return self._encode(read, fingerprint)
-
-    def _attempt(self, shard: Shard, options: ReadOptions, fingerprint: str) -> EncodedShard:
-        return self._encode(self._read.remote(shard, options), fingerprint)
-
-    def _encode(self, read: Any, fingerprint: str) -> EncodedShard:
-        with self._lock:
-            chosen = self._load.index(min(self._load))
-            self._load[chosen] += 1
-        try:
-            result: EncodedShard = ray.get(
-                self._actors[chosen].encode_shard.remote(read, fingerprint)
-            )
-            return result
-        finally:
-            with self._lock:
-                self._load[chosen] -= 1
-
-
 class QueryWorkers:
     """The Ray tasks that answer queries. May be used from many threads.
 
@@ -272,7 +167,7 @@ class QueryWorkers:
         try:
             problems: dict[str, str] = ray.get(self._draw.remote(document))
             return problems
-        except _WORKER_DEATHS as death:
+        except WORKER_DEATHS as death:
             reason = f"the process drawing it died ({type(death).__name__})"
             return {overlay.out: reason for overlay in document.overlays}
 
@@ -281,7 +176,7 @@ def _inspected(file: SourceFile, pending: Any) -> InspectedFile | InspectionFaul
     try:
         result: InspectedFile | InspectionFault = ray.get(pending)
         return result
-    except _WORKER_DEATHS as death:
+    except WORKER_DEATHS as death:
         died = WorkerDied(
             f"{file.source.name}: the process that opened it died ({type(death).__name__}); "
             "the file may be damaged"

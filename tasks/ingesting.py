@@ -21,13 +21,13 @@ from storage.records import (
     Run,
     Source,
 )
-from tasks.cluster import EncoderPool
-from tasks.encoders.protocol import Encoder
+from tasks.encoderpool import EncoderPool
+from tasks.encoders.protocol import EncoderInfo
 from tasks.errors import Fault, SourceError, Stage, fault_of
 from tasks.ledger import Ledger, current_sources, joined
 from tasks.planning import InspectedFile, Shard, cut_shards, merge_by_content
 from tasks.reading import ReadOptions, fingerprints
-from tasks.remote import InspectionFault, PageKey
+from tasks.remote import InspectionFault, PageKey, StoredAs
 from tasks.statistics import count_terms, is_current
 
 logger = logging.getLogger("patchlight.ingest")
@@ -82,21 +82,22 @@ class IngestRun:
 
     Args:
         database: where to.
-        encoder: the database's encoder; used here for its term counts only.
+        encoder: the database's encoder.
         options: how pages are read.
         run_id: id of the run.
     """
 
     def __init__(
-        self, database: Database, encoder: Encoder, options: ReadOptions, run_id: str
+        self, database: Database, encoder: EncoderInfo, options: ReadOptions, run_id: str
     ) -> None:
         self.report = IngestReport(run_id)
         self._database = database
         self._committer = Committer(database)
-        self._encoder = encoder
+        self._terms = encoder.terms
         self._options = options
-        self._fingerprints = fingerprints(options, database.encoder.fingerprint)
+        self._fingerprints = fingerprints(options, _encoder_stage(database))
         self._fingerprint = _digest(self._fingerprints)
+        self._stored_as = StoredAs(self._fingerprint, database.encoder.dim, database.form)
         self._started_at = datetime.now(UTC)
         self._progress: dict[str, _Progress] = {}
         self._ledger = Ledger(database.documents(), database.failures())
@@ -165,7 +166,7 @@ class IngestRun:
         Raises:
             StorageUnavailable: the database cannot be written.
         """
-        encoded = pool.process(shard, self._options, self._fingerprint)
+        encoded = pool.process(shard, self._options, self._stored_as)
         self._committer.commit_pages(encoded.tables)
         with self._lock:
             for doc_id, page in encoded.stored:
@@ -186,8 +187,8 @@ class IngestRun:
         left = [p.file.label for p in self._progress.values() if not p.finished]
         if left:
             raise RuntimeError(f"{len(left)} documents were not finished, {left[0]} among them")
-        if self._encoder.needs_statistics and not is_current(self._database):
-            self._committer.commit_statistics(count_terms(self._database, self._encoder))
+        if self._terms and not is_current(self._database):
+            self._committer.commit_statistics(count_terms(self._database, self._terms))
         if self.report.pages_added:
             self._committer.optimize()
         status = "completed_with_failures" if self.report.failures else "completed"
@@ -339,6 +340,17 @@ class IngestRun:
                 summary=json.dumps(asdict(self.report)),
             )
         )
+
+
+def _encoder_stage(database: Database) -> str:
+    """Fingerprint of the stage that makes stored vectors: the encoder, and their form."""
+    form = database.form
+    parts = [database.encoder.fingerprint, form.type.value]
+    if form.pool > 1:
+        parts.append(f"pool {form.pool}")
+    if form.drop_blank:
+        parts.append("no blank cells")
+    return "/".join(parts)
 
 
 def _digest(stages: Mapping[str, str]) -> str:

@@ -14,8 +14,9 @@ from storage.database import Database
 from storage.records import VISIBLE, Failure
 from storage.schema import Table
 from tasks import ocr
-from tasks.encoders import registry
-from tasks.errors import UsageError
+from tasks.encoders import checkpoints, registry
+from tasks.encoders.families import FAMILIES
+from tasks.errors import EncoderUnavailable, UsageError
 from tasks.settings import Settings
 
 _NVIDIA_TIMEOUT_S = 20
@@ -49,6 +50,7 @@ def status(db: str) -> Status:
         "schema version": database.schema_version,
         "encoder": f"{database.encoder.name} ({database.encoder.dim} values a vector)",
         "encoder fingerprint": database.encoder.fingerprint,
+        "vectors": str(database.form),
         "documents": ", ".join(f"{n} {state}" for state, n in sorted(states.items())) or "none",
         "pages visible": sum(document.pages_stored for document in visible),
         "pages failed": sum(document.pages_failed for document in documents),
@@ -144,11 +146,22 @@ def _gpu() -> Check:
 
 def _encoders() -> list[Check]:
     checks = []
-    for name in registry.names():
+    for name in registry.built_in():
         try:
-            identity = registry.identity_of(registry.load(name))
+            identity = registry.load(registry.describe(name)).info.identity
             finding = f"{identity.dim} values a vector, {identity.fingerprint}"
             checks.append(Check(f"encoder {name}", True, finding))
         except Exception as error:  # whatever it is, it is the finding
             checks.append(Check(f"encoder {name}", False, f"cannot be loaded: {error}"))
-    return checks
+    return [*checks, _vision_encoders()]
+
+
+def _vision_encoders() -> Check:
+    """Whether checkpoints can be loaded; that they are not installed is no fault."""
+    try:
+        checkpoints.needs_engine()
+    except EncoderUnavailable as error:
+        return Check("vision encoders", True, f"not installed: {error}")
+    version = importlib.metadata.version("colpali-engine")
+    families = ", ".join(family.model for family in FAMILIES.values())
+    return Check("vision encoders", True, f"colpali-engine {version}: {families}")

@@ -29,7 +29,7 @@ BATCH_TOLERANCE = 1e-5
 """See the module's docstring; dimensions up to some thousand, unit vectors."""
 
 _ROWS_CONVERTED = 4096
-"""Float16 vectors converted at a time."""
+"""Float16 or int8 vectors converted at a time."""
 
 
 class TokenAggregation(StrEnum):
@@ -38,34 +38,63 @@ class TokenAggregation(StrEnum):
     MAX = "max"
     """The best token; the paper's choice."""
     MEAN = "mean"
-    """Mean over the meaning-bearing tokens."""
+    """Mean over the tokens that count."""
     SUM = "sum"
-    """Sum over the meaning-bearing tokens; ranks like the mean within one query."""
+    """Sum over the tokens that count; ranks like the mean within one query."""
 
     @classmethod
     def _missing_(cls, value: object) -> TokenAggregation:
         raise unknown_aggregation(cls, value)
 
 
-def similarities(vectors: Floats, query_vectors: Floats) -> FloatArray:
+class QueryTokens(StrEnum):
+    """Which tokens of a query count."""
+
+    ALL = "all"
+    """Every token, with those of the prompt and the padding."""
+    MEANING = "meaning"
+    """Those that carry meaning."""
+
+    def counted(self, meaning: BoolArray) -> BoolArray:
+        """Say for each token of a query whether it counts.
+
+        Args:
+            meaning: (t,) bool, True for tokens that carry meaning.
+
+        Returns:
+            (t,) bool.
+        """
+        return meaning if self is QueryTokens.MEANING else np.ones_like(meaning)
+
+
+def similarities(
+    vectors: Floats | NDArray[np.int8], query_vectors: Floats, scales: Floats | None = None
+) -> FloatArray:
     """Similarity of every patch vector with every query token, in one product.
 
     Args:
-        vectors: (N, D) float16 or float32, patch vectors of one or many pages.
+        vectors: (N, D) float16, float32 or int8, patch vectors of one or many pages.
         query_vectors: (T, D) float32, token vectors of one or many queries.
+        scales: (N,) float16 or float32, what each int8 vector is multiplied by; None for
+            vectors of floats.
 
     Returns:
         (N, T) float32 dot products, cosines for unit vectors. Memory is ``4 * N * T`` bytes:
         the caller bounds it by N and T.
 
     Raises:
-        ShapeError: an array is not two-dimensional, or the dimensions differ.
+        ShapeError: an array is not two-dimensional, the dimensions differ, or int8 vectors come
+            without a scale each, or others with scales.
     """
     if vectors.ndim != 2 or query_vectors.ndim != 2 or vectors.shape[1] != query_vectors.shape[1]:
         raise ShapeError(
             f"vectors (N, D) and query vectors (T, D) must share D, "
             f"got {vectors.shape} and {query_vectors.shape}"
         )
+    if (vectors.dtype == np.int8) != (scales is not None):
+        raise ShapeError(f"int8 vectors, and no others, take scales; these are {vectors.dtype}")
+    if scales is not None and scales.shape != vectors.shape[:1]:
+        raise ShapeError(f"{len(vectors)} int8 vectors take as many scales, got {scales.shape}")
     queries = query_vectors.astype(np.float32, copy=False).T
     if vectors.dtype == np.float32:
         product: FloatArray = np.matmul(vectors, queries)
@@ -75,10 +104,28 @@ def similarities(vectors: Floats, query_vectors: Floats) -> FloatArray:
     product = np.empty((len(vectors), queries.shape[1]), dtype=np.float32)
     buffer = np.empty((min(_ROWS_CONVERTED, len(vectors)), vectors.shape[1]), dtype=np.float32)
     for start in range(0, len(vectors), _ROWS_CONVERTED):
-        part = vectors[start : start + _ROWS_CONVERTED]
-        np.copyto(buffer[: len(part)], part)
-        np.matmul(buffer[: len(part)], queries, out=product[start : start + len(part)])
+        part = slice(start, start + _ROWS_CONVERTED)
+        converted = buffer[: len(vectors[part])]
+        np.copyto(converted, vectors[part])
+        if scales is not None:
+            # Before the product: after it, each of the T columns would have to be scaled.
+            converted *= scales[part, None].astype(np.float32)
+        np.matmul(converted, queries, out=product[part])
     return product
+
+
+def as_floats(vectors: Floats | NDArray[np.int8], scales: Floats | None = None) -> FloatArray:
+    """Patch vectors in float32, for several calls of `similarities` on the same vectors.
+
+    Args:
+        vectors: (N, D) float16, float32 or int8.
+        scales: (N,) what each int8 vector is multiplied by; None for vectors of floats.
+
+    Returns:
+        (N, D) float32.
+    """
+    floats: FloatArray = vectors.astype(np.float32, copy=False)
+    return floats if scales is None else floats * scales.astype(np.float32)[:, None]
 
 
 def best_matches(similarity: FloatArray, vector_offsets: Integers) -> FloatArray:
@@ -174,49 +221,56 @@ def page_scores(
     return page_scores_from(similarity, vector_offsets, query_offsets, weights)
 
 
-def patch_scores(
-    similarity: FloatArray,
-    weights: FloatArray,
-    meaning: BoolArray,
-    aggregate: TokenAggregation,
-) -> FloatArray:
-    """Score of each patch vector of one page for one query.
+def token_scores(similarity: FloatArray, weights: FloatArray) -> FloatArray:
+    """Score of each patch vector of one page for each token of one query, by itself.
 
-    Aggregates ``(w_i / max w) * S_ij`` over the tokens i that carry meaning; the largest weight
-    is taken over those tokens, so that equal weights change nothing.
+    ``(w_i / max w) * S_ij``, so that equal weights change nothing.
 
     Args:
-        similarity: (n, t) float32, one page's rows and one query's columns.
-        weights: (t,) float32 > 0.
-        meaning: (t,) bool, True for tokens that carry meaning; at least one is.
+        similarity: (n, t) float32, one page's rows, and one query's columns that count.
+        weights: (t,) float32 > 0 of these tokens; t is at least 1.
+
+    Returns:
+        (n, t) float32; within [-1, 1] for cosines.
+
+    Raises:
+        ShapeError: the arrays do not fit together, or there is no token.
+        NotFiniteError: a weight is not a finite number above 0.
+    """
+    if similarity.ndim != 2 or weights.shape != similarity.shape[1:] or not len(weights):
+        raise ShapeError(
+            f"similarity (n, t) and weights (t,) must share t, at least 1, "
+            f"got {similarity.shape} and {weights.shape}"
+        )
+    _check_weights(weights)
+    scores: FloatArray = similarity * (weights / weights.max())
+    return scores
+
+
+def patch_scores(token_scores: FloatArray, aggregate: TokenAggregation) -> FloatArray:
+    """Score of each patch vector of one page for one query.
+
+    Args:
+        token_scores: (n, t) float32 of `token_scores`, t at least 1.
         aggregate: how tokens become a patch.
 
     Returns:
         (n,) float32; within [-1, 1] for cosines with max or mean.
 
     Raises:
-        ShapeError: the arrays do not fit together, or no token carries meaning.
-        NotFiniteError: a weight is not a finite number above 0.
+        ShapeError: there is no token.
         AggregationError: there is no such aggregation.
     """
     aggregate = TokenAggregation(aggregate)
-    if similarity.ndim != 2 or not (weights.shape == meaning.shape == similarity.shape[1:]):
-        raise ShapeError(
-            f"similarity (n, t), weights (t,) and meaning (t,) must share t, "
-            f"got {similarity.shape}, {weights.shape} and {meaning.shape}"
-        )
-    if not meaning.any():
-        raise ShapeError("no token of the query carries meaning")
-    _check_weights(weights)
-    chosen = weights[meaning]
-    weighted = similarity[:, meaning] * (chosen / chosen.max())
+    if token_scores.ndim != 2 or not token_scores.shape[1]:
+        raise ShapeError(f"scores (n, t) of at least 1 token expected, got {token_scores.shape}")
     scores: FloatArray
     if aggregate is TokenAggregation.MAX:
-        scores = weighted.max(axis=1)
+        scores = token_scores.max(axis=1)
     elif aggregate is TokenAggregation.MEAN:
-        scores = weighted.mean(axis=1)
+        scores = token_scores.mean(axis=1)
     else:
-        scores = weighted.sum(axis=1)
+        scores = token_scores.sum(axis=1)
     return scores
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from storage.database import Database
-from tasks import ocr, queryfile
+from storage.records import VectorType
+from tasks import forms, ocr, queryfile
 from tasks.encoders import registry
 from tasks.errors import QueryFileError
 from tasks.selection import selection_of
@@ -18,6 +19,8 @@ def check_ingest(
     source: Sequence[str],
     db: str,
     encoder: str | None,
+    visual_tokens: int | None,
+    form: tuple[VectorType | None, int | None, bool | None],
     lang: str,
     settings: Settings,
     *,
@@ -26,33 +29,32 @@ def check_ingest(
 ) -> None:
     """Raise what the ingest flow would raise at its start for a wrong argument.
 
+    The encoder's checkpoint is fetched here, where its progress can be seen.
+
     Raises:
         InputError: there is no file to read.
-        EncoderUnavailable: there is no such encoder.
-        EncoderMismatch, SchemaMismatch: the database does not fit.
+        EncoderUnavailable: there is no such encoder, or it cannot be had here.
+        EncoderMismatch, FormMismatch, SchemaMismatch: the database does not fit.
         UsageError: no Tesseract, no data for the language, or a bad password file.
     """
     expand(source)
     if passwords:
         read_passwords(passwords)
     ocr.tesseract_for(with_ocr, settings.tesseract, lang)
-    name = registry.name_in(db)
-    chosen = encoder or name or settings.encoder
-    if name:
-        identity = Database.open(db).encoder
-        registry.load_for(identity)
-        registry.check(chosen, identity)
-    else:
-        registry.load(chosen)
+    registry.for_ingest(db, encoder, visual_tokens, settings.encoder)
+    forms.asked(db, *form)
 
 
-def check_query(file: str, db: str, select: str | None, passwords: str | None) -> None:
+def check_query(
+    file: str, db: str, select: str | None, passwords: str | None, encoder: str | None
+) -> None:
     """Raise what the query flow would raise at its start for a wrong argument.
 
     Raises:
         QueryFileError: there is no such file.
         SelectionError: the selection is wrong.
         StorageError: the database is not there or does not fit.
+        EncoderUnavailable: its encoder cannot be had here.
         UsageError: a bad password file.
     """
     selection_of(select, 1)
@@ -60,4 +62,4 @@ def check_query(file: str, db: str, select: str | None, passwords: str | None) -
         read_passwords(passwords)
     if file != queryfile.STDIN and not Path(file).is_file():
         raise QueryFileError(f"{file}: no such file")
-    Database.open(db)
+    registry.for_queries(Database.open(db).encoder, encoder)

@@ -7,11 +7,12 @@ denominator), or the largest or mean ``p_j`` over the cells with ``w_j > 0``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from tasks.geometry import Floats, TouchedCells, touched_cells
+from tasks.geometry import Doubles, Floats, Indices, TouchedCells, touched_cells
 from tasks.kernel_errors import NotFiniteError, ShapeError, unknown_aggregation
 
 SLAB = 1 << 22
@@ -31,6 +32,23 @@ class RegionAggregation(StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> RegionAggregation:
         raise unknown_aggregation(cls, value)
+
+
+@dataclass(frozen=True, slots=True)
+class CellShares:
+    """The cells that a region's score is made of, region after region.
+
+    A region's score is ``sum share * cell score`` over its cells; its shares add up to 1.
+
+    Attributes:
+        start: (R,) position of a region's first cell in the lists below; each has at least one.
+        cell: (n,) index of the cell in the grid, raster order.
+        share: (n,) float64 in (0, 1], what the cell counts in the region.
+    """
+
+    start: Indices
+    cell: Indices
+    share: Doubles
 
 
 def region_scores(
@@ -109,6 +127,77 @@ def region_scores_many(
         slab = slice(first, first + step)
         scores[slab] = _reduce(cell_scores[slab], touched, aggregate)
     return scores
+
+
+def cell_shares(
+    cell_scores: Floats, boxes: Floats, rows: int, cols: int, aggregate: RegionAggregation
+) -> CellShares:
+    """Say which cells a region's score of `region_scores` comes from, and how much of it.
+
+    Args:
+        cell_scores: (rows * cols,) float32 or float64, score of each cell, raster order; decides
+            which cell is the best.
+        boxes: (R, 4) fractions of the displayed page, x0 y0 x1 y1, top-left origin.
+        rows: patches down the page, at least 1.
+        cols: patches across the page, at least 1.
+        aggregate: how cells become a region.
+
+    Returns:
+        For ``max`` the best touched cell of each region, of equal ones the first in raster
+        order; else all touched cells.
+
+    Raises:
+        BoxError: a box is not finite, inverted, empty, or off the page.
+        ShapeError: `cell_scores` is not of this grid, or `boxes` not (R, 4).
+        NotFiniteError: a cell score is NaN or infinite.
+        AggregationError: there is no such aggregation.
+    """
+    aggregate = RegionAggregation(aggregate)
+    if cell_scores.shape != (rows * cols,):
+        raise ShapeError(
+            f"a {rows} x {cols} grid has {rows * cols} cell scores, got {cell_scores.shape}"
+        )
+    if not np.isfinite(cell_scores).all():
+        raise NotFiniteError("a cell score is not finite; fix the vectors it came from")
+    touched = touched_cells(boxes, rows, cols)
+    if not len(boxes):
+        return CellShares(touched.start, touched.cell, touched.iou)
+    if aggregate is RegionAggregation.MAX:
+        gathered = cell_scores[touched.cell]
+        best = gathered == np.maximum.reduceat(gathered, touched.start)[touched.box]
+        # Of each box the first of its best cells: a box's cells stand together.
+        at = np.flatnonzero(best)
+        _, first = np.unique(touched.box[at], return_index=True)
+        number = np.arange(len(boxes))
+        return CellShares(number, touched.cell[at[first]], np.ones(len(boxes)))
+    if aggregate is RegionAggregation.MEAN:
+        return CellShares(touched.start, touched.cell, 1 / touched.count[touched.box])
+    total = np.add.reduceat(touched.iou, touched.start)
+    return CellShares(touched.start, touched.cell, touched.iou / total[touched.box])
+
+
+def region_parts(cell_parts: Floats, shares: CellShares) -> Doubles:
+    """Propagate what makes up the scores of cells to regions, in the same shares.
+
+    Args:
+        cell_parts: (n, t) parts of the scores of the cells of `shares`, in their order.
+        shares: of R regions.
+
+    Returns:
+        (R, t) float64: where the parts of each cell add up to its score, those of a region add
+        up to the region's.
+
+    Raises:
+        ShapeError: there is not one row a cell.
+    """
+    if cell_parts.ndim != 2 or len(cell_parts) != len(shares.cell):
+        raise ShapeError(
+            f"parts of {len(shares.cell)} cells (n, t) expected, got {cell_parts.shape}"
+        )
+    if not len(shares.start):
+        return np.empty((0, cell_parts.shape[1]))
+    parts: Doubles = np.add.reduceat(cell_parts * shares.share[:, None], shares.start, axis=0)
+    return parts
 
 
 def _reduce(cell_scores: Floats, touched: TouchedCells, aggregate: RegionAggregation) -> Floats:

@@ -46,7 +46,7 @@ _NEAR_MISSES = {
 
 _LAST_PAGE = 2**31 - 1
 _OURS = ("query_id", "query", "doc", "pages")
-_WRITTEN = frozenset({"run_id", "statistics", "tokens"})
+_WRITTEN = frozenset({"run_id", "statistics", "tokens", "query_tokens"})
 """Names of our own in a result line, which a carried column must not have."""
 
 

@@ -6,10 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
-from storage.records import Region, RegionKind, Word, WordsSource
+from storage.records import PageInput, Region, RegionKind, Word, WordsSource
 from tasks import layout, ocr
 from tasks.documents import OpenDocument, PageShape
 
@@ -43,7 +40,8 @@ class ReadOptions:
         dpi: resolution at which PDF pages are drawn for OCR and for encoders, dots per inch.
         tesseract: the Tesseract binary; not used with ``OcrMode.NEVER``.
         ocr_timeout_s: seconds a page may be in Tesseract.
-        with_image: whether the page's picture is wanted.
+        image_pixels: most pixels of the picture an encoder is given; a page that has more at
+            ``dpi`` is drawn smaller. 0 for an encoder that is given none.
     """
 
     ocr: OcrMode
@@ -51,7 +49,7 @@ class ReadOptions:
     dpi: int
     tesseract: str
     ocr_timeout_s: int
-    with_image: bool
+    image_pixels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,6 @@ class ReadPage:
         words_source: where the words came from.
         ocr_dpi: resolution of the picture that was OCRed; 0 when it was not.
         regions: words, lines, paragraphs and blocks.
-        image: (H, W, 3) uint8 RGB at ``ReadOptions.dpi``, or None if not wanted.
     """
 
     doc_id: str
@@ -76,7 +73,6 @@ class ReadPage:
     words_source: WordsSource
     ocr_dpi: int
     regions: tuple[Region, ...]
-    image: NDArray[np.uint8] | None
 
     def words(self) -> tuple[Word, ...]:
         """Return the words in reading order."""
@@ -98,8 +94,9 @@ def fingerprints(options: ReadOptions, encoder_fingerprint: str) -> dict[str, st
     words = f"words-{WORDS_VERSION}:{options.ocr}"
     if options.ocr is not OcrMode.NEVER:
         words += f":{options.lang}:{options.dpi}dpi"
+    picture = f":{options.dpi}dpi:{options.image_pixels}px" if options.image_pixels else ""
     return {
-        "render": f"render-{RENDER_VERSION}" + (f":{options.dpi}dpi" if options.with_image else ""),
+        "render": f"render-{RENDER_VERSION}" + picture,
         "words": words,
         "regions": f"regions-{layout.REGIONS_VERSION}",
         "encoder": encoder_fingerprint,
@@ -132,8 +129,20 @@ def read_page(
         words_source=source,
         ocr_dpi=dpi,
         regions=layout.regions_of(words, shape.width_pt, shape.height_pt),
-        image=document.render(page, options.dpi, gray=False) if options.with_image else None,
     )
+
+
+def read_picture(document: OpenDocument, page: int, options: ReadOptions) -> PageInput:
+    """Draw one page for an encoder.
+
+    An image file keeps its own pixels, unless it has more than ``options.image_pixels``.
+
+    Raises:
+        SourceError: the page cannot be drawn; says where and what to do.
+    """
+    shape = document.shape(page)
+    dpi = _within(options.image_pixels, shape, shape.native_dpi or float(options.dpi))
+    return PageInput((), document.render(page, dpi, gray=False), shape.width_pt, shape.height_pt)
 
 
 def _words(
@@ -159,5 +168,10 @@ def _words(
 def _ocr_dpi(shape: PageShape, wanted: int) -> float:
     """Resolution for OCR: an image keeps its own pixels unless they are coarse."""
     dpi = max(shape.native_dpi, 150.0) if shape.native_dpi >= 100.0 else float(wanted)
+    return _within(_OCR_PIXELS, shape, dpi)
+
+
+def _within(pixels: int, shape: PageShape, dpi: float) -> float:
+    """The resolution, lowered where a page of this shape would have more pixels."""
     inches = shape.width_pt * shape.height_pt / _POINTS_PER_INCH**2
-    return min(dpi, math.sqrt(_OCR_PIXELS / inches))
+    return min(dpi, math.sqrt(pixels / inches))

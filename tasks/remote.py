@@ -1,30 +1,54 @@
-"""What runs on Ray workers: inspecting files, reading shards, and the encoder actors.
+"""What runs on Ray workers: inspecting files, reading and drawing shards, encoding, packing.
 
-The functions are plain; ``tasks.cluster`` wraps them for Ray. Each isolates its pages: one that
-cannot be done becomes a fault, and the others go on.
+The functions are plain; ``tasks.cluster`` and ``tasks.encoderpool`` wrap them for Ray. Each
+isolates its pages: one that cannot be done becomes a fault, and the others go on.
+
+An encoder that reads words takes one step after reading. One that sees pictures has a path of
+its own, so that a GPU does not wait for OCR::
+
+    read_shard    words and regions, OCR ----+
+                                             +--> pack_shard: rows for the tables
+    render_shard  pictures --> encode (GPU) -+
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from storage.convert import PageTables, concat_page_tables, page_tables
-from storage.records import Page, PageEncoding, PageInput, Source
-from tasks import layout
-from tasks.documents import open_document
+from storage.records import (
+    Page,
+    PageEncoding,
+    PageInput,
+    QueryEncoding,
+    Source,
+    TermStatistics,
+    VectorForm,
+)
+from tasks import compaction, layout
+from tasks.documents import OpenDocument, open_document
 from tasks.encoders import registry
-from tasks.encoders.protocol import Encoder
-from tasks.errors import CorruptSource, EncodingFailed, Fault, SourceChanged, Stage, fault_of
+from tasks.encoders.protocol import Encoder, EncoderInfo
+from tasks.errors import (
+    CorruptSource,
+    EncodingFailed,
+    Fault,
+    SourceChanged,
+    SourceError,
+    Stage,
+    fault_of,
+)
 from tasks.planning import InspectedFile, Shard, ShardPart
-from tasks.reading import ReadOptions, ReadPage, read_page
+from tasks.reading import ReadOptions, ReadPage, read_page, read_picture
 from tasks.sources import SourceFile, sha256_of, shown, stamp_of
-
-logger = logging.getLogger("patchlight.worker")
 
 PageKey = tuple[str, int]
 """(doc_id, 1-based page)."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +71,39 @@ class ReadShard:
     """A shard, read: every page of it is in one of the two.
 
     Attributes:
-        pages: pages with their words and pictures.
+        pages: pages with their words and regions.
         faults: pages that could not be read.
     """
 
     pages: tuple[ReadPage, ...]
+    faults: Mapping[PageKey, Fault]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInputs:
+    """What an encoder is to encode of a shard: every page of it is in one of the two.
+
+    Attributes:
+        pages: what it sees of each page.
+        labels: file and page, for messages.
+        faults: pages of which it sees nothing.
+    """
+
+    pages: Mapping[PageKey, PageInput]
+    labels: Mapping[PageKey, str]
+    faults: Mapping[PageKey, Fault] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Encodings:
+    """A shard, encoded: every page of it is in one of the two.
+
+    Attributes:
+        pages: encodings; cells without ink are dropped already, where the form asks for it.
+        faults: pages that could not be drawn or encoded.
+    """
+
+    pages: Mapping[PageKey, PageEncoding]
     faults: Mapping[PageKey, Fault]
 
 
@@ -68,6 +120,21 @@ class EncodedShard:
     tables: PageTables
     stored: tuple[PageKey, ...]
     faults: Mapping[PageKey, Fault]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAs:
+    """What the rows of a run's pages carry.
+
+    Attributes:
+        fingerprint: of all stages that made a page.
+        dim: length of a vector.
+        form: of the stored vectors.
+    """
+
+    fingerprint: str
+    dim: int
+    form: VectorForm
 
 
 def inspect_file(file: SourceFile, password: str | None) -> InspectedFile | InspectionFault:
@@ -93,46 +160,69 @@ def inspect_file(file: SourceFile, password: str | None) -> InspectedFile | Insp
 
 
 def read_shard(shard: Shard, options: ReadOptions) -> ReadShard:
-    """Read the pages of a shard."""
-    pages: list[ReadPage] = []
-    faults: dict[PageKey, Fault] = {}
-    for part in shard.parts:
-        doc_id = part.file.doc_id
-        read: list[ReadPage] = []
-        try:
-            with open_document(part.file.path, part.file.password) as document:
-                for page in part.pages:
-                    try:
-                        read.append(read_page(document, doc_id, page, options, part.file.label))
-                    except Exception as error:  # one page must not take the others with it
-                        faults[doc_id, page] = _page_fault(error, part, page, Stage.WORDS)
-            # Other bytes must not be stored under the hash of these.
-            _check_unchanged(part.file.path, part.file.stamp)
-            pages += read
-        except Exception as error:  # the file went away, or was written to
-            for page in part.pages:
-                faults[doc_id, page] = _page_fault(error, part, page, Stage.OPEN)
-    return ReadShard(tuple(pages), faults)
+    """Read the words and regions of a shard's pages."""
+
+    def read(document: OpenDocument, part: ShardPart, page: int) -> ReadPage:
+        return read_page(document, part.file.doc_id, page, options, part.file.label)
+
+    pages, faults = _each_page(shard, read, Stage.WORDS)
+    return ReadShard(tuple(pages.values()), faults)
 
 
-def encode_shard(encoder: Encoder, read: ReadShard, fingerprint: str) -> EncodedShard:
-    """Encode the pages of a shard and make their rows.
+def render_shard(shard: Shard, options: ReadOptions) -> EncoderInputs:
+    """Draw a shard's pages for an encoder that sees pictures."""
+    labels: dict[PageKey, str] = {}
 
-    Args:
-        encoder: the encoder.
-        read: the pages.
-        fingerprint: what the stored pages carry.
-    """
-    faults = dict(read.faults)
-    parts: list[PageTables] = [page_tables([], encoder.dim)]
+    def draw(document: OpenDocument, part: ShardPart, page: int) -> PageInput:
+        labels[part.file.doc_id, page] = _label(part, page)
+        return read_picture(document, page, options)
+
+    pages, faults = _each_page(shard, draw, Stage.RENDER)
+    return EncoderInputs(pages, labels, faults)
+
+
+def inputs_of(read: ReadShard) -> EncoderInputs:
+    """Take from read pages what an encoder that reads words is given."""
+    return EncoderInputs(
+        {
+            (page.doc_id, page.page): PageInput(
+                page.words(), None, page.shape.width_pt, page.shape.height_pt
+            )
+            for page in read.pages
+        },
+        {(page.doc_id, page.page): page.label for page in read.pages},
+    )
+
+
+def encode(encoder: Encoder, inputs: EncoderInputs, form: VectorForm) -> Encodings:
+    """Encode the pages of a shard."""
+    pages: dict[PageKey, PageEncoding] = {}
+    faults = dict(inputs.faults)
+    results = encoder.encode_pages(list(inputs.pages.values()))
+    for (key, page), result in zip(inputs.pages.items(), results, strict=True):
+        if isinstance(result, Exception):
+            faults[key] = _encoder_fault(result, inputs.labels[key])
+        elif form.drop_blank and page.image is not None:
+            blank = compaction.blank_cells(page.image, result.rows, result.cols)
+            pages[key] = compaction.drop_blank(result, blank)
+        else:
+            pages[key] = result
+    return Encodings(pages, faults)
+
+
+def pack_shard(read: ReadShard, encoded: Encodings, stored_as: StoredAs) -> EncodedShard:
+    """Make the rows of a shard's pages from what was read and what was encoded."""
+    faults = {**encoded.faults, **read.faults}
+    parts: list[PageTables] = [page_tables([], stored_as.dim, stored_as.form.type)]
     stored: list[PageKey] = []
-    for page, encoding in _encodings(encoder, read.pages):
+    for page in read.pages:
         key = (page.doc_id, page.page)
-        if isinstance(encoding, Fault):
-            faults[key] = encoding
+        if key in faults:
             continue
         try:
-            parts.append(page_tables([_page(page, encoding, fingerprint)], encoder.dim))
+            encoding = compaction.pool(encoded.pages[key], stored_as.form.pool)
+            row = _page(page, encoding, stored_as.fingerprint)
+            parts.append(page_tables([row], stored_as.dim, stored_as.form.type))
             stored.append(key)
         except ValueError as error:  # a box off the page, text that is no Unicode
             wrapped = CorruptSource(f"{page.label}: cannot be stored ({error})", Stage.ENCODE)
@@ -141,38 +231,93 @@ def encode_shard(encoder: Encoder, read: ReadShard, fingerprint: str) -> Encoded
 
 
 class EncoderWorker:
-    """An encoder, loaded once; runs as a Ray actor."""
+    """An encoder, loaded once; runs as a Ray actor, whose methods may be called from threads.
 
-    def __init__(self, name: str) -> None:
-        self._encoder = registry.load(name)
+    Args:
+        info: which encoder.
+        device: ``cuda`` or ``cpu``.
+        threads: CPU threads its arithmetic may use; None for the library's choice.
+        batch_tokens: most tokens of a batch; None to find out.
+    """
 
-    def encode_shard(self, read: ReadShard, fingerprint: str) -> EncodedShard:
-        """Encode the pages of a shard; see ``encode_shard``."""
-        return encode_shard(self._encoder, read, fingerprint)
+    def __init__(
+        self, info: EncoderInfo, device: str, threads: int | None, batch_tokens: int | None
+    ) -> None:
+        self._info = info
+        self._device = device
+        self._threads = threads
+        self._batch_tokens = batch_tokens
+        self._lock = threading.Lock()
+        self._encoder: Encoder | None = None
+
+    def load(self) -> None:
+        """Load the encoder, unless it is.
+
+        Raises:
+            EncoderUnavailable: it cannot be loaded on this machine.
+        """
+        self._loaded()
+
+    def encode(self, inputs: EncoderInputs, form: VectorForm) -> Encodings:
+        """Encode the pages of a shard; see ``encode``."""
+        return encode(self._loaded(), inputs, form)
+
+    def encode_shard(self, read: ReadShard, stored_as: StoredAs) -> EncodedShard:
+        """Encode a shard by its words, and make its rows."""
+        encoded = encode(self._loaded(), inputs_of(read), stored_as.form)
+        return pack_shard(read, encoded, stored_as)
+
+    def encode_queries(
+        self, queries: Sequence[str], statistics: TermStatistics | None
+    ) -> list[QueryEncoding]:
+        """Encode queries; see ``Encoder.encode_queries``."""
+        return self._loaded().encode_queries(queries, statistics)
+
+    def _loaded(self) -> Encoder:
+        # Not in __init__: what it raises there, Ray turns into the death of the actor.
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = registry.load(
+                    self._info,
+                    device=self._device,
+                    threads=self._threads,
+                    batch_tokens=self._batch_tokens,
+                )
+            return self._encoder
 
 
-def _encodings(
-    encoder: Encoder, pages: Sequence[ReadPage]
-) -> list[tuple[ReadPage, PageEncoding | Fault]]:
-    inputs = [
-        PageInput(page.words(), page.image, page.shape.width_pt, page.shape.height_pt)
-        for page in pages
-    ]
-    try:
-        return list(zip(pages, encoder.encode_pages(inputs), strict=True))
-    except Exception as error:  # of one page, as a rule: done alone, it is found and quarantined
-        logger.warning("%d pages failed together (%r); encoding each alone", len(pages), error)
-    results: list[tuple[ReadPage, PageEncoding | Fault]] = []
-    for page, one in zip(pages, inputs, strict=True):
+def _each_page(
+    shard: Shard, do: Callable[[OpenDocument, ShardPart, int], _T], stage: Stage
+) -> tuple[dict[PageKey, _T], dict[PageKey, Fault]]:
+    """Do something with each page of a shard; what fails is a fault of that page."""
+    done: dict[PageKey, _T] = {}
+    faults: dict[PageKey, Fault] = {}
+    for part in shard.parts:
+        doc_id = part.file.doc_id
+        mine: dict[PageKey, _T] = {}
         try:
-            results.append((page, encoder.encode_pages([one])[0]))
-        except Exception as error:  # the page is quarantined; the others go on
-            wrapped = EncodingFailed(
-                f"{page.label}: the encoder failed ({type(error).__name__}: {error})",
-                Stage.ENCODE,
-            )
-            results.append((page, fault_of(wrapped, Stage.ENCODE)))
-    return results
+            with open_document(part.file.path, part.file.password) as document:
+                for page in part.pages:
+                    try:
+                        mine[doc_id, page] = do(document, part, page)
+                    except Exception as error:  # one page must not take the others with it
+                        faults[doc_id, page] = _page_fault(error, part, page, stage)
+            # Other bytes must not be stored under the hash of these.
+            _check_unchanged(part.file.path, part.file.stamp)
+            done |= mine
+        except Exception as error:  # the file went away, or was written to
+            for page in part.pages:
+                faults[doc_id, page] = _page_fault(error, part, page, Stage.OPEN)
+    return done, faults
+
+
+def _encoder_fault(error: Exception, label: str) -> Fault:
+    if isinstance(error, SourceError):
+        failed = type(error)(f"{label}: {error}", Stage.ENCODE)
+    else:
+        detail = f"{type(error).__name__}: {error}"
+        failed = EncodingFailed(f"{label}: the encoder failed ({detail})", Stage.ENCODE)
+    return fault_of(failed, Stage.ENCODE)
 
 
 def _page(page: ReadPage, encoding: PageEncoding, fingerprint: str) -> Page:
@@ -202,8 +347,12 @@ def _check_unchanged(path: str, stamp: tuple[int, int]) -> None:
         raise SourceChanged(f"{shown(path)}: was written to while it was read; ingest it again")
 
 
+def _label(part: ShardPart, page: int) -> str:
+    return f"{part.file.label}, page {page}"
+
+
 def _page_fault(error: BaseException, part: ShardPart, page: int, stage: Stage) -> Fault:
     fault = _fault(error, stage)
     if part.file.label in fault.message:
         return fault
-    return replace(fault, message=f"{part.file.label}, page {page}: {fault.message}")
+    return replace(fault, message=f"{_label(part, page)}: {fault.message}")

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from storage.records import Retrieval
 from tasks import context, geometry
 from tasks.errors import UsageError
 from tasks.queryfile import QueryRow
-from tasks.retrieval import PageHit, RegionHit
+from tasks.retrieval import PageHit, PagePlaces, RegionHit
 from tasks.scope import Catalog
 
 RESULTS_JSONL = "results.jsonl"
@@ -39,14 +39,34 @@ class PageAnswer:
     """A returned page with its returned regions.
 
     Attributes:
-        hit: the page, and the map of its cells.
-        regions: what was selected on it, best first; may be empty.
+        hit: the page.
+        places: the map of its cells, and what was selected on it.
         text: all its text.
     """
 
     hit: PageHit
-    regions: tuple[RegionHit, ...]
+    places: PagePlaces
     text: str
+
+    @property
+    def regions(self) -> tuple[RegionHit, ...]:
+        """What was selected, best first; may be empty."""
+        return self.places.regions
+
+
+@dataclass(frozen=True, slots=True)
+class QueryToken:
+    """A token of a query.
+
+    Attributes:
+        token: as the encoder writes it; a word, a piece of one, or a mark of the prompt.
+        weight: what its best match counts in the page score, above 0.
+        meaning: whether it carries meaning.
+    """
+
+    token: str
+    weight: float
+    meaning: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +77,13 @@ class Answer:
         row: the query.
         pages: returned pages, best first.
         overlays: rank of a page -> path of its picture, relative to the results.
+        query_tokens: what the encoder made of the query.
     """
 
     row: QueryRow
     pages: tuple[PageAnswer, ...]
     overlays: Mapping[int, str] = field(default_factory=dict)
+    query_tokens: tuple[QueryToken, ...] = ()
 
 
 def as_json(answer: Answer, catalog: Catalog, run_id: str, statistics: str) -> dict[str, Any]:
@@ -97,6 +119,7 @@ def as_json(answer: Answer, catalog: Catalog, run_id: str, statistics: str) -> d
         **answer.row.carried,
         "pages": pages,
         "tokens": tokens_of(answer, catalog),
+        "query_tokens": [asdict(token) for token in answer.query_tokens],
         "run_id": run_id,
         "statistics": statistics,
     }
@@ -260,4 +283,5 @@ def _region_json(rank: int, region: RegionHit, catalog: Catalog, at: int) -> dic
         "box_pt": [round(float(value), 2) for value in points],
         "text": region.text,
         "score": region.score,
+        "words": [asdict(word) for word in region.words],
     }

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from storage.reader import PatchBatch, Snapshot, read_patches, read_regions
 from storage.records import FloatArray, QueryEncoding, RegionKind
 from tasks import maxsim, propagation, selection
-from tasks.maxsim import TokenAggregation
+from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.scope import Catalog, Positions
 from tasks.selection import Selection
@@ -23,6 +25,8 @@ from tasks.selection import Selection
 _PAGES_READ_AT_ONCE = 256
 _SIMILARITIES_AT_ONCE = 32_000_000
 """Similarities held at once, in numbers of 4 bytes; bounds a worker's memory."""
+WORDS_A_REGION = 3
+"""Query tokens named for a region, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class RetrievalOptions:
         region_aggregate: how patches become a region's score.
         token_aggregate: how query tokens become a patch's score.
         kinds: kinds of regions that compete.
+        page_tokens: query tokens that rank pages.
+        region_tokens: query tokens that score regions.
     """
 
     top_pages: int
@@ -44,6 +50,8 @@ class RetrievalOptions:
     region_aggregate: RegionAggregation
     token_aggregate: TokenAggregation
     kinds: tuple[RegionKind, ...]
+    page_tokens: QueryTokens = QueryTokens.ALL
+    region_tokens: QueryTokens = QueryTokens.MEANING
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +62,39 @@ class PageHit:
         position: of the page in the catalog.
         page_id: its key.
         score: MaxSim.
-        rows, cols: its patch grid.
-        cell_scores: (rows * cols,) float32, score of each cell for this query.
     """
 
     position: int
     page_id: str
     score: float
-    rows: int
-    cols: int
-    cell_scores: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """A page that queries found, with all that propagating it to its regions takes.
+
+    Attributes:
+        patch_row: the catalog's, which the page's vectors are read by.
+        queries: those that found it.
+    """
+
+    patch_row: int
+    queries: tuple[QueryEncoding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WordScore:
+    """A token of the query, and what it gives a region.
+
+    Attributes:
+        index: of the token in the query.
+        token: as the encoder writes it.
+        score: its part of the region's score, above 0; docs/method.md has the formula.
+    """
+
+    index: int
+    token: str
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +107,7 @@ class RegionHit:
         box: x0, y0, x1, y1, fractions of the displayed page.
         text: what is written in it.
         score: propagated from the patches.
+        words: the query tokens that carried it, best first; at most ``WORDS_A_REGION``.
     """
 
     region_id: str
@@ -83,6 +115,23 @@ class RegionHit:
     box: tuple[float, float, float, float]
     text: str
     score: float
+    words: tuple[WordScore, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PagePlaces:
+    """Where on a page a query is answered.
+
+    Attributes:
+        rows, cols: the page's patch grid.
+        cell_scores: (rows * cols,) float32, score of each cell for the query.
+        regions: those returned, best first.
+    """
+
+    rows: int
+    cols: int
+    cell_scores: FloatArray
+    regions: tuple[RegionHit, ...]
 
 
 Hits = list[list[PageHit]]
@@ -116,7 +165,7 @@ def rank_pages(
         pages: positions in the catalog, rising, with their vectors.
         queries: the queries of the block.
         scopes: for each query the positions it may look at, rising; None for all.
-        options: how many pages, and how tokens become a patch's score.
+        options: how many pages, and which tokens count.
 
     Returns:
         For each query at most ``options.top_pages`` pages, best first, ties by page_id. Pages
@@ -127,11 +176,11 @@ def rank_pages(
         asked = [q for q, scope in enumerate(scopes) if _meets(scope, chunk)]
         if not asked:
             continue
-        tokens = _Tokens.of([queries[q] for q in asked])
+        tokens = _Tokens.of([queries[q] for q in asked], options.page_tokens)
         for first, last in _parts(batch, len(tokens.weights)):
             found = _rank_part(batch, first, last, chunk, tokens)
             for column, q in enumerate(asked):
-                _take_best(best[q], found, column, scopes[q], queries[q], options)
+                _take_best(best[q], found, column, scopes[q], options.top_pages)
     return best
 
 
@@ -158,69 +207,139 @@ def merge_hits(parts: Sequence[Hits], top_pages: int) -> Hits:
 
 
 def ground(
-    snapshot: Snapshot, hits: Mapping[str, Sequence[PageHit]], options: RetrievalOptions
-) -> dict[str, list[list[RegionHit]]]:
-    """Propagate the patches of found pages to their regions, and select.
+    snapshot: Snapshot, pages: Mapping[str, FoundPage], options: RetrievalOptions
+) -> dict[str, list[PagePlaces]]:
+    """Propagate the patches of found pages to their regions, select, and name the words.
+
+    The vectors are read again: a ranking finds many more pages than are returned in the end,
+    and their maps would have to be kept and sent.
 
     Args:
         snapshot: of the database.
-        hits: page_id -> the hits on it, one a query that found it.
+        pages: page_id -> the page and its queries. The vectors of all are held at once.
         options: which regions, and how they are scored and chosen.
 
     Returns:
-        page_id -> for each of its hits the regions returned, best first.
+        page_id -> the places for each of its queries. They do not depend on the other pages and
+        queries.
     """
-    table = read_regions(snapshot, hits, options.kinds)
-    columns = {name: table[name].to_pylist() for name in ("page_id", "region_id", "kind", "text")}
-    boxes = np.stack([table[name].to_numpy() for name in ("x0", "y0", "x1", "y1")], axis=1)
-    members: dict[str, list[int]] = {page: [] for page in hits}
-    for row, page in enumerate(columns["page_id"]):
-        members[page].append(row)
-    results: dict[str, list[list[RegionHit]]] = {}
-    for page, found in hits.items():
-        rows = members[page]
-        scores = propagation.region_scores_many(
-            np.stack([hit.cell_scores for hit in found]),
-            boxes[rows].astype(np.float64).reshape(-1, 4),
-            found[0].rows,
-            found[0].cols,
-            options.region_aggregate,
-        )
-        results[page] = [
-            [
-                RegionHit(
-                    columns["region_id"][rows[i]],
-                    columns["kind"][rows[i]],
-                    (
-                        float(boxes[rows[i], 0]),
-                        float(boxes[rows[i], 1]),
-                        float(boxes[rows[i], 2]),
-                        float(boxes[rows[i], 3]),
-                    ),
-                    columns["text"][rows[i]],
-                    float(query_scores[i]),
-                )
-                for i in selection.select(query_scores, options.selection)[: options.top_regions]
-            ]
-            for query_scores in scores
+    regions = _Regions(read_regions(snapshot, pages, options.kinds), list(pages))
+    batch = read_patches(snapshot, [page.patch_row for page in pages.values()])
+    return {
+        page: _places(batch, number, found.queries, regions, options)
+        for number, (page, found) in enumerate(pages.items())
+    }
+
+
+def _places(
+    batch: PatchBatch,
+    number: int,
+    queries: Sequence[QueryEncoding],
+    regions: _Regions,
+    options: RetrievalOptions,
+) -> list[PagePlaces]:
+    """Find the places on a page of a batch for each of its queries."""
+    grid = int(batch.rows[number]), int(batch.cols[number])
+    own = slice(*batch.vector_offsets[[number, number + 1]])
+    scales = None if batch.scales is None else batch.scales[own]
+    vectors = maxsim.as_floats(batch.vectors[own], scales)
+    cell_to_vector = batch.cell_to_vector[slice(*batch.cell_offsets[[number, number + 1]])]
+    # A product a query, not one for all: so that a query's places do not depend on the others.
+    asked = [_Tokens.of([query], options.region_tokens) for query in queries]
+    by_token = [
+        maxsim.token_scores(maxsim.similarities(vectors, tokens.vectors), tokens.weights)
+        for tokens in asked
+    ]
+    maps = [
+        maxsim.cell_scores(maxsim.patch_scores(scores, options.token_aggregate), cell_to_vector)
+        for scores in by_token
+    ]
+    rows, boxes = regions.of(number)
+    region_scores = propagation.region_scores_many(
+        np.stack(maps), boxes, *grid, options.region_aggregate
+    )
+    places = []
+    for query, cells, tokens, scores in zip(queries, maps, by_token, region_scores, strict=True):
+        chosen = selection.select(scores, options.selection)[: options.top_regions]
+        shares = propagation.cell_shares(cells, boxes[chosen], *grid, options.region_aggregate)
+        at = cell_to_vector[shares.cell]
+        parts = propagation.region_parts(np.where(at[:, None] < 0, 0, tokens[at]), shares)
+        words = _words(query, options.region_tokens, parts)
+        found = [
+            regions.hit(int(rows[i]), float(scores[i]), words_of)
+            for i, words_of in zip(chosen, words, strict=True)
         ]
-    return results
+        places.append(PagePlaces(*grid, cells, tuple(found)))
+    return places
+
+
+def _words(
+    query: QueryEncoding, which: QueryTokens, parts: NDArray[np.float64]
+) -> list[tuple[WordScore, ...]]:
+    """Name the tokens that carried regions, best first.
+
+    Args:
+        query: the query.
+        which: tokens of it that count, c.
+        parts: (R, c) what each of these gives each region.
+    """
+    index = np.flatnonzero(which.counted(query.meaning))
+    order = np.argsort(-parts, axis=1, kind="stable")[:, :WORDS_A_REGION]
+    return [
+        tuple(
+            WordScore(int(index[i]), query.tokens[index[i]], float(part[i]))
+            for i in best
+            if part[i] > 0
+        )
+        for part, best in zip(parts, order, strict=True)
+    ]
+
+
+class _Regions:
+    """The regions of some pages.
+
+    Args:
+        table: of ``read_regions``.
+        page_ids: the pages.
+    """
+
+    def __init__(self, table: pa.Table, page_ids: Sequence[str]) -> None:
+        self._ids, self._kinds, self._texts = (
+            table[name].to_pylist() for name in ("region_id", "kind", "text")
+        )
+        sides = [table[name].to_numpy().astype(np.float64) for name in ("x0", "y0", "x1", "y1")]
+        self._boxes = np.stack(sides, axis=1)
+        number = pc.index_in(table["page_id"], value_set=pa.array(page_ids, pa.string()))
+        self._page = number.to_numpy()
+
+    def of(self, page: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Return rows and boxes, (R, 4), of a page's regions in the order of the table."""
+        rows = np.flatnonzero(self._page == page)
+        return rows, self._boxes[rows]
+
+    def hit(self, row: int, score: float, words: tuple[WordScore, ...]) -> RegionHit:
+        """Return the region of a row with its score and words."""
+        x0, y0, x1, y1 = self._boxes[row].tolist()
+        return RegionHit(
+            self._ids[row], self._kinds[row], (x0, y0, x1, y1), self._texts[row], score, words
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
-    """The tokens of several queries, one after the other."""
+    """The tokens of queries that count, one query after the other."""
 
     vectors: FloatArray
     offsets: NDArray[np.int64]
     weights: FloatArray
 
     @classmethod
-    def of(cls, queries: Sequence[QueryEncoding]) -> _Tokens:
+    def of(cls, queries: Sequence[QueryEncoding], which: QueryTokens) -> _Tokens:
+        counted = [which.counted(q.meaning) for q in queries]
         return cls(
-            np.concatenate([q.vectors for q in queries]),
-            np.concatenate([[0], np.cumsum([len(q.tokens) for q in queries])]),
-            np.concatenate([q.weights for q in queries]),
+            np.concatenate([q.vectors[c] for q, c in zip(queries, counted, strict=True)]),
+            np.concatenate([[0], np.cumsum([c.sum() for c in counted])]),
+            np.concatenate([q.weights[c] for q, c in zip(queries, counted, strict=True)]),
         )
 
 
@@ -228,11 +347,8 @@ class _Tokens:
 class _Part:
     """Scores of a few pages for the queries that asked for them."""
 
-    batch: PatchBatch
-    first: int
     positions: Positions
-    similarity: FloatArray
-    token_offsets: NDArray[np.int64]
+    page_ids: Sequence[str]
     scores: FloatArray
 
 
@@ -244,61 +360,30 @@ def _rank_part(
     tokens: _Tokens,
 ) -> _Part:
     offsets = batch.vector_offsets[first : last + 1]
-    similarity = maxsim.similarities(batch.vectors[offsets[0] : offsets[-1]], tokens.vectors)
+    own = slice(offsets[0], offsets[-1])
+    scales = None if batch.scales is None else batch.scales[own]
+    similarity = maxsim.similarities(batch.vectors[own], tokens.vectors, scales)
     scores = maxsim.page_scores_from(
         similarity, offsets - offsets[0], tokens.offsets, tokens.weights
     )
-    return _Part(batch, first, chunk[first:last], similarity, tokens.offsets, scores)
+    return _Part(chunk[first:last], batch.page_ids[first:last], scores)
 
 
 def _take_best(
-    best: list[PageHit],
-    part: _Part,
-    column: int,
-    scope: Positions | None,
-    query: QueryEncoding,
-    options: RetrievalOptions,
+    best: list[PageHit], part: _Part, column: int, scope: Positions | None, top_pages: int
 ) -> None:
     """Put a part's best pages among a query's best so far."""
     scores = part.scores[:, column]
     if scope is not None:
         scores = np.where(np.isin(part.positions, scope), scores, -np.inf)
-    if len(best) == options.top_pages and scores.max(initial=-np.inf) < best[-1].score:
+    if len(best) == top_pages and scores.max(initial=-np.inf) < best[-1].score:
         return
-    new = [
-        _hit(part, int(page), column, float(scores[page]), query, options)
-        for page in selection.top_pages(scores, options.top_pages)
-        if len(best) < options.top_pages or scores[page] >= best[-1].score
-    ]
-    best.extend(new)
+    best.extend(
+        PageHit(int(part.positions[page]), part.page_ids[page], float(scores[page]))
+        for page in selection.top_pages(scores, top_pages)
+    )
     best.sort(key=lambda hit: (-hit.score, hit.page_id))
-    del best[options.top_pages :]
-
-
-def _hit(
-    part: _Part,
-    page: int,
-    column: int,
-    score: float,
-    query: QueryEncoding,
-    options: RetrievalOptions,
-) -> PageHit:
-    batch, number = part.batch, part.first + page
-    base = batch.vector_offsets[part.first]
-    vectors = slice(batch.vector_offsets[number] - base, batch.vector_offsets[number + 1] - base)
-    columns = slice(part.token_offsets[column], part.token_offsets[column + 1])
-    patches = maxsim.patch_scores(
-        part.similarity[vectors, columns], query.weights, query.meaning, options.token_aggregate
-    )
-    cells = slice(batch.cell_offsets[number], batch.cell_offsets[number + 1])
-    return PageHit(
-        position=int(part.positions[page]),
-        page_id=batch.page_ids[number],
-        score=score,
-        rows=int(batch.rows[number]),
-        cols=int(batch.cols[number]),
-        cell_scores=maxsim.cell_scores(patches, batch.cell_to_vector[cells]),
-    )
+    del best[top_pages:]
 
 
 def _parts(batch: PatchBatch, tokens: int) -> Iterator[tuple[int, int]]:

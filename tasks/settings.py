@@ -58,8 +58,27 @@ class Settings(BaseSettings):
     ray_address: str | None = Field(
         default=None, description="Ray cluster to use, e.g. auto; default: a private local one"
     )
-    ray_object_store_mb: int = Field(
-        default=256, ge=80, description="MiB of shared memory of the private local Ray"
+    ray_object_store_mb: int | None = Field(
+        default=None,
+        ge=80,
+        description="MiB of shared memory of the private local Ray; default: 256, and for encoders "
+        "that see pictures what Ray chooses, about 30 % of the memory",
+    )
+    gpus: int | None = Field(
+        default=None,
+        ge=0,
+        description="GPUs for encoders that want one; default: all of Ray's cluster",
+    )
+    gpu_share: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="part of a GPU that an encoder process reserves; 0.5 puts two on each",
+    )
+    batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="tokens of a batch in the vision model; default: found from the memory free",
     )
     tesseract: str | None = Field(
         default=None, description="Tesseract binary; default: the one on PATH, else the bundled one"

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from storage.database import Database
 from storage.records import VISIBLE, TermStatistics
-from tasks.encoders.protocol import Encoder
 
 
-def count_terms(database: Database, encoder: Encoder) -> TermStatistics:
+def count_terms(database: Database, terms: Callable[[str], list[str]]) -> TermStatistics:
     """Count, over all visible pages, the pages that hold each term.
 
     Args:
         database: the corpus.
-        encoder: says what a term is.
+        terms: the terms of a text.
     """
     frequency: Counter[str] = Counter()
     pages = 0
     for texts in database.page_texts():
         for text in texts:
-            frequency.update(set(encoder.terms(text)))
+            frequency.update(set(terms(text)))
         pages += len(texts)
     return TermStatistics(_snapshot_id(database), pages, dict(frequency))
 

@@ -16,7 +16,8 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 from prefect.tasks import exponential_backoff
 
-from tasks.cluster import EncoderPool, QueryWorkers
+from tasks.cluster import QueryWorkers
+from tasks.encoderpool import EncoderPool
 from tasks.ingesting import IngestRun
 from tasks.overlays import DocumentOverlays
 from tasks.planning import Shard

@@ -22,6 +22,7 @@ from tasks.scope import Catalog
 _UNBOUNDED_WIDTH = 10_000
 _LONGEST_CELL = 200
 _LONGEST_REGION = 300
+_LONGEST_WORD = 30
 
 
 def plain(text: str) -> str:
@@ -70,14 +71,15 @@ def answer_text(answer: Answer, catalog: Catalog) -> str:
         )
         for number, region in enumerate(page.regions, 1):
             x0, y0, x1, y1 = region.box
-            text = plain(region.text)
-            if len(text) > _LONGEST_REGION:
-                text = text[: _LONGEST_REGION - 1] + "…"
+            carried = ", ".join(
+                f"{_cut(plain(word.token), _LONGEST_WORD)} {word.score:.2f}"
+                for word in region.words
+            )
             lines.append(
                 f"   {rank}.{number} {region.kind} at x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}  "
-                f"({region.score:.3f})"
+                f"({region.score:.3f}{': ' if carried else ''}{carried})"
             )
-            lines.append(f"       {text}")
+            lines.append(f"       {_cut(plain(region.text), _LONGEST_REGION)}")
         if not page.regions:
             lines.append("   no region selected on this page")
     return "\n".join(lines)
@@ -96,8 +98,11 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}" if abs(value) < 1e6 else f"{value:.0f}"
     if isinstance(value, list | dict):
         value = _json(value)
-    text = plain(str(value))
-    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+    return _cut(plain(str(value)), _LONGEST_CELL)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _json(value: Any) -> str:

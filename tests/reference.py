@@ -92,6 +92,37 @@ def patch_score(
     return {"max": max(values), "mean": sum(values) / len(values), "sum": sum(values)}[how]
 
 
+def region_parts(
+    scores: Sequence[Sequence[float]],
+    parts: Sequence[Sequence[Sequence[float]]],
+    box: Box,
+    rows: int,
+    cols: int,
+    how: str,
+) -> list[float]:
+    """What each token gives a region, from ``parts[row][col][token]`` of the patch scores.
+
+    Where the best patch makes the score, it is the first best of ``scores[row][col]``.
+    """
+    totals = [0.0] * len(parts[0][0])
+    weight = 0.0
+    best = -math.inf
+    for row in range(rows):
+        for col in range(cols):
+            cell = (col / cols, row / rows, (col + 1) / cols, (row + 1) / rows)
+            if not touches(box, cell):
+                continue
+            here = parts[row][col]
+            if how == "max":
+                if scores[row][col] > best:
+                    best, totals, weight = scores[row][col], list(here), 1.0
+                continue
+            w = iou(box, cell) if how == "iou-weighted" else 1.0
+            totals = [total + w * part for total, part in zip(totals, here, strict=True)]
+            weight += w
+    return [total / weight for total in totals]
+
+
 def percentile(values: Sequence[float], p: float) -> float:
     """Percentile by linear interpolation between the two nearest ranks."""
     ordered = sorted(values)

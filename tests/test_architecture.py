@@ -12,15 +12,30 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("storage", "tasks", "flows")
-KERNELS = ("geometry", "maxsim", "propagation", "selection", "layout", "grouping", "planning")
-KERNEL_IMPORTS = {"numpy", "storage.records", "storage.errors", "tasks.kernel_errors"} | {
-    f"tasks.{name}" for name in KERNELS
-}
+KERNELS = (
+    "compaction",
+    "geometry",
+    "grouping",
+    "layout",
+    "maxsim",
+    "planning",
+    "propagation",
+    "selection",
+)
+KERNEL_IMPORTS = {
+    "numpy",
+    "scipy.cluster.hierarchy",
+    "scipy.spatial.distance",
+    "storage.records",
+    "storage.errors",
+    "tasks.kernel_errors",
+} | {f"tasks.{name}" for name in KERNELS}
 ONLY_IN = {
-    "ray": {"tasks/cluster.py"},
+    "ray": {"tasks/cluster.py", "tasks/encoderpool.py"},
     "prefect": {"tasks/steps.py", "flows/ingest.py", "flows/query.py"},
     "pypdfium2": {"tasks/documents.py", "tasks/textlayer.py"},
     "pytesseract": {"tasks/ocr.py"},
+    "scipy": {"tasks/compaction.py"},
     "onnxruntime": {"tasks/encoders/textpatch.py", "tasks/encoders/wordvectors.py"},
 }
 

@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from storage.records import PageEncoding, PageInput, QueryEncoding, TermStatistics
+from storage.records import (
+    EncoderIdentity,
+    PageEncoding,
+    PageInput,
+    QueryEncoding,
+    TermStatistics,
+)
+
+EncodeQueries = Callable[[Sequence[str], TermStatistics | None], list[QueryEncoding]]
+"""What ``Encoder.encode_queries`` is, wherever it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """What can be said of an encoder without loading its weights; picklable.
+
+    Attributes:
+        identity: what a database keeps of it.
+        needs_image: whether ``PageInput.image`` must be given.
+        needs_words: whether ``PageInput.words`` is read.
+        wants_gpu: whether a GPU should be reserved for it where there is one; without one it
+            works, slowly.
+        image_pixels: pixels of a page's picture beyond which it sees no more; 0 for any.
+        weight_bytes: memory its weights take in float32; 0 where that does not matter.
+        terms: the terms of a text that corpus statistics count, in order, with repeats; None
+            for an encoder whose query tokens are not weighted by statistics.
+    """
+
+    identity: EncoderIdentity
+    needs_image: bool
+    needs_words: bool
+    wants_gpu: bool
+    image_pixels: int = 0
+    weight_bytes: int = 0
+    terms: Callable[[str], list[str]] | None = None
 
 
 class Encoder(Protocol):
     """Turns pages and queries into vectors that late interaction compares.
 
-    A page's encoding depends on that page alone, never on the other pages of a call.
+    A page's encoding depends on that page alone, never on the other pages of a call. Methods
+    may be called from several threads at once.
 
     Attributes:
-        name: what ``--encoder`` takes.
-        dim: length of a vector.
-        needs_image: whether ``PageInput.image`` must be given.
-        needs_words: whether ``PageInput.words`` is read.
-        needs_gpu: whether one GPU should be reserved for it.
-        needs_statistics: whether query tokens are weighted by corpus statistics.
+        info: what it is.
     """
 
-    name: str
-    dim: int
-    needs_image: bool
-    needs_words: bool
-    needs_gpu: bool
-    needs_statistics: bool
+    info: EncoderInfo
 
-    def fingerprint(self) -> str:
-        """Return a string that differs whenever a page's vectors may differ."""
-        ...
+    def encode_pages(self, pages: Sequence[PageInput]) -> list[PageEncoding | Exception]:
+        """Encode pages.
 
-    def terms(self, text: str) -> list[str]:
-        """Return the terms of a text that corpus statistics count, in order, with repeats."""
-        ...
-
-    def encode_pages(self, pages: Sequence[PageInput]) -> list[PageEncoding]:
-        """Encode pages; the result has one encoding a page, in order."""
+        Returns:
+            For each page, in order, its encoding, or why it has none.
+        """
         ...
 
     def encode_queries(

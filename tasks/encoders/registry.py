@@ -1,91 +1,119 @@
-"""Which encoders there are, and how each is made."""
+"""Which encoders there are, and how each is made.
+
+An encoder is named ``text-patch``, by the id of a checkpoint on a model hub, or by a folder.
+It is described first, which is cheap, and loaded where it is to work.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from storage.database import Database
 from storage.errors import DatabaseNotFound, EncoderMismatch
 from storage.records import EncoderIdentity
-from tasks.encoders.protocol import Encoder
-from tasks.errors import EncoderUnavailable
+from tasks.encoders import checkpoints, colvision, textpatch
+from tasks.encoders.protocol import Encoder, EncoderInfo
+from tasks.errors import EncoderUnavailable, UsageError
 
 
-def _text_patch() -> Encoder:
-    from tasks.encoders.textpatch import TextPatchEncoder
+def describe(name: str, visual_tokens: int | None = None) -> EncoderInfo:
+    """Say what an encoder is; fetches its checkpoint if it is not on this machine.
 
-    return TextPatchEncoder()
+    Args:
+        name: ``text-patch``, a hub id ``owner/name`` or ``owner/name@revision``, or a folder.
+        visual_tokens: most patches a page is cut into; None for the encoder's own number.
+
+    Raises:
+        EncoderUnavailable: there is none of this name, or it cannot be had here.
+        UsageError: the encoder has no choice of visual tokens.
+    """
+    if name == textpatch.NAME:
+        if visual_tokens:
+            raise UsageError("--visual-tokens: text-patch has a grid of its own; leave it out")
+        textpatch.check_installed()
+        return textpatch.describe()
+    return colvision.describe(name, visual_tokens)
 
 
-_ENCODERS: dict[str, Callable[[], Encoder]] = {"text-patch": _text_patch}
-
-
-def names() -> list[str]:
-    """Names that ``--encoder`` takes."""
-    return sorted(_ENCODERS)
-
-
-def load(name: str) -> Encoder:
+def load(
+    info: EncoderInfo,
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    batch_tokens: int | None = None,
+) -> Encoder:
     """Make an encoder, with its weights.
 
-    Raises:
-        EncoderUnavailable: there is none of this name, or it cannot be loaded here.
-    """
-    make = _ENCODERS.get(name)
-    if make is None:
-        raise EncoderUnavailable(
-            f"--encoder {name}: there is no such encoder; there is {', '.join(names())}"
-        )
-    return make()
-
-
-def identity_of(encoder: Encoder) -> EncoderIdentity:
-    """Return what a database keeps of its encoder."""
-    return EncoderIdentity(encoder.name, encoder.fingerprint(), encoder.dim)
-
-
-def load_for(identity: EncoderIdentity) -> Encoder:
-    """Make the encoder a database belongs to, for queries.
+    Args:
+        info: which.
+        device: ``cuda`` or ``cpu``; None for a GPU if there is one.
+        threads: CPU threads its arithmetic may use; None for the library's choice.
+        batch_tokens: most tokens of a batch; None to find out.
 
     Raises:
-        EncoderUnavailable: it cannot be loaded here.
-        EncoderMismatch: what can be loaded here has other vectors than the database.
+        EncoderUnavailable: it cannot be loaded here, or other weights are.
     """
-    if identity.name not in _ENCODERS:
-        raise EncoderMismatch(
-            f"the database belongs to encoder {identity.name}, which this patchlight does not "
-            f"have; it has {', '.join(names())}"
-        )
-    encoder = load(identity.name)
-    here = identity_of(encoder)
-    if here != identity:
-        raise EncoderMismatch(
-            f"the database was made with encoder {identity.name} ({identity.fingerprint}), and "
-            f"the one installed here is {here.fingerprint}; use the patchlight that made it, or "
-            "ingest into a new --db"
-        )
-    return encoder
+    if info.identity.name == textpatch.NAME:
+        return textpatch.TextPatchEncoder()
+    return colvision.load(info, device=device, threads=threads, batch_tokens=batch_tokens)
 
 
-def check(name: str, identity: EncoderIdentity) -> None:
-    """Check that the encoder asked for is the one a database belongs to.
+def for_queries(identity: EncoderIdentity, name: str | None = None) -> EncoderInfo:
+    """Describe the encoder a database belongs to.
+
+    Args:
+        identity: what the database keeps of it.
+        name: where to take it from instead of where it was taken from at ingest.
 
     Raises:
-        EncoderUnavailable: there is none of this name.
-        EncoderMismatch: it is another one.
+        EncoderUnavailable: it cannot be had here.
+        EncoderMismatch: what can be had has other vectors than the database.
     """
-    asked = identity_of(load(name))
-    if asked != identity:
-        raise EncoderMismatch(
-            f"the database belongs to encoder {identity.name} ({identity.fingerprint}), not to "
-            f"{asked.name} ({asked.fingerprint}); ingest with --encoder {identity.name}, or into "
-            "a new --db"
-        )
-
-
-def name_in(db: str) -> str | None:
-    """Return the encoder a database belongs to; None if there is no database yet."""
+    wanted = name or identity.name
+    if checkpoints.same_source(wanted, identity.name):
+        wanted = identity.name  # pinned to the revision the database was made with
     try:
-        return Database.open(db).encoder.name
+        info = describe(wanted, identity.visual_tokens or None)
+    except EncoderUnavailable as error:
+        if name:
+            raise
+        raise EncoderUnavailable(
+            f"the encoder of the database: {error}; or name a folder that holds it with --encoder"
+        ) from error
+    here = info.identity
+    if (here.fingerprint, here.dim) != (identity.fingerprint, identity.dim):
+        raise EncoderMismatch(
+            f"the database belongs to encoder {identity.name} ({identity.fingerprint}), and "
+            f"{here.name} is {here.fingerprint}; name the encoder that made it with --encoder, "
+            "or ingest into a new --db"
+        )
+    return info
+
+
+def for_ingest(db: str, name: str | None, visual_tokens: int | None, default: str) -> EncoderInfo:
+    """Describe the encoder that an ingest is to use.
+
+    Args:
+        db: the database; one that is there already has its encoder.
+        name: the one asked for, or None.
+        visual_tokens: most patches a page, or None.
+        default: the encoder of a new database.
+
+    Raises:
+        EncoderUnavailable: there is none of this name, or it cannot be had here.
+        EncoderMismatch: another one than the database's was asked for.
+        UsageError: the encoder has no choice of visual tokens.
+    """
+    try:
+        identity = Database.open(db).encoder
     except DatabaseNotFound:
-        return None
+        return describe(name or default, visual_tokens)
+    if visual_tokens and visual_tokens != identity.visual_tokens:
+        raise EncoderMismatch(
+            f"the database's pages are cut into at most {identity.visual_tokens} visual tokens, "
+            f"not {visual_tokens}; leave --visual-tokens out, or ingest into a new --db"
+        )
+    return for_queries(identity, name)
+
+
+def built_in() -> list[str]:
+    """Names of the encoders that need no checkpoint."""
+    return [textpatch.NAME]

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from storage.records import (
+    EncoderIdentity,
     FloatArray,
     PageEncoding,
     PageInput,
@@ -33,6 +34,7 @@ from storage.records import (
     TermStatistics,
     Word,
 )
+from tasks.encoders.protocol import EncoderInfo
 from tasks.encoders.wordvectors import (
     CONTEXT_DIM,
     MODEL,
@@ -43,6 +45,9 @@ from tasks.encoders.wordvectors import (
     terms,
     unit_rows,
 )
+
+NAME = "text-patch"
+"""What ``--encoder`` takes."""
 
 VERSION = 1
 """Raised with every change that moves a page's vectors."""
@@ -74,6 +79,31 @@ _LEAST_OVERLAP = 1e-3
 """Share of a word in a cell below which the cell does not hold it: box edges on cell borders."""
 
 
+def describe() -> EncoderInfo:
+    """Say what the encoder is, without loading it."""
+    fingerprint = (
+        f"{NAME}-{VERSION}/{CONTEXT_DIM}+{SPELLING_DIM}+1/"
+        f"{MODEL.sha256[:12]}/{TOKENIZER.sha256[:12]}"
+    )
+    return EncoderInfo(
+        EncoderIdentity(NAME, fingerprint, CONTEXT_DIM + SPELLING_DIM + 1),
+        needs_image=False,
+        needs_words=True,
+        wants_gpu=False,
+        terms=terms,
+    )
+
+
+def check_installed() -> None:
+    """Check that the weights are there, without loading the model.
+
+    Raises:
+        EncoderUnavailable: the weights are not installed, or are others.
+    """
+    MODEL.read()
+    TOKENIZER.read()
+
+
 class TextPatchEncoder:
     """Encodes pages from their words; see the module's docstring.
 
@@ -81,44 +111,26 @@ class TextPatchEncoder:
     digits. An instance takes about 0.2 GB of memory and is not meant to be pickled.
     """
 
-    name: str = "text-patch"
-    dim: int = CONTEXT_DIM + SPELLING_DIM + 1
-    needs_words: bool = True
-    needs_image: bool = False
-    needs_gpu: bool = False
-    needs_statistics: bool = True
-
     def __init__(self) -> None:
         """Load the model.
 
         Raises:
             EncoderUnavailable: the weights are not installed, or are others.
         """
+        self.info = describe()
+        self.dim = self.info.identity.dim
         self._model = ContextModel()
 
-    def fingerprint(self) -> str:
-        """Return a string that differs whenever a page's vectors may differ."""
-        return (
-            f"{self.name}-{VERSION}/{CONTEXT_DIM}+{SPELLING_DIM}+1/"
-            f"{MODEL.sha256[:12]}/{TOKENIZER.sha256[:12]}"
-        )
-
-    def terms(self, text: str) -> list[str]:
-        """Return the terms of a text that corpus statistics count, in order, with repeats."""
-        return terms(text)
-
-    def encode_pages(self, pages: Sequence[PageInput]) -> list[PageEncoding]:
+    def encode_pages(self, pages: Sequence[PageInput]) -> list[PageEncoding | Exception]:
         """Encode pages, each by itself.
 
         Returns:
-            One encoding a page, in order: a grid of about ``CELLS`` cells; one unit vector for
-            each cell that holds a word, in raster order, then the floor vector. A page without
-            a word has no vectors. No two cells share one.
-
-        Raises:
-            ValueError: a page's width or height is not above 0.
+            For each page, in order: a grid of about ``CELLS`` cells; one unit vector for each
+            cell that holds a word, in raster order, then the floor vector. A page without a
+            word has no vectors. No two cells share one. A page whose width or height is not
+            above 0 has a ``ValueError`` instead.
         """
-        return [self._encode_page(page) for page in pages]
+        return [self._encode_or_error(page) for page in pages]
 
     def encode_queries(
         self, queries: Sequence[str], statistics: TermStatistics | None
@@ -135,6 +147,12 @@ class TextPatchEncoder:
             ValueError: a query holds no letter and no digit.
         """
         return [self._encode_query(query, statistics) for query in queries]
+
+    def _encode_or_error(self, page: PageInput) -> PageEncoding | Exception:
+        try:
+            return self._encode_page(page)
+        except Exception as error:  # of this page; the caller names it, the others go on
+            return error
 
     def _encode_page(self, page: PageInput) -> PageEncoding:
         rows, cols = grid_shape(page.width_pt, page.height_pt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,7 @@ def test_query_codes(engines: None, sample_db: str, tmp_path: Path) -> None:
     assert query(good, "q.txt") == ExitCode.BAD_INPUT
     assert query(good, "q.jsonl", "--select", "best") == ExitCode.USAGE
     assert query(good, "q.jsonl", "--top-pages", "0") == ExitCode.USAGE
+    assert query(good, "q.jsonl", "--region-tokens", "some") == ExitCode.USAGE
     assert query(good, "q.jsonl", "--where", "colour = 'red'") == ExitCode.USAGE
 
 
@@ -105,7 +107,7 @@ def test_a_database_of_another_encoder_is_refused(tmp_path: Path) -> None:
     arguments = ("--db", str(tmp_path / "db"))
     documents = str(EXAMPLES / "documents")
     assert run("ingest", documents, *arguments, "--encoder", "text-patch") == ExitCode.DATABASE
-    assert run("ingest", documents, *arguments) == ExitCode.DATABASE  # there is no encoder 'other'
+    assert run("ingest", documents, *arguments) == ExitCode.USAGE  # there is no encoder 'other'
 
 
 def test_sql_prints_rows_and_cannot_write(
@@ -138,5 +140,7 @@ def test_ask_starts_neither_ray_nor_prefect(sample_db: str, tmp_path: Path) -> N
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "harbour-annual-report.pdf, page 8" in done.stdout
+    # The score of a region, and the words that carried it.
+    assert re.search(r"\(0\.\d{3}: (\S+ 0\.\d\d, )*succeeded 0\.\d\d", done.stdout)
     assert "reading vectors" in done.stderr and "imports" in done.stderr
     assert len(list((tmp_path / "overlays").glob("*.png"))) == done.stdout.count("picture:") == 3

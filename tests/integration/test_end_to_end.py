@@ -17,12 +17,16 @@ from PIL import Image
 
 from flows.ingest import ingest
 from flows.query import query
+from storage import reader
 from storage.database import Database
+from storage.records import page_id
 from storage.sql import run_sql
-from tasks import cluster, remote
+from tasks import cluster, encoderpool, remote
 from tasks.errors import InputError
+from tasks.maxsim import QueryTokens
 from tasks.planning import Shard
 from tasks.reading import ReadOptions
+from tests import reference
 from tests.integration.conftest import EXAMPLES, WORKERS
 
 pytestmark = pytest.mark.usefixtures("engines")
@@ -92,7 +96,10 @@ def test_sample_questions_find_their_pages(answered: Path) -> None:
 def test_a_result_line_has_what_is_documented(answered: Path) -> None:
     lines = answers(answered)
     for line in lines:
-        assert {"query_id", "query", "answer", "pages", "tokens"} <= set(line)
+        assert {"query_id", "query", "answer", "pages", "tokens", "query_tokens"} <= set(line)
+        words = [token["token"] for token in line["query_tokens"]]
+        assert words == [word for word in line["query"].split() if any(map(str.isalnum, word))]
+        assert all(token["weight"] > 0 and token["meaning"] for token in line["query_tokens"])
         assert set(line["tokens"]) == {"regions", "page_text", "page_image"}
         assert line["tokens"]["regions"] <= line["tokens"]["page_text"]
         for rank, page in enumerate(line["pages"], 1):
@@ -106,11 +113,71 @@ def test_a_result_line_has_what_is_documented(answered: Path) -> None:
                 assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
                 assert region["box_pt"][2] == pytest.approx(x1 * page["width_pt"], abs=0.01)
                 assert region["box_pt"][3] == pytest.approx(y1 * page["height_pt"], abs=0.01)
+                assert 1 <= len(region["words"]) <= 3
+                for word in region["words"]:
+                    assert word["token"] == words[word["index"]]
         assert [p["score"] for p in line["pages"]] == sorted(
             (p["score"] for p in line["pages"]), reverse=True
         )
     restricted = next(line for line in lines if line["query_id"] == "q13")
     assert [page["page"] for page in restricted["pages"]] == [2]
+
+
+def test_scores_and_words_are_those_of_the_formulas(answered: Path, sample_db: str) -> None:
+    """From the stored vectors by plain loops, for the first page of each answer."""
+    from tasks.encoders import registry
+
+    database = Database.open(sample_db)
+    snapshot = database.snapshot()
+    catalog = reader.catalog(snapshot)
+    rows_of = dict(
+        zip(catalog["page_id"].to_pylist(), catalog["patch_row"].to_pylist(), strict=True)
+    )
+    encoder = registry.load(registry.for_queries(database.encoder, None))
+    checked = 0
+    for line in answers(answered):
+        first = line["pages"][0]
+        batch = reader.read_patches(snapshot, [rows_of[page_id(first["doc_id"], first["page"])]])
+        rows, cols = int(batch.rows[0]), int(batch.cols[0])
+        (query,) = encoder.encode_queries([line["query"]], database.latest_statistics())
+        weights, meaning = query.weights.tolist(), query.meaning.tolist()
+        assert [t["weight"] for t in line["query_tokens"]] == pytest.approx(weights)
+        similar = (batch.vectors.astype(np.float64) @ query.vectors.T).tolist()
+        best = [max(column) for column in zip(*similar, strict=True)]
+        assert first["score"] == pytest.approx(np.dot(weights, best), abs=1e-3)
+        similar.append([0.0] * len(weights))  # of a cell without a vector, which -1 points to
+        cells = [similar[vector] for vector in batch.cell_to_vector.tolist()]
+        heat = [reference.patch_score(row, weights, meaning, "mean") for row in cells]
+        parts = [[w / max(weights) * s for w, s in zip(weights, row, strict=True)] for row in cells]
+        grid = [slice(row * cols, (row + 1) * cols) for row in range(rows)]
+        maps = [heat[row] for row in grid], [parts[row] for row in grid]
+        for region in first["regions"]:
+            expected = reference.region_score(maps[0], region["box"], rows, cols, "max")
+            assert region["score"] == pytest.approx(expected, abs=1e-5)
+            gives = reference.region_parts(*maps, region["box"], rows, cols, "max")
+            carried = sorted((gives[word["index"]] for word in region["words"]), reverse=True)
+            assert [word["score"] for word in region["words"]] == pytest.approx(carried, abs=1e-5)
+            assert carried == pytest.approx(sorted(gives, reverse=True)[: len(carried)], abs=1e-5)
+            checked += 1
+    assert checked > 13
+
+
+def test_the_tokens_that_count_are_told(sample_db: str, tmp_path: Path) -> None:
+    """In the summary and in ``runs``; where all tokens carry meaning they change nothing."""
+    one = tmp_path / "one.jsonl"
+    one.write_text('{"query_id": "a", "query": "harbour master"}\n')
+    every, some = QueryTokens.ALL, QueryTokens.MEANING
+    found = []
+    for run, page_tokens, region_tokens in (("usual", every, some), ("other", some, every)):
+        out = tmp_path / run
+        query(str(one), sample_db, str(out), page_tokens=page_tokens,
+              region_tokens=region_tokens, run_id=run)  # fmt: skip
+        expected = {"page_tokens": page_tokens.value, "region_tokens": region_tokens.value}
+        assert expected.items() <= json.loads((out / "summary.json").read_text()).items()
+        (row,) = rows(sample_db, f"SELECT parameters FROM runs WHERE run_id = '{run}'")
+        assert expected.items() <= json.loads(row["parameters"]).items()
+        found.append(answers(out)[0]["pages"])
+    assert found[0] == found[1]
 
 
 def test_parquet_and_table_hold_the_same_rows(answered: Path, sample_db: str) -> None:
@@ -243,15 +310,16 @@ def test_a_page_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> 
     from tasks.settings import Settings
     from tasks.sources import expand
 
-    encoder = registry.load("text-patch")
-    database = Database.create_or_open(tmp_path / "db", registry.identity_of(encoder))
-    options = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, with_image=False)
-    run = IngestRun(database, encoder, options, "crash")
+    info = registry.describe("text-patch")
+    database = Database.create_or_open(tmp_path / "db", info.identity)
+    options = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=0)
+    run = IngestRun(database, info, options, "crash")
     given = expand([str(EXAMPLES / "documents" / "two-column-paper.pdf")])
     with run.recorded({}):
         files = [(file, None) for file in given.files]
         inspected = cluster.inspect_files(files, WORKERS, lambda _: None)
-        pool = cluster.EncoderPool("text-patch", 1, 0.0, read=_dies_on_page_2)
+        where = encoderpool.placement(info, Settings(), workers=1)
+        pool = encoderpool.EncoderPool(info, where, read=_dies_on_page_2)
         for shard in run.plan(inspected, [], {}, Settings().shard_pages):
             run.run_shard(shard, pool)
         report = run.end()

@@ -19,16 +19,25 @@ from tasks.errors import Category, Fault, Stage
 from tasks.ingesting import IngestReport, IngestRun
 from tasks.planning import Shard
 from tasks.reading import OcrMode, ReadOptions
-from tasks.remote import EncodedShard, ReadShard, encode_shard, inspect_file, read_shard
+from tasks.remote import (
+    EncodedShard,
+    ReadShard,
+    StoredAs,
+    encode,
+    inputs_of,
+    inspect_file,
+    pack_shard,
+    read_shard,
+)
 from tasks.sources import expand, password_for
 from tests import fixtures
 
-OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, with_image=False)
+OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=0)
 
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return registry.load("text-patch")
+    return registry.load(registry.describe("text-patch"))
 
 
 class InProcess:
@@ -38,7 +47,7 @@ class InProcess:
         self._encoder = encoder
         self._faulty = faulty or {}
 
-    def process(self, shard: Shard, options: ReadOptions, fingerprint: str) -> EncodedShard:
+    def process(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> EncodedShard:
         read = read_shard(shard, options)
         good = tuple(page for page in read.pages if page.page not in self._faulty)
         faults = {
@@ -46,7 +55,9 @@ class InProcess:
             for page in read.pages
             if page.page in self._faulty
         }
-        return encode_shard(self._encoder, ReadShard(good, {**read.faults, **faults}), fingerprint)
+        kept = ReadShard(good, {**read.faults, **faults})
+        encoded = encode(self._encoder, inputs_of(kept), stored_as.form)
+        return pack_shard(kept, encoded, stored_as)
 
 
 def ingest(
@@ -60,7 +71,7 @@ def ingest(
     run_shards: Callable[[IngestRun, list[Shard], Any], None] | None = None,
     before_shards: Callable[[], None] = lambda: None,
 ) -> IngestReport:
-    run = IngestRun(database, encoder, options, "run")
+    run = IngestRun(database, encoder.info, options, "run")
     given = expand([str(folder)])
     with run.recorded({}):
         inspected = [inspect_file(f, password_for(f.path, passwords or {})) for f in given.files]
@@ -77,7 +88,7 @@ def ingest(
 
 @pytest.fixture
 def database(tmp_path: Path, encoder: Encoder) -> Database:
-    return Database.create_or_open(tmp_path / "db", registry.identity_of(encoder))
+    return Database.create_or_open(tmp_path / "db", encoder.info.identity)
 
 
 @pytest.fixture
@@ -179,7 +190,7 @@ def test_a_page_that_fails_when_done_anew_is_in_failures_only(
     write(folder / "a.pdf", "apples", "bananas", "cherries")
     ingest(folder, database, encoder)
     fault = Fault(Stage.WORDS, Category.OCR, True, "a.pdf, page 2: no")
-    other = ReadOptions(OcrMode.NEVER, "eng", 201, "", 60, with_image=True)
+    other = ReadOptions(OcrMode.NEVER, "eng", 201, "", 60, image_pixels=1000)
     seen: list[DocumentStatus] = []
     report = ingest(
         folder,

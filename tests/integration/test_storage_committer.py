@@ -15,7 +15,7 @@ from storage.committer import Committer
 from storage.convert import concat_page_tables, page_tables, retrievals_table
 from storage.database import Database
 from storage.errors import StorageUnavailable
-from storage.records import Run, failure_id, page_id
+from storage.records import Run, VectorForm, VectorType, failure_id, page_id
 from storage.schema import Table
 from tests.storage_examples import (
     DIM,
@@ -205,6 +205,16 @@ def test_files_that_cannot_be_merged_lose_nothing(
     committer.optimize()
     assert "table runs of database" in caplog.text
     assert reader.catalog(database.snapshot()).num_rows == 1
+
+
+@pytest.mark.parametrize("own", VectorType)
+def test_vectors_of_another_type_are_not_cast(tmp_path: Path, own: VectorType) -> None:
+    # The engine casts int8 to float16 without a word: 127 for 1.0, and no scale.
+    database = Database.create_or_open(tmp_path / "form", ENCODER, VectorForm(own))
+    (other,) = set(VectorType) - {own}
+    with pytest.raises(ValueError, match="the database holds"):
+        Committer(database).commit_pages(page_tables([page("a", 1)], DIM, other))
+    assert rows(database, Table.PATCHES) == rows(database, Table.REGIONS) == 0
 
 
 def test_many_commits_do_not_leave_many_files(

@@ -12,8 +12,15 @@ import pytest
 from storage.committer import Committer
 from storage.convert import meta_table
 from storage.database import Database
-from storage.errors import DatabaseNotFound, EncoderMismatch, SchemaMismatch, StorageUnavailable
-from storage.records import DocumentStatus, Run, TermStatistics
+from storage.errors import (
+    DatabaseNotFound,
+    EncoderMismatch,
+    ExitCode,
+    FormMismatch,
+    SchemaMismatch,
+    StorageUnavailable,
+)
+from storage.records import DocumentStatus, Run, TermStatistics, VectorForm, VectorType
 from storage.schema import KEYS, Table
 from tests.storage_examples import ENCODER, NOW, document, failure, fill
 
@@ -43,7 +50,7 @@ def test_every_key_is_declared_to_the_engine(tmp_path: Path) -> None:
 
 def test_an_interrupted_creation_is_completed(tmp_path: Path) -> None:
     # Killed after the claim: readers say so, the next writer finishes it.
-    lancedb.connect(tmp_path).create_table("meta", data=meta_table(ENCODER))
+    lancedb.connect(tmp_path).create_table("meta", data=meta_table(ENCODER, VectorForm()))
     with pytest.raises(DatabaseNotFound, match="no table documents: making it was interrupted"):
         Database.open(tmp_path).snapshot()
     assert Database.create_or_open(tmp_path, ENCODER).documents() == []
@@ -58,11 +65,62 @@ def test_another_encoder_is_refused_and_both_are_named(tmp_path: Path) -> None:
         Database.create_or_open(tmp_path / "db", replace(ENCODER, fingerprint="new"))
 
 
+def test_the_same_weights_under_another_name_are_the_same_encoder(tmp_path: Path) -> None:
+    # Ingested from a hub, asked from a folder: the database stays what it is.
+    stored = replace(ENCODER, name="owner/model@abc", visual_tokens=768)
+    Database.create_or_open(tmp_path / "db", stored)
+    by_folder = Database.create_or_open(tmp_path / "db", replace(stored, name="/models/model"))
+    assert by_folder.encoder == stored
+    assert Database.open(tmp_path / "db").encoder == stored
+
+
+def test_a_database_keeps_its_form(tmp_path: Path) -> None:
+    form = VectorForm(VectorType.INT8, pool=3, drop_blank=True)
+    made = Database.create_or_open(tmp_path / "db", ENCODER, form)
+    for again in (
+        made,
+        Database.create_or_open(tmp_path / "db", ENCODER),
+        Database.create_or_open(tmp_path / "db", ENCODER, form=form),
+        Database.open(tmp_path / "db"),
+    ):
+        assert again.form == form
+    default = Database.create_or_open(tmp_path / "default", ENCODER)
+    assert default.form == Database.open(tmp_path / "default").form == VectorForm()
+
+
+@pytest.mark.parametrize(
+    "other", [{"type": VectorType.FLOAT16}, {"pool": 2}, {"drop_blank": True}], ids=str
+)
+def test_another_form_is_refused_and_both_are_named(
+    tmp_path: Path, other: dict[str, object]
+) -> None:
+    # Vectors of two forms side by side would be scored by two measures.
+    form = VectorForm(VectorType.INT8, pool=3)
+    Database.create_or_open(tmp_path / "db", ENCODER, form)
+    message = r"as int8, pooled 3 to 1, blank cells kept, not as .*new database with --db"
+    with pytest.raises(FormMismatch, match=message) as caught:
+        Database.create_or_open(tmp_path / "db", ENCODER, replace(form, **other))
+    assert caught.value.exit_code is ExitCode.DATABASE
+
+
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
-    meta = meta_table(ENCODER).set_column(1, "schema_version", pa.array([99], pa.int32()))
+    meta = meta_table(ENCODER, VectorForm())
+    meta = meta.set_column(1, "schema_version", pa.array([99], pa.int32()))
     lancedb.connect(tmp_path).create_table("meta", data=meta)
     for call in (Database.open, lambda uri: Database.create_or_open(uri, ENCODER)):
-        with pytest.raises(SchemaMismatch, match=r"version 99.*version 1\. .*--db"):
+        with pytest.raises(SchemaMismatch, match=r"version 99.*version 2\. .*--db"):
+            call(tmp_path)
+
+
+def test_a_database_of_version_1_is_refused_and_says_so(tmp_path: Path) -> None:
+    # It has no columns for the form; reading must not stumble over them.
+    meta = meta_table(ENCODER, VectorForm()).select(
+        ["name", "schema_version", "encoder", "fingerprint", "dim"]
+    )
+    meta = meta.set_column(1, "schema_version", pa.array([1], pa.int32()))
+    lancedb.connect(tmp_path).create_table("meta", data=meta)
+    for call in (Database.open, lambda uri: Database.create_or_open(uri, ENCODER)):
+        with pytest.raises(SchemaMismatch, match=r"version 1, .*version 2\. .*--db"):
             call(tmp_path)
 
 

@@ -10,10 +10,17 @@ import pytest
 
 from storage import reader
 from storage.committer import Committer
-from storage.convert import page_tables
+from storage.convert import concat_page_tables, page_tables
 from storage.database import Database
 from storage.errors import SqlError, StorageUnavailable
-from storage.records import DocumentStatus, RegionKind, page_id, region_id
+from storage.records import (
+    DocumentStatus,
+    RegionKind,
+    VectorForm,
+    VectorType,
+    page_id,
+    region_id,
+)
 from storage.schema import Table
 from tests.storage_examples import DIM, ENCODER, doc_id, document, fill, page
 
@@ -151,6 +158,32 @@ def test_patches_are_exact_and_in_the_order_asked_for(database: Database) -> Non
         expected = one.encoding.vectors.astype(np.float16)
         np.testing.assert_array_equal(batch.vectors[vectors], expected)
         np.testing.assert_array_equal(batch.cell_to_vector[cells], one.encoding.cell_to_vector)
+
+
+def test_int8_patches_come_with_a_scale_each(tmp_path: Path) -> None:
+    database = Database.create_or_open(tmp_path / "int8", ENCODER, VectorForm(VectorType.INT8))
+    pages = [page("a", 1), page("a", 2, vectors=0), page("a", 3, vectors=7)]
+    committer = Committer(database)
+    parts = [page_tables([p], DIM, VectorType.INT8) for p in pages]
+    committer.commit_pages(concat_page_tables(parts))
+    committer.commit_documents([document("a", 3)])
+    snapshot = database.snapshot()
+    empty = reader.read_patches(snapshot, [])
+    assert empty.scales is not None
+    assert (empty.vectors.shape, empty.scales.shape) == ((0, DIM), (0,))
+    rows = reader.catalog(snapshot)["patch_row"].to_pylist()
+    batch = reader.read_patches(snapshot, [rows[2], rows[1], rows[0]])
+    assert batch.vector_offsets.tolist() == [0, 7, 7, 11]
+    assert batch.vectors.dtype == np.int8
+    assert batch.scales is not None
+    exact = np.concatenate([pages[2].encoding.vectors, pages[0].encoding.vectors])
+    step = batch.scales.astype(np.float32)[:, None]
+    assert (np.abs(batch.vectors * step - exact) <= step * 0.500001).all()
+
+
+def test_float16_patches_have_no_scales(database: Database) -> None:
+    fill(database, "a", 1)
+    assert reader.read_patches(database.snapshot(), [0]).scales is None
 
 
 def test_regions_come_page_by_page_and_by_kind(database: Database) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from storage.records import FloatArray
 from tasks import maxsim
 from tasks.kernel_errors import AggregationError, NotFiniteError, ShapeError
-from tasks.maxsim import Integers, TokenAggregation
+from tasks.maxsim import Integers, QueryTokens, TokenAggregation
 from tests import reference
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=8)
@@ -130,6 +130,47 @@ def test_similarities_serve_pages_and_patches() -> None:
     assert (best[1] == similarity[4:9].max(axis=0)).all()
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 60), st.integers(0, 12), DIMS, SEEDS)
+def test_int8_vectors_with_their_scales_equal_what_they_stand_for(
+    n: int, t: int, dim: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-127, 128, (n, dim)).astype(np.int8)
+    scales = rng.uniform(0, 0.01, n).astype(np.float16)
+    queries = unit(rng, t, dim)
+    meant = vectors * scales.astype(np.float64)[:, None]
+    ours = maxsim.similarities(vectors, queries, scales)
+    assert ours.dtype == np.float32
+    assert np.abs(ours - meant @ queries.T.astype(np.float64)).max(initial=0) < 1e-4
+
+
+def test_each_of_many_int8_vectors_gets_its_own_scale() -> None:
+    # More vectors than are converted at a time, and not a multiple of it.
+    count = 2 * maxsim._ROWS_CONVERTED + 5
+    scales = (np.arange(count) % 2000).astype(np.float16)
+    ours = maxsim.similarities(np.ones((count, 1), np.int8), np.ones((1, 1), np.float32), scales)
+    assert (ours[:, 0] == scales).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scales"),
+    [
+        (np.int8, None),
+        (np.int8, np.ones(3, np.float16)),
+        (np.int8, np.ones((4, 1), np.float16)),
+        (np.float16, np.ones(4, np.float16)),
+        (np.float32, np.ones(4, np.float16)),
+    ],
+)
+def test_scales_belong_to_int8_vectors_one_each(
+    dtype: type[np.generic], scales: FloatArray | None
+) -> None:
+    # Without its scale a vector would score up to 127 times too high, and win.
+    with pytest.raises(ShapeError, match="scales"):
+        maxsim.similarities(np.ones((4, 8), dtype), np.ones((2, 8), np.float32), scales)
+
+
 @pytest.mark.parametrize("aggregate", TokenAggregation)
 @settings(deadline=None, max_examples=40)
 @given(n=st.integers(0, 20), t=st.integers(1, 12), seed=SEEDS)
@@ -141,7 +182,10 @@ def test_patch_scores_equal_the_loop(
     weights = rng.uniform(0.1, 9, t).astype(np.float32)
     meaning = rng.random(t) < 0.6
     meaning[rng.integers(t)] = True
-    ours = maxsim.patch_scores(similarity, weights, meaning, aggregate)
+    chosen, heavy = similarity[:, meaning], weights[meaning]
+    tokens = maxsim.token_scores(chosen, heavy)
+    assert tokens == pytest.approx(chosen * heavy / heavy.max(), abs=1e-6)
+    ours = maxsim.patch_scores(tokens, aggregate)
     assert ours.shape == (n,)
     assert ours.dtype == np.float32
     expected = [
@@ -149,18 +193,26 @@ def test_patch_scores_equal_the_loop(
         for row in similarity.tolist()
     ]
     assert ours == pytest.approx(np.array(expected), abs=1e-5)
-    equal = maxsim.patch_scores(similarity, np.full(t, 3, np.float32), meaning, aggregate)
-    plain = getattr(similarity[:, meaning], aggregate.value)(axis=1)
-    assert equal == pytest.approx(plain, abs=1e-5)
+    equal = maxsim.token_scores(chosen, np.full(len(heavy), 3, np.float32))
+    plain = getattr(chosen, aggregate.value)(axis=1)
+    assert maxsim.patch_scores(equal, aggregate) == pytest.approx(plain, abs=1e-5)
 
 
-def test_tokens_without_meaning_never_reach_the_map() -> None:
-    similarity = np.array([[0.9, 0.1], [0.0, 0.2]], np.float32)
-    meaning = np.array([False, True])
-    for heavy in (1.0, 100.0):
-        weights = np.array([heavy, 2.0], np.float32)
-        scores = maxsim.patch_scores(similarity, weights, meaning, TokenAggregation.MAX)
-        assert scores == pytest.approx([0.1, 0.2])
+def test_which_tokens_count() -> None:
+    meaning = np.array([False, True, True])
+    assert QueryTokens.MEANING.counted(meaning).tolist() == [False, True, True]
+    assert QueryTokens.ALL.counted(meaning).tolist() == [True, True, True]
+
+
+def test_vectors_as_floats_give_the_same_similarities() -> None:
+    rng = np.random.default_rng(3)
+    queries, scales = unit(rng, 3, 16), rng.uniform(0, 0.01, 9).astype(np.float16)
+    integers = rng.integers(-127, 128, (9, 16)).astype(np.int8)
+    for vectors, of in ((unit(rng, 9, 16).astype(np.float16), None), (integers, scales)):
+        floats = maxsim.as_floats(vectors, of)
+        assert floats.dtype == np.float32
+        ours = maxsim.similarities(floats, queries)
+        assert ours == pytest.approx(maxsim.similarities(vectors, queries, of), abs=1e-5)
 
 
 def test_cells_share_vectors_and_blank_cells_count_zero() -> None:
@@ -198,12 +250,16 @@ def test_what_is_wrong_is_refused() -> None:
     with pytest.raises(NotFiniteError, match="page score"):
         maxsim.page_scores(damaged, pages, query, starts, one)
     similarity = vectors @ query.T
-    with pytest.raises(ShapeError, match="meaning"):
-        maxsim.patch_scores(similarity, one, np.zeros(2, bool), TokenAggregation.MAX)
     with pytest.raises(ShapeError):
-        maxsim.patch_scores(similarity, one[:1], np.ones(2, bool), TokenAggregation.MAX)
+        maxsim.token_scores(similarity, one[:1])
+    with pytest.raises(ShapeError):
+        maxsim.token_scores(similarity[:, :0], one[:0])
+    with pytest.raises(NotFiniteError, match="weight"):
+        maxsim.token_scores(similarity, np.array([1, 0], np.float32))
+    with pytest.raises(ShapeError):
+        maxsim.patch_scores(similarity[:, :0], TokenAggregation.MEAN)
     with pytest.raises(AggregationError, match="max, mean, sum"):
-        maxsim.patch_scores(similarity, one, np.ones(2, bool), "best")  # type: ignore[arg-type]
+        maxsim.patch_scores(similarity, "best")  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="outside"):
         maxsim.cell_scores(one, np.array([0, 2]))
     with pytest.raises(ShapeError, match="outside"):

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from tasks import propagation
 from tasks.kernel_errors import AggregationError, BoxError, NotFiniteError, ShapeError
-from tasks.propagation import RegionAggregation, region_scores, region_scores_many
+from tasks.propagation import (
+    RegionAggregation,
+    cell_shares,
+    region_parts,
+    region_scores,
+    region_scores_many,
+)
 from tests import reference
 from tests.property.test_geometry import grids_and_boxes
 
@@ -91,6 +97,40 @@ def test_many_maps_equal_one_at_a_time(
 
 
 @pytest.mark.parametrize("aggregate", RegionAggregation)
+@settings(deadline=None, max_examples=40)
+@given(case=grids_and_boxes(), seed=st.integers(0, 2**32), tokens=st.integers(1, 6))
+def test_parts_equal_the_loop_and_add_up_to_the_region(
+    aggregate: RegionAggregation, case: Case, seed: int, tokens: int
+) -> None:
+    rows, cols, boxes = case
+    rng = np.random.default_rng(seed)
+    parts = rng.uniform(-1, 1, (rows * cols, tokens))
+    parts[rng.random(rows * cols) < 1 / 3] = 0  # cells without a vector, and ties with them
+    scores = parts.sum(axis=1)
+    shares = cell_shares(scores, boxes, rows, cols, aggregate)
+    assert np.add.reduceat(shares.share, shares.start) == pytest.approx(np.ones(len(boxes)))
+    ours = region_parts(parts[shares.cell], shares)
+    assert ours.shape == (len(boxes), tokens)
+    assert np.abs(ours.sum(axis=1) - region_scores(scores, boxes, rows, cols, aggregate)).max() < (
+        1e-12
+    )
+    grid = parts.reshape(rows, cols, tokens).tolist()
+    for box, row in zip(boxes.tolist(), ours, strict=True):
+        expected = reference.region_parts(
+            scores.reshape(rows, cols).tolist(), grid, box, rows, cols, aggregate.value
+        )
+        assert np.abs(row - expected).max() <= 1e-9
+
+
+def test_of_equal_cells_the_first_makes_the_region() -> None:
+    scores = np.array([0.1, 0.7, 0.7, 0.7])
+    right = (0.5, 0.0, 1.0, 1.0)
+    shares = cell_shares(scores, np.array([FULL_PAGE, right]), 2, 2, RegionAggregation.MAX)
+    assert (shares.cell.tolist(), shares.share.tolist()) == ([1, 1], [1, 1])
+    assert shares.start.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("aggregate", RegionAggregation)
 @pytest.mark.parametrize(("rows", "cols"), [(14, 10), (10, 14), (9, 1), (1, 7)])
 def test_the_region_around_a_hot_cell_wins(
     aggregate: RegionAggregation, rows: int, cols: int
@@ -136,6 +176,8 @@ def test_full_page_and_negative_scores(aggregate: RegionAggregation) -> None:
 @pytest.mark.parametrize("aggregate", RegionAggregation)
 def test_a_page_without_regions_or_maps(aggregate: RegionAggregation) -> None:
     assert region_scores(np.zeros(6), np.empty((0, 4)), 3, 2, aggregate).shape == (0,)
+    shares = cell_shares(np.zeros(6), np.empty((0, 4)), 3, 2, aggregate)
+    assert region_parts(np.empty((0, 5)), shares).shape == (0, 5)
     no_maps = region_scores_many(np.empty((0, 6)), np.array([FULL_PAGE]), 3, 2, aggregate)
     assert no_maps.shape == (0, 1)
 
@@ -154,6 +196,12 @@ def test_what_is_wrong_is_refused_not_scored_zero() -> None:
     for bad in (math.nan, math.inf):
         with pytest.raises(NotFiniteError):
             region_scores(np.array([0, 0, bad, 0, 0, 0]), boxes, 3, 2, best)
+        with pytest.raises(NotFiniteError):
+            cell_shares(np.array([0, 0, bad, 0, 0, 0]), boxes, 3, 2, best)
+    with pytest.raises(ShapeError):
+        cell_shares(np.zeros((3, 2)), boxes, 3, 2, best)
+    with pytest.raises(ShapeError):
+        region_parts(np.zeros((2, 4)), cell_shares(np.zeros(6), boxes, 3, 2, best))
     with pytest.raises(BoxError):
         region_scores(np.zeros(6), np.array([[0.5, 0.5, 0.5, 0.5]]), 3, 2, best)
     with pytest.raises(AggregationError, match="iou-weighted, max, mean"):

@@ -13,6 +13,7 @@ from benchmarks.metrics import (
     PlaceScore,
     PlaceScorer,
     bootstrap_interval,
+    kendall_tau,
     matched_iou,
     mean_score,
     recall_at,
@@ -44,6 +45,16 @@ def test_reciprocal_rank_counts_the_best_ranked_relevant_page() -> None:
     assert reciprocal_rank(["a", "b", "c", "d"], {"b", "d"}) == 0.5
     assert reciprocal_rank(["a", "b"], {"z"}) == 0.0
     assert reciprocal_rank([], {"z"}) == 0.0
+
+
+def test_agreement_of_rankings_counts_pairs() -> None:
+    assert kendall_tau("abcd", "abcd") == 1
+    assert kendall_tau("dcba", "abcd") == -1
+    # Of the 6 pairs only c, d is turned round: (5 - 1) / 6.
+    assert kendall_tau("abdc", "abcd") == pytest.approx(4 / 6)
+    # Items that one of them lacks form no pair; of those left b, d is turned round.
+    assert kendall_tau("bxda", "dbya") == pytest.approx((2 - 1) / 3)
+    assert kendall_tau("a", "abc") == kendall_tau("", "") == 1
 
 
 def test_the_true_box_itself_scores_one_in_everything_but_the_share() -> None:

@@ -175,7 +175,7 @@ def test_columns_that_are_nearly_ours_are_not_carried_silently(
     assert repr(column) in message and f"did you mean '{meant}'" in message
 
 
-@pytest.mark.parametrize("column", ["run_id", "statistics", "tokens"])
+@pytest.mark.parametrize("column", ["run_id", "statistics", "tokens", "query_tokens"])
 def test_columns_of_the_results_cannot_be_carried(tmp_path: Path, column: str) -> None:
     assert "rename it" in bad(tmp_path, **{column: 1}).message
 

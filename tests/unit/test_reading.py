@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from storage.records import RegionKind, WordsSource
+from storage.records import PageInput, RegionKind, WordsSource
 from tasks import layout, ocr
 from tasks.documents import open_document
 from tasks.errors import OcrTimeout
-from tasks.reading import OcrMode, ReadOptions, ReadPage, fingerprints, read_page
+from tasks.reading import (
+    OcrMode,
+    ReadOptions,
+    ReadPage,
+    fingerprints,
+    read_page,
+    read_picture,
+)
 from tests import fixtures
 
 PAGE = (0.0, 0.0, 612.0, 792.0)
@@ -26,7 +33,7 @@ def options() -> ReadOptions:
         dpi=150,
         tesseract=ocr.find_tesseract(None),
         ocr_timeout_s=60,
-        with_image=False,
+        image_pixels=0,
     )
 
 
@@ -130,12 +137,31 @@ def test_a_poster_is_read_at_a_lower_resolution(tmp_path: Path, options: ReadOpt
     assert page.ocr_dpi == 91 and texts(page) == ["Harbour"]  # 40 million pixels
 
 
-def test_the_picture_is_made_only_when_asked_for(tmp_path: Path, options: ReadOptions) -> None:
+def picture(path: str, options: ReadOptions) -> PageInput:
+    with open_document(path) as document:
+        return read_picture(document, 1, options)
+
+
+def test_an_encoder_is_given_no_more_pixels_than_it_can_use(
+    tmp_path: Path, options: ReadOptions
+) -> None:
     path = fixtures.make_pdf(tmp_path / "a.pdf", fixtures.prose)
-    [without] = read_all(path, options)
-    [with_one] = read_all(path, replace(options, with_image=True))
-    assert without.image is None
-    assert with_one.image is not None and with_one.image.shape == (1650, 1275, 3)
+    plenty = picture(path, replace(options, image_pixels=10_000_000))
+    assert plenty.image is not None and plenty.image.shape == (1650, 1275, 3)
+    assert (plenty.width_pt, plenty.height_pt) == (612, 792)
+    few = picture(path, replace(options, image_pixels=500_000))
+    assert few.image is not None and 0.98 * 500_000 < few.image[..., 0].size <= 502_000
+    poster = fixtures.make_pdf(tmp_path / "b.pdf", fixtures.prose, size=(14400, 14400))
+    drawn = picture(poster, replace(options, image_pixels=500_000))
+    assert drawn.image is not None and drawn.image[..., 0].size <= 502_000
+
+
+def test_an_image_file_is_given_in_its_own_pixels(tmp_path: Path, options: ReadOptions) -> None:
+    path = tmp_path / "a.png"
+    scan = fixtures.scan(["Harbour"])
+    scan.save(path, dpi=(400, 400))
+    seen = picture(str(path), replace(options, image_pixels=10_000_000))
+    assert seen.image is not None and seen.image.shape[1::-1] == scan.size
 
 
 def test_words_come_in_reading_order_with_their_regions(
@@ -173,6 +199,6 @@ def test_fingerprints_hold_what_changes_the_stage_and_nothing_else(options: Read
     assert changed(dpi=200) == {"words"}
     assert changed(lang="deu") == {"words"}
     assert changed(ocr=OcrMode.NEVER) == {"words"}
-    assert changed(with_image=True) == {"render"}
+    assert changed(image_pixels=1000) == {"render"}
     never = replace(options, ocr=OcrMode.NEVER)
     assert fingerprints(replace(never, dpi=300, lang="deu"), "enc") == fingerprints(never, "enc")

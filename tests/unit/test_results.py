@@ -13,8 +13,8 @@ from storage.convert import retrievals_table
 from tasks import results
 from tasks.errors import UsageError
 from tasks.queryfile import QueryRow
-from tasks.results import Answer, PageAnswer, ResultFiles
-from tasks.retrieval import PageHit, RegionHit
+from tasks.results import Answer, PageAnswer, QueryToken, ResultFiles
+from tasks.retrieval import PageHit, PagePlaces, RegionHit, WordScore
 from tasks.scope import Catalog
 
 DOC = "d" * 64
@@ -34,15 +34,30 @@ def catalog() -> Catalog:
 
 
 def hit(position: int) -> PageHit:
-    return PageHit(position, f"{DOC}:{position + 1:05d}", 3.25, 2, 2, np.zeros(4, np.float32))
+    return PageHit(position, f"{DOC}:{position + 1:05d}", 3.25)
+
+
+def places(*regions: RegionHit) -> PagePlaces:
+    return PagePlaces(2, 2, np.zeros(4, np.float32), regions)
 
 
 def answer(*, overlays: dict[int, str] | None = None) -> Answer:
-    region = RegionHit(f"{DOC}:00002:00007", "line", (0.25, 0.5, 0.75, 0.625), "Quay dues", 0.5)
+    region = RegionHit(
+        region_id=f"{DOC}:00002:00007",
+        kind="line",
+        box=(0.25, 0.5, 0.75, 0.625),
+        text="Quay dues",
+        score=0.5,
+        words=(WordScore(1, "pays", 0.375), WordScore(0, "Who", 0.125)),
+    )
     return Answer(
         row=QueryRow(1, "q1", "Who pays — 船?", None, None, {"topic": "dues", "n": [1, None]}),
-        pages=(PageAnswer(hit(1), (region,), "Quay dues are paid"), PageAnswer(hit(0), (), "")),
+        pages=(
+            PageAnswer(hit(1), places(region), "Quay dues are paid"),
+            PageAnswer(hit(0), places(), ""),
+        ),
         overlays=overlays or {},
+        query_tokens=(QueryToken("Who", 0.5, False), QueryToken("pays", 2.5, True)),
     )
 
 
@@ -72,6 +87,10 @@ def test_the_line_of_an_answer() -> None:
                         "box_pt": [198.0, 306.0, 594.0, 382.5],
                         "text": "Quay dues",
                         "score": 0.5,
+                        "words": [
+                            {"index": 1, "token": "pays", "score": 0.375},
+                            {"index": 0, "token": "Who", "score": 0.125},
+                        ],
                     }
                 ],
                 "overlay": "overlays/q1.png",
@@ -88,11 +107,16 @@ def test_the_line_of_an_answer() -> None:
             },
         ],
         "tokens": line["tokens"],
+        "query_tokens": [
+            {"token": "Who", "weight": 0.5, "meaning": False},
+            {"token": "pays", "weight": 2.5, "meaning": True},
+        ],
         "run_id": "run",
         "statistics": "stats",
     }
     # What is ours surrounds what is carried, in the order that docs/results.md shows.
-    assert list(line)[:6] == ["query_id", "query", "topic", "n", "pages", "tokens"]
+    first = ["query_id", "query", "topic", "n", "pages", "tokens", "query_tokens"]
+    assert list(line)[:7] == first
 
 
 def test_tokens_are_fewer_for_regions_than_for_pages() -> None:

@@ -16,7 +16,7 @@ import pytest
 from tasks import tables
 from tasks.queryfile import QueryRow
 from tasks.results import Answer, PageAnswer
-from tasks.retrieval import PageHit, RegionHit
+from tasks.retrieval import PageHit, PagePlaces, RegionHit, WordScore
 from tasks.scope import Catalog
 
 EVIL = (
@@ -55,9 +55,10 @@ def test_values_of_a_table() -> None:
     assert len(cells[5]) == 200 and cells[5].endswith("…")
 
 
-def answer(text: str, name: str) -> tuple[Answer, Catalog]:
-    hit = PageHit(0, "d:00001", 1.0, 1, 1, np.zeros(1, np.float32))
-    region = RegionHit("d:00001:00001", "line", (0.0, 0.25, 0.5, 1.0), text, 0.5)
+def answer(text: str, name: str, words: tuple[str, ...] = ()) -> tuple[Answer, Catalog]:
+    hit, heat = PageHit(0, "d:00001", 1.0), np.zeros(1, np.float32)
+    carried = tuple(WordScore(i, word, 0.75) for i, word in enumerate(words))
+    region = RegionHit("d:00001:00001", "line", (0.0, 0.25, 0.5, 1.0), text, 0.5, carried)
     catalog = Catalog(
         ["d:00001"],
         ["d"],
@@ -69,18 +70,27 @@ def answer(text: str, name: str) -> tuple[Answer, Catalog]:
         np.array([0]),
     )
     row = QueryRow(1, "q", "dues?", None, None)
-    pages = (PageAnswer(hit, (region,), text), PageAnswer(hit, (), ""))
+    pages = (
+        PageAnswer(hit, PagePlaces(1, 1, heat, (region,)), text),
+        PageAnswer(hit, PagePlaces(1, 1, heat, ()), ""),
+    )
     return Answer(row, pages), catalog
 
 
 def test_an_answer_is_harmless() -> None:
-    text = tables.answer_text(*answer(EVIL, EVIL))
+    text = tables.answer_text(*answer(EVIL, EVIL, (EVIL,)))
     for line in text.split("\n"):
         check_harmless(line)
     assert len(text.split("\n")) == 5
     assert "1.1 line at x 0.00-0.50, y 0.25-1.00" in text
     assert "no region selected" in text
     assert all(part in text for part in KEPT)
+
+
+def test_an_answer_names_the_words_of_a_region() -> None:
+    text = tables.answer_text(*answer("Quay dues", "d.pdf", ("dues", "x" * 50)))
+    assert f"(0.500: dues 0.75, {'x' * 29}… 0.75)" in text
+    assert "(0.500)" in tables.answer_text(*answer("Quay dues", "d.pdf"))
 
 
 def test_a_long_region_is_cut() -> None:

@@ -1,0 +1,353 @@
+"""What each form of stored vectors saves and costs: bytes, answers, time.
+
+Run from the repository's root::
+
+    python -m benchmarks.forms mmdocir --db DB --work DIR [--encoder NAME] [--pages N]
+
+DB holds the data set's PDFs as float16, not pooled. If it is not there, they are ingested first,
+with ``--encoder``; with ``--pages`` only the first documents that have that many pages together.
+
+Every other form is made from the vectors that are read back from DB, which are those of the
+encoder rounded to float16; pooling and int8 start from these. Each form is a database of its own
+in DIR: DB's other tables, and a ``patches`` table written with the product's code, whose files are
+measured. All are asked in this process with the product's code: all pages are ranked for every
+question, and each page of evidence is given for its first block. Times are medians; the forms take
+turns within one run, on as many threads as NumPy uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pypdfium2
+
+from benchmarks import datasets, metrics, report
+from benchmarks.command import PATCHLIGHT
+from benchmarks.corpus import Corpus, Page
+from benchmarks.datasets import Dataset
+from benchmarks.formstores import BASE, ONE_SCALE, Stored, store_forms
+from benchmarks.places import Row, rows_of
+from storage.errors import ExitCode
+from storage.reader import PatchBatch
+from storage.records import QueryEncoding, RegionKind, VectorForm
+from tasks.encoders import registry
+from tasks.maxsim import TokenAggregation
+from tasks.propagation import RegionAggregation
+from tasks.retrieval import FoundPage, RetrievalOptions, ground, rank_pages, read_pages
+from tasks.scope import Positions
+from tasks.selection import Selection, SelectionRule
+
+TOP = 10
+ORDERED = 100
+TIMED_QUESTIONS = 24
+ROUNDS = 3
+FIRST_BLOCK = RetrievalOptions(
+    top_pages=1,
+    top_regions=1,
+    selection=Selection(SelectionRule.MAX),
+    region_aggregate=RegionAggregation.MAX,
+    token_aggregate=TokenAggregation.MEAN,
+    kinds=(RegionKind.BLOCK,),
+)
+"""The defaults of ``patchlight query``, first region only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a form answers.
+
+    Attributes:
+        pooled: for each question all pages, best first.
+        within: for each question the pages of its document, best first.
+        boxes: for each row of evidence the first block's box, or none.
+    """
+
+    pooled: Sequence[Sequence[Page]]
+    within: Sequence[Sequence[Page]]
+    boxes: Sequence[tuple[float, float, float, float] | None]
+
+
+def ingest(dataset: Dataset, db: str, encoder: str | None, pages: int | None) -> None:
+    """Make the database of float16 vectors with the installed command.
+
+    Raises:
+        SystemExit: the command failed.
+    """
+    files = [dataset.path(name) for name in dataset.doc_ids]
+    if pages is not None:
+        files = _first(list(dict.fromkeys(dataset.path(q.doc) for q in dataset.questions)), pages)
+    command = [str(PATCHLIGHT), "ingest", *map(str, files), "--db", db]
+    done = subprocess.run([*command, *(["--encoder", encoder] if encoder else [])])
+    if done.returncode not in (ExitCode.OK, ExitCode.DONE_WITH_FAILURES):
+        raise SystemExit(f"patchlight ingest ended with {done.returncode}")
+
+
+def answer(
+    stored: Stored,
+    queries: Mapping[str, QueryEncoding],
+    asked: Sequence[tuple[str, str]],
+    evidence: Sequence[Row],
+) -> Answers:
+    """Rank all pages for every question, and find the first block on every page of evidence.
+
+    Args:
+        stored: the form.
+        queries: question -> its vectors.
+        asked: questions with the doc_id of their document.
+        evidence: the pages of evidence.
+    """
+    known = stored.catalog
+    everything = np.arange(len(known), dtype=np.int64)
+    options = replace(FIRST_BLOCK, top_pages=len(known))
+    encodings = [queries[query] for query, _ in asked]
+    hits = rank_pages(
+        read_pages(stored.snapshot, known, everything), encodings, [None] * len(asked), options
+    )
+    pages = list(zip(known.doc_ids, known.pages.tolist(), strict=True))
+    pooled = [[pages[hit.position] for hit in found] for found in hits]
+    within = [
+        [page for page in ranked if page[0] == doc_id]
+        for ranked, (_, doc_id) in zip(pooled, asked, strict=True)
+    ]
+    position = {page: number for number, page in enumerate(pages)}
+    boxes = []
+    for row in evidence:
+        at = position[row.place]
+        page = FoundPage(int(known.patch_rows[at]), (queries[row.question.query],))
+        (places,) = ground(stored.snapshot, {known.page_ids[at]: page}, FIRST_BLOCK).values()
+        boxes.append(places[0].regions[0].box if places[0].regions else None)
+    return Answers(pooled, within, boxes)
+
+
+def time_forms(
+    forms: Mapping[str, Stored], queries: Sequence[QueryEncoding]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return milliseconds to read a page, and to score all pages for one question; medians."""
+    reading: dict[str, list[float]] = {name: [] for name in forms}
+    scoring: dict[str, list[float]] = {name: [] for name in forms}
+    held: dict[str, list[tuple[Positions, PatchBatch]]] = {}
+    for _ in range(ROUNDS):
+        for name, stored in forms.items():
+            everything = np.arange(len(stored.catalog), dtype=np.int64)
+            begun = time.perf_counter()
+            held[name] = list(read_pages(stored.snapshot, stored.catalog, everything))
+            reading[name].append((time.perf_counter() - begun) * 1000 / len(everything))
+    options = replace(FIRST_BLOCK, top_pages=TOP)
+    for _ in range(ROUNDS):
+        for query in queries:
+            for name, batches in held.items():
+                begun = time.perf_counter()
+                rank_pages(batches, [query], [None], options)
+                scoring[name].append((time.perf_counter() - begun) * 1000)
+    return (
+        {name: statistics.median(values) for name, values in reading.items()},
+        {name: statistics.median(values) for name, values in scoring.items()},
+    )
+
+
+def compare_sizes(
+    forms: Mapping[str, Stored], reading: Mapping[str, float], scoring: Mapping[str, float]
+) -> dict[str, Any]:
+    """Print what each form takes, and return the numbers."""
+    base = forms[BASE]
+    rows = []
+    for name, stored in forms.items():
+        size = [f"{stored.arrow:,.0f}", f"{stored.disk:,.0f}", f"{stored.disk / base.disk:.2f}"]
+        rows.append(
+            [
+                name,
+                f"{stored.vectors:.1f}",
+                *(["", "", ""] if name == ONE_SCALE else size),
+                f"{stored.compact_ms:.1f}",
+                f"{reading[name]:.3f}",
+                f"{scoring[name]:.2f}",
+                f"{scoring[name] / scoring[BASE]:.2f}",
+            ]
+        )
+    headers = [
+        "form", "vectors a page", "Arrow bytes a page", "bytes a page on disk", "of float16",
+        "ms to compact a page", "ms to read a page", "ms to score a question", "of float16",
+    ]  # fmt: skip
+    report.print_table(f"Size and time, {len(base.catalog)} pages", headers, rows)
+    return {
+        name: {
+            "vectors": stored.vectors,
+            "arrow_bytes": stored.arrow,
+            "disk_bytes": stored.disk,
+            "compact_ms": stored.compact_ms,
+            "read_ms": reading[name],
+            "score_ms": scoring[name],
+        }
+        for name, stored in forms.items()
+    }
+
+
+def compare_pages(
+    title: str,
+    ranked: Mapping[str, Sequence[Sequence[Page]]],
+    evidence: Sequence[frozenset[Page]],
+    documents: Sequence[str],
+) -> dict[str, Any]:
+    """Print how well each form ranks pages and how far as float16 does, and return the numbers."""
+    base = ranked[BASE]
+    found: dict[str, Any] = {}
+    rows = []
+    for name, pages in ranked.items():
+        pairs = list(zip(pages, evidence, strict=True))
+        mrr = np.array([metrics.reciprocal_rank(*pair) for pair in pairs])
+        recall = {
+            k: float(np.mean([metrics.recall_at(*pair, k) for pair in pairs])) for k in (1, 5)
+        }
+        before = [metrics.reciprocal_rank(*pair) for pair in zip(base, evidence, strict=True)]
+        gain = mrr - np.array(before)
+        interval = metrics.bootstrap_interval(gain, documents)
+        same = list(zip(pages, base, strict=True))
+        agreement = {
+            "same_first": float(np.mean([a[:1] == b[:1] for a, b in same])),
+            "overlap": float(np.mean([_overlap(a, b) for a, b in same])),
+            "tau": float(np.mean([metrics.kendall_tau(a, b[:ORDERED]) for a, b in same])),
+        }
+        found[name] = {
+            "recall@1": recall[1],
+            "recall@5": recall[5],
+            "mrr": float(mrr.mean()),
+            "mrr_minus_float16": [float(gain.mean()), *interval],
+            **agreement,
+        }
+        rows.append(
+            [
+                name,
+                *map(report.percent, recall.values()),
+                report.number(float(mrr.mean())),
+                report.with_interval(float(gain.mean()), interval, signed=True),
+                report.percent(agreement["same_first"]),
+                report.percent(agreement["overlap"]),
+                report.number(agreement["tau"]),
+            ]
+        )
+    headers = [
+        "form", "R@1 %", "R@5 %", "MRR", "MRR minus float16 [95 %]", "same first page %",
+        f"same of the first {TOP} %",
+        f"Kendall's tau of float16's first {ORDERED}",
+    ]  # fmt: skip
+    report.print_table(title, headers, rows)
+    return found
+
+
+def compare_places(answers: Mapping[str, Answers], rows: Sequence[Row]) -> dict[str, Any]:
+    """Print how well each form's first blocks fit the evidence, and return the numbers."""
+    documents = [row.question.doc for row in rows]
+    official = {
+        name: np.array([_official(box, row) for box, row in zip(a.boxes, rows, strict=True)])
+        for name, a in answers.items()
+    }
+    found: dict[str, Any] = {}
+    lines = []
+    for name, values in official.items():
+        gain = values - official[BASE]
+        interval = metrics.bootstrap_interval(gain, documents)
+        boxes = zip(answers[name].boxes, answers[BASE].boxes, strict=True)
+        same = float(np.mean([ours == theirs for ours, theirs in boxes]))
+        found[name] = {
+            "official": float(values.mean()),
+            "official_minus_float16": [float(gain.mean()), *interval],
+            "same_first_block": same,
+        }
+        lines.append(
+            [
+                name,
+                report.number(float(values.mean())),
+                report.with_interval(float(gain.mean()), interval, signed=True),
+                report.percent(same),
+            ]
+        )
+    headers = ["form", "official mIoU", "minus float16 [95 %]", "same first block %"]
+    report.print_table(f"First block on {len(rows)} pages of evidence", headers, lines)
+    return found
+
+
+def main() -> int:
+    """Measure, print and write ``forms.json``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    datasets.add_arguments(parser)
+    parser.add_argument("--encoder", help="encoder of a database that is not there yet")
+    parser.add_argument("--pages", type=int, help="pages to ingest, at least; default: all")
+    args = parser.parse_args()
+    dataset = datasets.load(args.dataset, args.data)
+    if not Path(args.db).exists():
+        ingest(dataset, args.db, args.encoder, args.pages)
+    elif args.encoder or args.pages:
+        parser.error(f"{args.db} is there: --encoder and --pages are for making it")
+    corpus = Corpus.open(args.db)
+    if corpus.database.form != VectorForm():
+        raise SystemExit(f"{args.db} stores {corpus.database.form}; float16 is needed, not pooled")
+    partial = args.partial or args.pages is not None
+    questions = corpus.questions(dataset, partial)
+    asked = [(q.query, dataset.doc_ids[q.doc]) for q in questions]
+    evidence = [frozenset((dataset.doc_ids[q.doc], e.page) for e in q.evidence) for q in questions]
+    rows = [r for r in rows_of(questions, dataset.doc_ids) if r.place in corpus.page_ids]
+    encoder = registry.load(registry.for_queries(corpus.database.encoder))
+    texts = [query for query, _ in asked]
+    encodings = encoder.encode_queries(texts, corpus.database.latest_statistics())
+    queries = dict(zip(texts, encodings, strict=True))
+    stored = store_forms(corpus, dataset, encoder.info, args.work)
+    answers = {name: answer(form, queries, asked, rows) for name, form in stored.items()}
+    timed = [queries[query] for query in texts[:: max(1, len(texts) // TIMED_QUESTIONS)]]
+    reading, scoring = time_forms(stored, timed)
+    documents = [q.doc for q in questions]
+    count = f"{len(questions)} questions on {len(set(documents))} documents"
+    result = {
+        "dataset": args.dataset,
+        "encoder": asdict(corpus.database.encoder),
+        "pages": len(corpus.page_ids),
+        "questions": [q.question_id for q in questions],
+        "sizes": compare_sizes(stored, reading, scoring),
+        "within": compare_pages(
+            f"{count}, ranked within the document",
+            {name: a.within for name, a in answers.items()}, evidence, documents,
+        ),
+        "pooled": compare_pages(
+            f"{count}, pooled over {len(corpus.page_ids)} pages",
+            {name: a.pooled for name, a in answers.items()}, evidence, documents,
+        ),
+        "places": compare_places(answers, rows),
+    }  # fmt: skip
+    report.write_json(args.work / "forms.json", result)
+    return 0
+
+
+def _first(files: Sequence[Path], pages: int) -> list[Path]:
+    """The first files that have at least that many pages together, or all."""
+    chosen: list[Path] = []
+    count = 0
+    for path in files:
+        if count >= pages:
+            break
+        with pypdfium2.PdfDocument(path) as file:
+            count += len(file)
+        chosen.append(path)
+    return chosen
+
+
+def _overlap(ours: Sequence[Page], theirs: Sequence[Page]) -> float:
+    """Share of the first `TOP` pages of one ranking that are among those of the other."""
+    first = set(theirs[:TOP])
+    return len(first & set(ours[:TOP])) / len(first) if first else 1.0
+
+
+def _official(box: tuple[float, float, float, float] | None, row: Row) -> float:
+    boxes = np.array([box] if box else [], np.float64).reshape(-1, 4)
+    return metrics.PlaceScorer(boxes, row.evidence.boxes).score().official
+
+
+if __name__ == "__main__":
+    sys.exit(main())

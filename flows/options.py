@@ -1,0 +1,184 @@
+"""The options and arguments of the commands: names, limits and help texts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from storage.records import RegionKind, VectorType
+from tasks.maxsim import QueryTokens, TokenAggregation
+from tasks.propagation import RegionAggregation
+from tasks.reading import OcrMode
+from tasks.settings import OutputFormat
+
+# Of every command.
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Also log what libraries say.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")]
+
+# Of several commands.
+DbOption = Annotated[
+    str | None,
+    typer.Option("--db", metavar="URI", help="The database: a folder, file:// or s3:// URI."),
+]
+PasswordsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Passwords of encrypted PDFs, one '<name or pattern>:<password>' a line.",
+    ),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Processes at work.", show_default="one a CPU")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+
+# Of ingest.
+SourceArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="SOURCE...", help="Files, folders (recursive) or globs."),
+]
+EncoderOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Encoder of a new database: text-patch, which needs no GPU and no download; or a "
+        "ColPali-like vision model, by its hub id (owner/name or owner/name@revision) or a folder; "
+        "docs/encoders.md lists them.",
+        show_default="the database's, or text-patch",
+    ),
+]
+VisualTokensOption = Annotated[
+    int | None,
+    typer.Option(
+        min=16,
+        max=16384,
+        help="Most patches a page is cut into, for the models that leave a choice.",
+        show_default="the database's, or 768",
+    ),
+]
+VectorsOption = Annotated[
+    VectorType | None,
+    typer.Option(
+        help="How a number of a vector is stored; int8 takes half the space.",
+        show_default="the database's, or float16",
+    ),
+]
+PoolOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=64,
+        help="Token pooling: patches that share a stored vector; every cell keeps its place.",
+        show_default="the database's, or 1",
+    ),
+]
+DropBlankOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--drop-blank/--keep-blank",
+        help="Whether cells without ink are stored without a vector.",
+        show_default="the database's, or kept",
+    ),
+]
+GpusOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="GPUs for an encoder that wants one; 0 for the CPU.",
+        show_default="all of Ray's cluster",
+    ),
+]
+OcrOption = Annotated[
+    OcrMode, typer.Option(help="Which pages are OCRed: those without a text layer, all, none.")
+]
+LangOption = Annotated[
+    str, typer.Option(help="Tesseract language, e.g. eng+deu; 'patchlight doctor' lists them.")
+]
+DpiOption = Annotated[
+    int, typer.Option(min=50, max=1200, help="Resolution at which PDF pages are drawn.")
+]
+
+# Of query and ask.
+LoadFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        metavar="NAME",
+        help="Where to take the database's encoder from, if not from where it was at ingest: a "
+        "folder or a hub id with the same weights.",
+    ),
+]
+FileArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="Queries: .jsonl, .csv or .parquet, or '-' for JSONL on stdin. A row has a unique "
+        "'query_id', a 'query', and may have 'doc' (an id, URI or file name) and 'pages' "
+        "(1-based) to say where to look. Other columns are carried through.",
+    ),
+]
+QuestionArgument = Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to find.")]
+ResultsOption = Annotated[str, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
+PicturesOption = Annotated[
+    str, typer.Option("--out", metavar="DIR", help="Folder for the pictures.")
+]
+TopPagesOption = Annotated[int, typer.Option(min=1, help="Pages returned for a query.")]
+TopRegionsOption = Annotated[int, typer.Option(min=1, help="Regions returned of a page, at most.")]
+SelectOption = Annotated[
+    str | None,
+    typer.Option(
+        show_default="the --top-regions best",
+        help="Which regions of a page are returned: percentile:P (keep scores of at least the "
+        "P-th percentile, e.g. p50), adaptive (mean + standard deviation), max, top-k:N, or "
+        "threshold:SCORE.",
+    ),
+]
+AggregateOption = Annotated[
+    RegionAggregation, typer.Option(help="How patch scores become a region's score.")
+]
+TokenAggregateOption = Annotated[
+    TokenAggregation, typer.Option(help="How query tokens become a patch's score.")
+]
+PageTokensOption = Annotated[
+    QueryTokens,
+    typer.Option(
+        help="Query tokens that rank pages: all, or those that carry meaning (no prompt, no "
+        "padding)."
+    ),
+]
+RegionTokensOption = Annotated[
+    QueryTokens, typer.Option(help="Query tokens that score regions: all, or those with meaning.")
+]
+KindOption = Annotated[
+    list[RegionKind] | None,
+    typer.Option(
+        "--kind", help="Kind of region that competes; may be repeated.", show_default="block"
+    ),
+]
+DocOption = Annotated[
+    str | None, typer.Option(help="Look in this document only: its id, URI or file name.")
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SQL",
+        help="Look only at pages for which this is true, over documents joined to pages, e.g. "
+        "\"name LIKE '%10K%' AND page <= 20\".",
+    ),
+]
+OverlaysOption = Annotated[
+    bool, typer.Option("--overlays", help="Draw each returned page with heat map and boxes.")
+]
+RunIdOption = Annotated[
+    str | None, typer.Option(help="Id of the run; results under the same id are replaced.")
+]
+TimingOption = Annotated[bool, typer.Option("--timing", help="Say what took how long.")]
+
+# Of sql.
+StatementArgument = Annotated[str, typer.Argument(metavar="SELECT", help="One SQL query.")]
+FormatOption = Annotated[
+    OutputFormat, typer.Option("--format", help="How rows are printed; json: an object a line.")
+]

@@ -1,0 +1,39 @@
+"""Vectors as 8-bit integers, each vector with a scale of its own. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.records import FloatArray
+
+LARGEST = 127
+"""Integers lie in [-127, 127]: -128 has no opposite."""
+
+
+def quantise(vectors: FloatArray) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """Write vectors as integers times a scale.
+
+    The scale is a vector's largest magnitude divided by 127, rounded *up* to float16: rounded
+    down, the largest value would come out above 127. Integers are made with the rounded scale,
+    so that ``integers * scales`` is off by at most half a scale in every place.
+
+    Args:
+        vectors: (n, dim) float32, finite.
+
+    Returns:
+        (n, dim) int8 in [-127, 127], and (n,) float16 scales, 0 for a vector of zeros.
+
+    Raises:
+        ValueError: a value is too large for its scale to be a float16, above 8,319,000.
+    """
+    largest = np.abs(vectors).max(axis=1, initial=0.0)
+    exact = largest / np.float32(LARGEST)
+    with np.errstate(over="ignore"):
+        scales = exact.astype(np.float16)
+    low = scales.astype(np.float32) * LARGEST < largest  # exact: 11 bits times 7
+    scales[low] = np.nextafter(scales[low], np.float16(np.inf))
+    if not np.isfinite(scales).all():
+        raise ValueError("a patch vector is too large for int8; vectors must be unit length")
+    divisor = np.where(scales == 0, 1, scales).astype(np.float32)
+    return np.rint(vectors / divisor[:, None]).astype(np.int8), scales

@@ -1,0 +1,122 @@
+"""Fetches checkpoints from a model hub, by way of its cache on this machine.
+
+Where the hub is, whether it may be used and by whom is huggingface_hub's to read from its own
+environment variables (``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``, ``HF_HOME``).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tasks.encoders.weightfiles import Unusable, read_weights
+
+TIMEOUT_S = 10
+"""Seconds the hub has for a sign of life. Its library has no limit of its own for the first
+question and would wait for ever where a firewall swallows packets."""
+
+_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*?)(?:@([\w./-]+))?", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+_WANTED = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt")
+"""Weights, configurations and tokenizers; never a format that can run code when it is read."""
+
+_UNWANTED = ("*/*", "trainer_state.json")
+"""Folders hold other forms of the model, and what training left."""
+
+
+def split(name: str) -> tuple[str, str | None] | None:
+    """Split a hub name into repository and revision; None if it cannot be one.
+
+    >>> split("a/b"), split("a/b@v1"), split("./a/b"), split("b")
+    (('a/b', None), ('a/b', 'v1'), None, None)
+    """
+    found = _ID.fullmatch(name)
+    return (found[1], found[2]) if found else None
+
+
+def commit_of(snapshot: Path) -> str:
+    """Return the commit of a snapshot in the cache: the name of its folder."""
+    return snapshot.name
+
+
+def fetch(repo: str, revision: str | None) -> Path:
+    """Return the folder of a repository's snapshot, downloading what is not in the cache.
+
+    Progress goes to stderr.
+
+    Args:
+        repo: ``owner/name``.
+        revision: branch, tag or commit; None for the main branch.
+
+    Raises:
+        Unusable: there is none, it may not be had, or the hub cannot be reached and the cache
+            does not hold it.
+    """
+    try:
+        from huggingface_hub import HfApi, snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+    except ImportError as error:
+        raise Unusable(
+            "huggingface_hub is not installed; pip install 'patchlight[colpali]'"
+        ) from error
+
+    def snapshot(local_files_only: bool) -> Path:
+        return Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=list(_WANTED),
+                ignore_patterns=list(_UNWANTED),
+                etag_timeout=TIMEOUT_S,
+                local_files_only=local_files_only,
+            )
+        )
+
+    def cached() -> Path | None:
+        try:
+            folder = snapshot(local_files_only=True)
+            read_weights(folder)  # other programs may have fetched a part
+        except (LocalEntryNotFoundError, Unusable):
+            return None
+        return folder
+
+    if revision and _COMMIT.fullmatch(revision) and (folder := cached()):
+        return folder
+    # Any error: which ones the network raises depends on the version of the hub's library.
+    try:
+        HfApi().repo_info(repo, revision=revision, timeout=TIMEOUT_S)
+    except Exception as error:
+        if folder := cached():
+            return folder
+        raise Unusable(_reason(repo, revision, error)) from error
+    try:
+        return snapshot(local_files_only=False)
+    except Exception as error:
+        raise Unusable(_reason(repo, revision, error)) from error
+
+
+def _reason(repo: str, revision: str | None, error: Exception) -> str:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            f"{repo} is given only to those who accepted its licence: accept it on its page of "
+            "the hub, then hf auth login"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return (
+            f"the hub has no {repo}, or does not show it to you; check the name, or hf auth "
+            "login if it is private"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{repo} has no revision {revision}; give a branch, a tag or a commit of it"
+    name = repo.partition("/")[2]
+    at = f" --revision {revision}" if revision else ""
+    first_line = (str(error).splitlines() or [""])[0]
+    return (
+        f"{repo} is not, or not whole, in the cache of this machine, and cannot be fetched "
+        f"from the hub ({type(error).__name__}: {first_line}). Where there is a network: hf "
+        f"download {repo}{at} --local-dir {name}; if it is an adapter, also the base model that "
+        "its adapter_config.json names, into a folder of that name beside it. Then give the folder"
+    )

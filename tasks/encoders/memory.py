@@ -1,0 +1,95 @@
+"""How many tokens a batch may have, by the memory at hand, and how a lack of it shows."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+MOST_TOKENS = 65_536
+"""Tokens of a batch above which more of them make no page faster: about 80 pages, far beyond what
+fills the largest card."""
+
+CPU_TOKENS = 1_300
+"""Tokens of a batch on a CPU."""
+
+SHARE = 0.8
+"""Share of the memory that is free after loading that batches may take. The rest is for pictures
+being scaled and for what allocation wastes."""
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Say whether an error means that memory ran out, of the card or of the machine."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The allocator of the CPU, and CUDA where it cannot even start an operation, raise nothing
+    # more special than RuntimeError.
+    signs = ("not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def relieve(device: torch.device) -> None:
+    """Give back memory that is held and not used."""
+    import torch
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def find_budget(run: Callable[[int], object], page_tokens: int, page_bytes: int) -> int:
+    """Measure on the card how many tokens a batch may have.
+
+    Args:
+        run: encodes a batch of so many pages, all alike.
+        page_tokens: tokens of such a page.
+        page_bytes: memory on the card that its features take.
+
+    Raises:
+        torch.OutOfMemoryError: not even one page fits.
+    """
+    import torch
+
+    run(1)  # what is set up once, as workspaces of libraries, is not a page's
+    peaks = []
+    for pages in (1, 2):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        try:
+            run(pages)
+        except torch.OutOfMemoryError:
+            if pages == 1:
+                raise
+            return page_tokens
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    return budget_of(peaks[0], peaks[1], page_bytes, page_tokens, free)
+
+
+def budget_of(one: int, two: int, page_bytes: int, page_tokens: int, free: int) -> int:
+    """Return the tokens of a batch that memory allows.
+
+    Args:
+        one: bytes that a batch of one page takes at its height.
+        two: bytes that a batch of two such pages takes.
+        page_bytes: bytes of a page's features; as many pages as a batch has wait meanwhile.
+        page_tokens: tokens of a page.
+        free: bytes that are free.
+
+    >>> gib = 2**30
+    >>> budget_of(2 * gib, 3 * gib, 0, 1000, 21 * gib)
+    15800
+    >>> budget_of(2 * gib, 3 * gib, 0, 1000, gib), budget_of(9, 9, 0, 1000, 80 * gib)
+    (1000, 65536)
+    """
+    each = max(two - one, 1) + page_bytes
+    fixed = max(one - (two - one), 0)
+    pages = (SHARE * free - fixed) / each
+    return max(min(int(pages * page_tokens), MOST_TOKENS), page_tokens)

@@ -1,0 +1,39 @@
+"""The form of stored vectors that an ingest asks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from storage.database import Database
+from storage.errors import DatabaseNotFound, FormMismatch
+from storage.records import VectorForm, VectorType
+
+
+def asked(
+    db: str, vectors: VectorType | None, pool: int | None, drop_blank: bool | None
+) -> VectorForm:
+    """Fill what was not asked for with what the database has, or the defaults of a new one.
+
+    Args:
+        db: the database.
+        vectors: how numbers are kept, or None.
+        pool: patches a stored vector stands for, at least 1, or None.
+        drop_blank: whether cells without ink go without a vector, or None.
+
+    Raises:
+        FormMismatch: the database that is there has another form.
+    """
+    given: dict[str, Any] = {"type": vectors, "pool": pool, "drop_blank": drop_blank}
+    changes = {name: value for name, value in given.items() if value is not None}
+    try:
+        known = Database.open(db).form
+    except DatabaseNotFound:
+        return replace(VectorForm(), **changes)
+    if replace(known, **changes) != known:
+        raise FormMismatch(
+            f"the database {db} stores its vectors with --vectors {known.type} --pool {known.pool}"
+            f" {'--drop-blank' if known.drop_blank else '--keep-blank'}, and a database has one "
+            "form; leave these options out, or ingest into a new --db"
+        )
+    return known

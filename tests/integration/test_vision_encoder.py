@@ -1,0 +1,240 @@
+"""A ColVision checkpoint on Ray actors: ingest, query, and an actor that is killed.
+
+The checkpoint is tiny and its weights are random, so its answers mean nothing; that they are the
+ones its vectors give is what is tested.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+pytest.importorskip("colpali_engine", reason="the vision encoders are not installed")
+
+from flows.ingest import ingest
+from flows.query import query
+from storage import reader
+from storage.database import Database
+from storage.errors import EncoderMismatch, ExitCode
+from storage.records import PageEncoding, VectorType
+from storage.schema import Table
+from tasks.documents import open_document
+from tasks.encoders import registry
+from tasks.encoders.protocol import Encoder
+from tasks.reading import OcrMode, ReadOptions, read_picture
+from tests import fixtures, tiny_checkpoints
+from tests.integration.conftest import EXAMPLES
+
+pytestmark = pytest.mark.usefixtures("engines")
+
+FLOAT16_STEP = 5e-4
+"""Two vectors that differ by float32 rounding may be stored one float16 step apart."""
+
+REPORT = str(EXAMPLES / "documents" / "harbour-annual-report.pdf")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_checkpoints.build("colqwen2_5", tmp_path_factory.mktemp("tiny") / "model"))
+
+
+@pytest.fixture(scope="module")
+def encoder(checkpoint: str) -> Encoder:
+    return registry.load(registry.describe(checkpoint), threads=1)
+
+
+@pytest.fixture(scope="module")
+def db(checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    place = str(tmp_path_factory.mktemp("vision") / "db")
+    report: dict[str, Any] = ingest([str(EXAMPLES / "documents")], place, encoder=checkpoint)
+    assert (report["pages_added"], report["failures"]) == (13, [])
+    return place
+
+
+def stored(db: str) -> dict[str, PageEncoding]:
+    """All encodings, by page."""
+    snapshot = Database.open(db).snapshot()
+    catalog = reader.catalog(snapshot)
+    batch = reader.read_patches(snapshot, catalog["patch_row"].to_numpy())
+    found = {}
+    for i, page in enumerate(batch.page_ids):
+        vectors = slice(batch.vector_offsets[i], batch.vector_offsets[i + 1])
+        cells = slice(batch.cell_offsets[i], batch.cell_offsets[i + 1])
+        values = batch.vectors[vectors].astype(np.float32)
+        if batch.scales is not None:
+            values *= batch.scales[vectors].astype(np.float32)[:, None]
+        found[page] = PageEncoding(
+            int(batch.rows[i]), int(batch.cols[i]), values, batch.cell_to_vector[cells]
+        )
+    return found
+
+
+def encode_report(encoder: Encoder) -> list[PageEncoding]:
+    """The report's pages, encoded in this process."""
+    pixels = encoder.info.image_pixels
+    options = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=pixels)
+    with open_document(REPORT) as document:
+        pages = [read_picture(document, n, options) for n in range(1, document.page_count + 1)]
+    encodings = []
+    for result in encoder.encode_pages(pages):
+        assert isinstance(result, PageEncoding), result
+        encodings.append(result)
+    return encodings
+
+
+def report_pages(db: str) -> list[str]:
+    """Keys of the report's pages, in order."""
+    catalog = reader.catalog(Database.open(db).snapshot(), "name LIKE '%annual-report%'")
+    return list(catalog["page_id"].to_pylist())
+
+
+def test_what_is_stored_is_what_the_encoder_gives(db: str, encoder: Encoder) -> None:
+    found = stored(db)
+    pages = report_pages(db)
+    assert len(found) == 13 and len(pages) == 8
+    for page, expected in zip(pages, encode_report(encoder), strict=True):
+        got = found[page]
+        assert (got.rows, got.cols) == (expected.rows, expected.cols)
+        assert np.array_equal(got.cell_to_vector, np.arange(got.rows * got.cols))
+        assert np.abs(got.vectors - expected.vectors).max() < FLOAT16_STEP
+
+
+def test_words_and_regions_are_those_of_the_embedded_encoder(db: str, sample_db: str) -> None:
+    """The words take a path of their own beside the pictures, OCR included."""
+    ours, theirs = Database.open(db), Database.open(sample_db)
+    for table in (Table.PAGES, Table.REGIONS):
+        leave_out = ["fingerprint", "n_vectors"] if table is Table.PAGES else []
+        rows = [
+            d.table(table).to_table().drop_columns(leave_out).sort_by("page_id")
+            for d in (ours, theirs)
+        ]
+        assert rows[0] == rows[1]
+
+
+def test_a_query_ranks_pages_by_all_its_tokens(db: str, encoder: Encoder, tmp_path: Path) -> None:
+    question = "How deep is the berth?"
+    file = tmp_path / "questions.jsonl"
+    file.write_text(json.dumps({"query_id": "q", "query": question}) + "\n")
+    report = query(str(file), db, str(tmp_path / "out"), top_pages=13)
+    assert (report["queries"], report["bad_rows"]) == (1, [])
+    (answer,) = map(json.loads, (tmp_path / "out" / "results.jsonl").read_text().splitlines())
+    (encoded,) = encoder.encode_queries([question], None)
+    expected = {
+        page: float((encoding.vectors @ encoded.vectors.T).max(axis=0).sum())
+        for page, encoding in stored(db).items()
+    }
+    found = {f"{p['doc_id']}:{p['page']:05d}": p["score"] for p in answer["pages"]}
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert [p["score"] for p in answer["pages"]] == sorted(found.values(), reverse=True)
+    meaning = "".join(t["token"] for t in answer["query_tokens"] if t["meaning"])
+    assert meaning == "Howdeepistheberth"
+    assert any(page["regions"] for page in answer["pages"])
+
+
+def test_a_database_keeps_to_its_encoder(db: str, checkpoint: str, tmp_path: Path) -> None:
+    """Another folder with the same weights is the same encoder; other weights are not."""
+    copy = tiny_checkpoints.build("colqwen2_5", tmp_path / "copy")
+    assert ingest([REPORT], db, encoder=str(copy))["documents_unchanged"] == 1
+    other = tiny_checkpoints.build("colqwen2_5", tmp_path / "other", seed=5)
+    with pytest.raises(EncoderMismatch, match="new --db"):
+        ingest([REPORT], db, encoder=str(other))
+    with pytest.raises(EncoderMismatch, match="--visual-tokens"):
+        ingest([REPORT], db, visual_tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("form", "bytes_a_value"),
+    [
+        ({"vectors": VectorType.INT8}, 1),
+        ({"pool": 3, "drop_blank": True}, 2),
+    ],
+    ids=["int8", "pooled, blank cells dropped"],
+)
+def test_other_forms_keep_the_grid(
+    db: str, checkpoint: str, tmp_path: Path, form: dict[str, Any], bytes_a_value: int
+) -> None:
+    place = str(tmp_path / "db")
+    ingest([REPORT], place, encoder=checkpoint, **form)
+    whole, formed = stored(db), stored(place)
+    kind = Database.open(place).table(Table.PATCHES).schema.field("vectors").type
+    assert kind.value_type.value_type.bit_width == 8 * bytes_a_value
+    for page in report_pages(place):
+        plain, other = whole[page], formed[page]
+        assert (other.rows, other.cols) == (plain.rows, plain.cols)
+        held = other.cell_to_vector >= 0
+        near = other.vectors[other.cell_to_vector[held]]
+        cosine = (near * plain.vectors[held]).sum(axis=1)
+        if form.get("pool"):
+            assert 0 < held.sum() < held.size  # the report has margins, and ink
+            assert len(other.vectors) == max(held.sum() // 3, 1)
+            assert cosine.mean() > 0.5
+        else:
+            assert held.all() and cosine.min() > 0.99
+
+
+def test_more_gpus_than_there_are_is_told_before_anything_is_made(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows.__main__ import _run, app
+
+    place = tmp_path / "db"
+    arguments = ["ingest", REPORT, "--db", str(place), "--encoder", checkpoint, "--gpus", "3"]
+    code = _run(lambda: app(arguments, standalone_mode=False))
+    assert code == ExitCode.USAGE
+    assert "3 GPUs are asked for" in capsys.readouterr().err
+    assert not place.exists()
+
+
+def actors() -> list[psutil.Process]:
+    """The processes of encoder actors."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "EncoderWorker" in " ".join(process.cmdline())
+    ]
+
+
+def test_an_actor_killed_in_mid_ingest_changes_nothing(checkpoint: str, tmp_path: Path) -> None:
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    for number in range(6):
+        pages = [f"Document {number}, page {page}: berth and tide" for page in range(1, 9)]
+        fixtures.make_text_pdf(documents / f"{number}.pdf", pages)
+    ingest([str(documents)], str(tmp_path / "whole"), encoder=checkpoint)
+    place, killed = str(tmp_path / "killed"), []
+
+    def kill_one_when_some_pages_are_there() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not killed:
+            if Path(place, "patches.lance").exists():
+                there = Database.open(place).table(Table.PATCHES).count_rows()
+                for process in actors()[:1] if there else []:
+                    killed.append(there)
+                    os.kill(process.pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill_one_when_some_pages_are_there)
+    killer.start()
+    report = ingest([str(documents)], place, encoder=checkpoint)
+    killer.join()
+    assert killed and 0 < killed[0] < 48, "no actor was at work"
+    assert (report["pages_added"], report["failures"]) == (48, [])
+    whole, redone = stored(str(tmp_path / "whole")), stored(place)
+    assert whole.keys() == redone.keys()
+    for page, expected in whole.items():
+        assert np.abs(redone[page].vectors - expected.vectors).max() < FLOAT16_STEP
+    for table in (Table.PAGES, Table.REGIONS):
+        tables = [
+            Database.open(d).table(table).to_table().sort_by("page_id")
+            for d in (str(tmp_path / "whole"), place)
+        ]
+        assert tables[0] == tables[1]
