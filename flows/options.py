@@ -53,7 +53,7 @@ EncoderOption = Annotated[
 VisualTokensOption = Annotated[
     int | None,
     typer.Option(
-        min=16,
+        min=64,
         max=16384,
         help="Most patches a page is cut into, for the models that leave a choice.",
         show_default="the database's, or 768",

@@ -149,11 +149,11 @@ def read_patches(snapshot: Snapshot, patch_rows: Sequence[int] | NDArray[np.int6
     Raises:
         StorageUnavailable: the database cannot be read.
     """
-    columns = ["page_id", "rows", "cols", "vectors", "scales", "cell_to_vector"]
-    rows = _take(snapshot, Table.PATCHES, patch_rows, columns)
+    columns = ["page_id", "rows", "cols", "vectors", "cell_to_vector"]
+    scaled = pa.types.is_int8(_number_type(snapshot))
+    rows = _take(snapshot, Table.PATCHES, patch_rows, [*columns, "scales"] if scaled else columns)
     vectors, cells = rows["vectors"], rows["cell_to_vector"]
     flat = vectors.flatten()
-    scaled = pa.types.is_int8(flat.type.value_type)
     return PatchBatch(
         page_ids=rows["page_id"].to_pylist(),
         rows=rows["rows"].to_numpy().astype(np.int32),
@@ -227,6 +227,11 @@ def _open_version(
 ) -> lance.LanceDataset:
     """A version never changes, and opening it again costs as much as reading a few pages."""
     return open_table(uri, table, version, dict(options))
+
+
+def _number_type(snapshot: Snapshot) -> pa.DataType:
+    """What the numbers of vectors are stored as."""
+    return _open(snapshot, Table.PATCHES).schema.field("vectors").type.value_type.value_type
 
 
 def _scan(

@@ -128,7 +128,8 @@ def test_options_of_every_command_are_documented() -> None:
 
 
 def test_no_option_is_documented_that_is_not_there() -> None:
-    known = {o for c in PROGRAM.commands.values() for p in c.params for o in p.opts}
+    parameters = [p for c in PROGRAM.commands.values() for p in c.params]
+    known = {option for p in parameters for option in p.opts + p.secondary_opts}
     known |= {option for parameter in PROGRAM.params for option in parameter.opts} | {"--help"}
     for path in PAGES:
         for span in re.findall(r"`([^`\n]+)`", path.read_text("utf-8")):

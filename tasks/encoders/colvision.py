@@ -68,7 +68,48 @@ def describe(name: str, visual_tokens: int | None = None) -> EncoderInfo:
         EncoderUnavailable: there is no such checkpoint, or it is of no family known here.
         UsageError: ``visual_tokens`` is out of range, or no choice for this checkpoint.
     """
+    return _described(checkpoints.resolve(name), visual_tokens)
+
+
+def load(
+    info: EncoderInfo,
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    batch_tokens: int | None = None,
+) -> ColVisionEncoder:
+    """Load an encoder.
+
+    Args:
+        info: from ``describe``, here or on another machine.
+        device: ``cuda`` or ``cpu``; None for a GPU where there is one.
+        threads: of the CPU's arithmetic, for the whole process; None for torch's own number.
+        batch_tokens: most tokens of a batch; None for what the memory at hand allows.
+
+    Raises:
+        EncoderUnavailable: it cannot be loaded here, or this machine holds other weights.
+    """
+    checkpoints.needs_engine()
+    name, tokens = info.identity.name, info.identity.visual_tokens
     checkpoint = checkpoints.resolve(name)
+    here = _described(checkpoint, tokens or None)
+    if here.identity.fingerprint != info.identity.fingerprint:
+        raise EncoderUnavailable(
+            f"{name}: this machine holds other weights ({here.identity.fingerprint}) than those "
+            f"asked for ({info.identity.fingerprint})"
+        )
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    cuda = torch.cuda.is_available()
+    where = torch.device(device or ("cuda" if cuda else "cpu"))
+    if where.type == "cuda" and not cuda:
+        raise EncoderUnavailable(f"{name}: there is no GPU that torch can use here")
+    return ColVisionEncoder(info, checkpoint, where, batch_tokens)
+
+
+def _described(checkpoint: checkpoints.Checkpoint, visual_tokens: int | None) -> EncoderInfo:
     family = checkpoint.family
     if visual_tokens is None:
         visual_tokens = family.visual_tokens
@@ -95,43 +136,6 @@ def describe(name: str, visual_tokens: int | None = None) -> EncoderInfo:
         image_pixels=family.image_pixels(visual_tokens),
         weight_bytes=4 * checkpoint.parameters,
     )
-
-
-def load(
-    info: EncoderInfo,
-    *,
-    device: str | None = None,
-    threads: int | None = None,
-    batch_tokens: int | None = None,
-) -> ColVisionEncoder:
-    """Load an encoder.
-
-    Args:
-        info: from ``describe``, here or on another machine.
-        device: ``cuda`` or ``cpu``; None for a GPU where there is one.
-        threads: of the CPU's arithmetic, for the whole process; None for torch's own number.
-        batch_tokens: most tokens of a batch; None for what the memory at hand allows.
-
-    Raises:
-        EncoderUnavailable: it cannot be loaded here, or this machine holds other weights.
-    """
-    checkpoints.needs_engine()
-    name, tokens = info.identity.name, info.identity.visual_tokens
-    here = describe(name, tokens or None)
-    if here.identity.fingerprint != info.identity.fingerprint:
-        raise EncoderUnavailable(
-            f"{name}: this machine holds other weights ({here.identity.fingerprint}) than those "
-            f"asked for ({info.identity.fingerprint})"
-        )
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    cuda = torch.cuda.is_available()
-    where = torch.device(device or ("cuda" if cuda else "cpu"))
-    if where.type == "cuda" and not cuda:
-        raise EncoderUnavailable(f"{name}: there is no GPU that torch can use here")
-    return ColVisionEncoder(info, checkpoints.resolve(name), where, batch_tokens)
 
 
 class ColVisionEncoder:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 VISUAL_TOKENS = 768
-"""Patches a page is cut into at most where that is a choice: what the published checkpoints were
-trained with (colpali-engine's README)."""
+"""Patches a page is cut into at most where that is a choice: what colqwen2-v0.1 and
+colqwen2.5-v0.1 were trained with (colpali-engine's README)."""
 
 OVERSAMPLING = 4
 """Pixels of a picture for each pixel of the model's input: twice the linear resolution, so that

@@ -58,7 +58,7 @@ def fetch(repo: str, revision: str | None) -> Path:
         from huggingface_hub.errors import LocalEntryNotFoundError
     except ImportError as error:
         raise Unusable(
-            "huggingface_hub is not installed; pip install 'patchlight[colpali]'"
+            "huggingface_hub is not installed; run 'make install' in the checkout of patchlight"
         ) from error
 
     def snapshot(local_files_only: bool) -> Path:

@@ -6,6 +6,7 @@ would be drawn at random and give vectors that look right, so every such case is
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,10 +53,11 @@ def load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype)
             str(checkpoint.base or checkpoint.folder),
             use_safetensors=True,
             local_files_only=True,
+            key_mapping=_names(cls, checkpoint.family),
             dtype=dtype,
             # Straight onto the card, without a copy of all weights in main memory.
             device_map={"": device} if device.type == "cuda" else None,
-            attn_implementation=_attention(checkpoint.family, device, dtype),
+            attn_implementation=_attention(checkpoint, device, dtype),
             output_loading_info=True,
         )
         missing = set(info["missing_keys"])
@@ -151,17 +153,31 @@ def _adapt(model: Any, folder: Path) -> set[str]:
     return {name.replace(_SAVED, "") for name, _ in model.named_parameters() if _SAVED in name}
 
 
-def _attention(family: Family, device: torch.device, dtype: torch.dtype) -> str:
+def _names(cls: Any, family: Family) -> dict[str, str] | None:
+    """Return how weights are renamed that a family's published checkpoints call otherwise."""
+    if not family.renames:
+        return None
+    return {**getattr(cls, "_checkpoint_conversion_mapping", {}), **dict(family.renames)}
+
+
+def _attention(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> str:
     import torch
     from transformers.utils import is_flash_attn_2_available
 
     flash = (
         device.type == "cuda"
         and dtype == torch.bfloat16
-        and family.key not in _BIDIRECTIONAL
+        and not _looks_both_ways(checkpoint)
         and is_flash_attn_2_available()
     )
     return "flash_attention_2" if flash else "sdpa"
+
+
+def _looks_both_ways(checkpoint: Checkpoint) -> bool:
+    """Say whether tokens attend to those after them, by the family or as the checkpoint says."""
+    config = json.loads(((checkpoint.base or checkpoint.folder) / "config.json").read_text("utf-8"))
+    says = [part.get("is_causal") for part in (config, config.get("text_config") or {})]
+    return checkpoint.family.key in _BIDIRECTIONAL or False in says
 
 
 def _has_processor(folder: Path) -> bool:

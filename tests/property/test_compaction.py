@@ -17,7 +17,6 @@ from storage.records import BoolArray, FloatArray, PageEncoding, VectorForm, Vec
 from tasks import maxsim
 from tasks.compaction import BLANK_SPREAD, blank_cells, compact, drop_blank, pool
 from tasks.kernel_errors import ShapeError
-from tasks.maxsim import TokenAggregation
 from tasks.propagation import RegionAggregation, region_scores
 from tests import reference
 from tests.property.test_maxsim import unit
@@ -145,9 +144,7 @@ def test_a_region_of_a_pooled_page_has_the_score_of_its_cells_clusters(
     rng = np.random.default_rng(seed)
     query = unit(rng, 3, encoding.vectors.shape[1])
     pooled = pool(encoding, factor)
-    weights, meaning = np.ones(3, np.float32), np.ones(3, bool)
-    similarity = maxsim.similarities(pooled.vectors, query)
-    patches = maxsim.patch_scores(similarity, weights, meaning, TokenAggregation.MEAN)
+    patches = maxsim.similarities(pooled.vectors, query).mean(axis=1)
     cells = maxsim.cell_scores(patches, pooled.cell_to_vector)
     boxes = np.array([[0.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.35, 0.9], [0.5, 0.5, 0.51, 0.52]])
     ours = region_scores(cells, boxes, pooled.rows, pooled.cols, aggregate)

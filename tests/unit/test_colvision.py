@@ -25,12 +25,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from storage.records import PageEncoding, PageInput
-from tasks.encoders import colvision, grids
+from tasks.encoders import colvision, grids, memory
 from tasks.encoders.colvision import ColVisionEncoder
 from tasks.encoders.families import FAMILIES
 from tasks.encoders.features import collate
 from tasks.encoders.querytokens import has_meaning
-from tasks.errors import EncoderUnavailable, EncodingFailed, UsageError
+from tasks.errors import EncoderUnavailable, EncodingFailed, TooLarge, UsageError
 from tests import tiny_checkpoints
 
 BATCH_TOLERANCE = 1e-5
@@ -443,3 +443,90 @@ def test_a_closed_encoder_says_so(shelf: Shelf) -> None:
     encoder.close()
     with pytest.raises(EncoderUnavailable, match="closed"):
         encoder.encode_pages([page(A4)])
+
+
+class Short:
+    """A model with memory for one page at a time, or for none of more than so many tokens."""
+
+    def __init__(self, model: Any, pages: int, tokens: int = 10**9) -> None:
+        self.model, self.pages, self.tokens = model, pages, tokens
+
+    def __call__(self, **batch: Any) -> Any:
+        pages, tokens = batch["input_ids"].shape
+        if pages > self.pages or tokens > self.tokens:
+            raise torch.OutOfMemoryError(f"no room for {pages} x {tokens}")
+        return self.model(**batch)
+
+
+def test_memory_running_out_costs_no_page(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = shelf.encoder("colqwen2_5")
+    small, large = page((300, 400), seed=1), page(A4, seed=2)
+    expected = encoded(encoder, small, small, small, large)
+    monkeypatch.setattr(encoder, "_model", Short(encoder._model, pages=1))
+    for one, other in zip(expected, encoded(encoder, small, small, small, large), strict=True):
+        assert np.abs(one.vectors - other.vectors).max() < BATCH_TOLERANCE
+    monkeypatch.setattr(encoder, "_model", Short(encoder._model, pages=1, tokens=500))
+    first, too_large, last = encoder.encode_pages([small, large, small])
+    assert isinstance(first, PageEncoding)
+    assert isinstance(last, PageEncoding)
+    assert isinstance(too_large, TooLarge)
+
+
+def test_a_page_that_breaks_the_model_is_named(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = shelf.encoder("colqwen2_5")
+    model = encoder._model
+
+    def fragile(**batch: Any) -> Any:
+        if batch["input_ids"].shape[1] > 500:
+            raise IndexError("out of range")
+        return model(**batch)
+
+    monkeypatch.setattr(encoder, "_model", fragile)
+    good, bad = encoder.encode_pages([page((300, 400)), page(A4)])
+    assert isinstance(good, PageEncoding)
+    assert isinstance(bad, EncodingFailed)
+    assert "IndexError: out of range" in str(bad)
+
+
+def test_running_out_of_memory_is_told_from_other_errors() -> None:
+    with pytest.raises(RuntimeError) as real:
+        torch.empty(1 << 50, dtype=torch.uint8)
+    assert memory.out_of_memory(real.value)
+    for error in (
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ):
+        assert memory.out_of_memory(error)
+    assert not memory.out_of_memory(RuntimeError("shape mismatch"))
+    assert not memory.out_of_memory(ValueError("not enough memory"))
+
+
+@pytest.mark.parametrize(("fits", "expected"), [(99, 15_800), (1, 1000), (0, None)])
+def test_the_budget_is_measured_on_the_card(
+    monkeypatch: pytest.MonkeyPatch, fits: int, expected: int | None
+) -> None:
+    """A card of 21 GiB, on which pages take 1 GiB each and 1 GiB once."""
+    held = {"peak": 0}
+
+    def run(pages: int) -> None:
+        if pages > fits:
+            raise torch.OutOfMemoryError
+        held["peak"] = (1 + pages) << 30
+
+    for name, answer in {
+        "empty_cache": lambda: None,
+        "reset_peak_memory_stats": lambda: None,
+        "memory_allocated": lambda: 0,
+        "max_memory_allocated": lambda: held["peak"],
+        "mem_get_info": lambda: (21 << 30, 24 << 30),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    if expected is None:
+        with pytest.raises(torch.OutOfMemoryError):
+            memory.find_budget(run, page_tokens=1000, page_bytes=0)
+    else:
+        assert memory.find_budget(run, page_tokens=1000, page_bytes=0) == expected
