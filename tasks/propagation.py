@@ -109,17 +109,39 @@ def region_scores_many(
         NotFiniteError: a cell score is NaN or infinite.
         AggregationError: there is no such aggregation.
     """
-    aggregate = RegionAggregation(aggregate)
     if cell_scores.ndim != 2 or cell_scores.shape[1] != rows * cols:
         raise ShapeError(
             f"a {rows} x {cols} grid has (B, {rows * cols}) cell scores, got {cell_scores.shape}"
         )
+    return region_scores_from(cell_scores, touched_cells(boxes, rows, cols), aggregate)
+
+
+def region_scores_from(
+    cell_scores: Floats, touched: TouchedCells, aggregate: RegionAggregation
+) -> Floats:
+    """Propagate as `region_scores_many`, to boxes that lie on the grid already.
+
+    Args:
+        cell_scores: (B, cells) float32 or float64, score of each cell in each map, raster order.
+        touched: cells of R boxes on that grid.
+        aggregate: how cells become a region.
+
+    Returns:
+        (B, R) of the dtype of `cell_scores`.
+
+    Raises:
+        ShapeError: `cell_scores` is not (B, cells), or of another grid.
+        NotFiniteError: a cell score is NaN or infinite.
+        AggregationError: there is no such aggregation.
+    """
+    aggregate = RegionAggregation(aggregate)
+    if cell_scores.ndim != 2 or touched.cell.max(initial=-1) >= cell_scores.shape[1]:
+        raise ShapeError(f"cell scores (B, cells) of this grid expected, got {cell_scores.shape}")
     if cell_scores.dtype not in (np.float32, np.float64):
         raise ShapeError(f"cell scores must be float32 or float64, got {cell_scores.dtype}")
     if not np.isfinite(cell_scores).all():
         raise NotFiniteError("a cell score is not finite; fix the vectors it came from")
-    touched = touched_cells(boxes, rows, cols)
-    scores = np.empty((len(cell_scores), len(boxes)), dtype=cell_scores.dtype)
+    scores = np.empty((len(cell_scores), len(touched.start)), dtype=cell_scores.dtype)
     if scores.size == 0:
         return scores
     step = max(1, SLAB // len(touched.cell))
@@ -130,16 +152,15 @@ def region_scores_many(
 
 
 def cell_shares(
-    cell_scores: Floats, boxes: Floats, rows: int, cols: int, aggregate: RegionAggregation
+    cell_scores: Floats, touched: TouchedCells, regions: Indices, aggregate: RegionAggregation
 ) -> CellShares:
-    """Say which cells a region's score of `region_scores` comes from, and how much of it.
+    """Say which cells the scores of `region_scores_from` come from, and how much of each.
 
     Args:
-        cell_scores: (rows * cols,) float32 or float64, score of each cell, raster order; decides
-            which cell is the best.
-        boxes: (R, 4) fractions of the displayed page, x0 y0 x1 y1, top-left origin.
-        rows: patches down the page, at least 1.
-        cols: patches across the page, at least 1.
+        cell_scores: (cells,) float32 or float64, score of each cell, raster order; decides which
+            cell is the best.
+        touched: cells of boxes on that grid.
+        regions: (R,) the boxes that are asked about.
         aggregate: how cells become a region.
 
     Returns:
@@ -147,33 +168,32 @@ def cell_shares(
         order; else all touched cells.
 
     Raises:
-        BoxError: a box is not finite, inverted, empty, or off the page.
-        ShapeError: `cell_scores` is not of this grid, or `boxes` not (R, 4).
+        ShapeError: `cell_scores` is not (cells,), or of another grid.
         NotFiniteError: a cell score is NaN or infinite.
         AggregationError: there is no such aggregation.
     """
     aggregate = RegionAggregation(aggregate)
-    if cell_scores.shape != (rows * cols,):
-        raise ShapeError(
-            f"a {rows} x {cols} grid has {rows * cols} cell scores, got {cell_scores.shape}"
-        )
+    if cell_scores.ndim != 1 or touched.cell.max(initial=-1) >= len(cell_scores):
+        raise ShapeError(f"cell scores (cells,) of this grid expected, got {cell_scores.shape}")
     if not np.isfinite(cell_scores).all():
         raise NotFiniteError("a cell score is not finite; fix the vectors it came from")
-    touched = touched_cells(boxes, rows, cols)
-    if not len(boxes):
-        return CellShares(touched.start, touched.cell, touched.iou)
+    count = touched.count[regions]
+    start = np.cumsum(count) - count
+    region = np.repeat(np.arange(len(regions)), count)
+    at = np.arange(len(region)) + (touched.start[regions] - start)[region]
+    cell = touched.cell[at]
+    if not len(regions):
+        return CellShares(start, cell, np.empty(0))
     if aggregate is RegionAggregation.MAX:
-        gathered = cell_scores[touched.cell]
-        best = gathered == np.maximum.reduceat(gathered, touched.start)[touched.box]
-        # Of each box the first of its best cells: a box's cells stand together.
-        at = np.flatnonzero(best)
-        _, first = np.unique(touched.box[at], return_index=True)
-        number = np.arange(len(boxes))
-        return CellShares(number, touched.cell[at[first]], np.ones(len(boxes)))
+        scores = cell_scores[cell]
+        best = np.flatnonzero(scores == np.maximum.reduceat(scores, start)[region])
+        # The first of each region: its cells stand together.
+        first = best[np.searchsorted(best, start)]
+        return CellShares(np.arange(len(regions)), cell[first], np.ones(len(regions)))
     if aggregate is RegionAggregation.MEAN:
-        return CellShares(touched.start, touched.cell, 1 / touched.count[touched.box])
-    total = np.add.reduceat(touched.iou, touched.start)
-    return CellShares(touched.start, touched.cell, touched.iou / total[touched.box])
+        return CellShares(start, cell, 1 / count[region])
+    total = np.add.reduceat(touched.iou[at], start)
+    return CellShares(start, cell, touched.iou[at] / total[region])
 
 
 def region_parts(cell_parts: Floats, shares: CellShares) -> Doubles:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from storage.reader import PatchBatch, Snapshot, read_patches, read_regions
 from storage.records import FloatArray, QueryEncoding, RegionKind
-from tasks import maxsim, propagation, selection
+from tasks import geometry, maxsim, propagation, selection
 from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.scope import Catalog, Positions
@@ -255,13 +255,13 @@ def _places(
         for scores in by_token
     ]
     rows, boxes = regions.of(number)
-    region_scores = propagation.region_scores_many(
-        np.stack(maps), boxes, *grid, options.region_aggregate
-    )
+    touched = geometry.touched_cells(boxes, *grid)
+    how = options.region_aggregate
+    region_scores = propagation.region_scores_from(np.stack(maps), touched, how)
     places = []
     for query, cells, tokens, scores in zip(queries, maps, by_token, region_scores, strict=True):
         chosen = selection.select(scores, options.selection)[: options.top_regions]
-        shares = propagation.cell_shares(cells, boxes[chosen], *grid, options.region_aggregate)
+        shares = propagation.cell_shares(cells, touched, chosen, how)
         at = cell_to_vector[shares.cell]
         parts = propagation.region_parts(np.where(at[:, None] < 0, 0, tokens[at]), shares)
         words = _words(query, options.region_tokens, parts)

@@ -36,6 +36,10 @@ ONLY_IN = {
     "pypdfium2": {"tasks/documents.py", "tasks/textlayer.py"},
     "pytesseract": {"tasks/ocr.py"},
     "scipy": {"tasks/compaction.py"},
+    "torch": {f"tasks/encoders/{n}.py" for n in ("colvision", "features", "memory", "weights")},
+    "transformers": {"tasks/encoders/weights.py"},
+    "colpali_engine": {"tasks/encoders/weights.py"},
+    "peft": {"tasks/encoders/weights.py"},
     "onnxruntime": {"tasks/encoders/textpatch.py", "tasks/encoders/wordvectors.py"},
 }
 

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tasks import propagation
+from tasks.geometry import touched_cells
 from tasks.kernel_errors import AggregationError, BoxError, NotFiniteError, ShapeError
 from tasks.propagation import (
     RegionAggregation,
     cell_shares,
     region_parts,
     region_scores,
+    region_scores_from,
     region_scores_many,
 )
 from tests import reference
@@ -107,15 +109,15 @@ def test_parts_equal_the_loop_and_add_up_to_the_region(
     parts = rng.uniform(-1, 1, (rows * cols, tokens))
     parts[rng.random(rows * cols) < 1 / 3] = 0  # cells without a vector, and ties with them
     scores = parts.sum(axis=1)
-    shares = cell_shares(scores, boxes, rows, cols, aggregate)
-    assert np.add.reduceat(shares.share, shares.start) == pytest.approx(np.ones(len(boxes)))
+    regions = rng.permutation(len(boxes))[: rng.integers(1, len(boxes) + 1)]
+    shares = cell_shares(scores, touched_cells(boxes, rows, cols), regions, aggregate)
+    assert np.add.reduceat(shares.share, shares.start) == pytest.approx(np.ones(len(regions)))
     ours = region_parts(parts[shares.cell], shares)
-    assert ours.shape == (len(boxes), tokens)
-    assert np.abs(ours.sum(axis=1) - region_scores(scores, boxes, rows, cols, aggregate)).max() < (
-        1e-12
-    )
+    assert ours.shape == (len(regions), tokens)
+    whole = region_scores(scores, boxes, rows, cols, aggregate)[regions]
+    assert np.abs(ours.sum(axis=1) - whole).max() < 1e-12
     grid = parts.reshape(rows, cols, tokens).tolist()
-    for box, row in zip(boxes.tolist(), ours, strict=True):
+    for box, row in zip(boxes[regions].tolist(), ours, strict=True):
         expected = reference.region_parts(
             scores.reshape(rows, cols).tolist(), grid, box, rows, cols, aggregate.value
         )
@@ -124,8 +126,8 @@ def test_parts_equal_the_loop_and_add_up_to_the_region(
 
 def test_of_equal_cells_the_first_makes_the_region() -> None:
     scores = np.array([0.1, 0.7, 0.7, 0.7])
-    right = (0.5, 0.0, 1.0, 1.0)
-    shares = cell_shares(scores, np.array([FULL_PAGE, right]), 2, 2, RegionAggregation.MAX)
+    touched = touched_cells(np.array([FULL_PAGE, (0.5, 0.0, 1.0, 1.0)]), 2, 2)
+    shares = cell_shares(scores, touched, np.arange(2), RegionAggregation.MAX)
     assert (shares.cell.tolist(), shares.share.tolist()) == ([1, 1], [1, 1])
     assert shares.start.tolist() == [0, 1]
 
@@ -176,14 +178,17 @@ def test_full_page_and_negative_scores(aggregate: RegionAggregation) -> None:
 @pytest.mark.parametrize("aggregate", RegionAggregation)
 def test_a_page_without_regions_or_maps(aggregate: RegionAggregation) -> None:
     assert region_scores(np.zeros(6), np.empty((0, 4)), 3, 2, aggregate).shape == (0,)
-    shares = cell_shares(np.zeros(6), np.empty((0, 4)), 3, 2, aggregate)
-    assert region_parts(np.empty((0, 5)), shares).shape == (0, 5)
+    nothing = np.arange(0)
+    for boxes in (np.empty((0, 4)), np.array([FULL_PAGE])):
+        shares = cell_shares(np.zeros(6), touched_cells(boxes, 3, 2), nothing, aggregate)
+        assert region_parts(np.empty((0, 5)), shares).shape == (0, 5)
     no_maps = region_scores_many(np.empty((0, 6)), np.array([FULL_PAGE]), 3, 2, aggregate)
     assert no_maps.shape == (0, 1)
 
 
 def test_what_is_wrong_is_refused_not_scored_zero() -> None:
     boxes = np.array([FULL_PAGE])
+    touched, one = touched_cells(boxes, 3, 2), np.arange(1)
     best = RegionAggregation.MAX
     with pytest.raises(ShapeError):
         region_scores(np.zeros((2, 3)), boxes, 3, 2, best)  # transposed
@@ -197,11 +202,16 @@ def test_what_is_wrong_is_refused_not_scored_zero() -> None:
         with pytest.raises(NotFiniteError):
             region_scores(np.array([0, 0, bad, 0, 0, 0]), boxes, 3, 2, best)
         with pytest.raises(NotFiniteError):
-            cell_shares(np.array([0, 0, bad, 0, 0, 0]), boxes, 3, 2, best)
+            cell_shares(np.array([0, 0, bad, 0, 0, 0]), touched, one, best)
     with pytest.raises(ShapeError):
-        cell_shares(np.zeros((3, 2)), boxes, 3, 2, best)
+        region_scores_from(np.zeros((1, 5)), touched, best)
+    for wrong in (np.zeros((3, 2)), np.zeros(5)):
+        with pytest.raises(ShapeError):
+            cell_shares(wrong, touched, one, best)
+    with pytest.raises(AggregationError):
+        cell_shares(np.zeros(6), touched, one, "median")  # type: ignore[arg-type]
     with pytest.raises(ShapeError):
-        region_parts(np.zeros((2, 4)), cell_shares(np.zeros(6), boxes, 3, 2, best))
+        region_parts(np.zeros((2, 4)), cell_shares(np.zeros(6), touched, one, best))
     with pytest.raises(BoxError):
         region_scores(np.zeros(6), np.array([[0.5, 0.5, 0.5, 0.5]]), 3, 2, best)
     with pytest.raises(AggregationError, match="iou-weighted, max, mean"):
