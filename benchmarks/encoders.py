@@ -245,9 +245,7 @@ class Ours:
     def run(self, pages: int) -> float:
         """Pages a second into a new database."""
         self._runs += 1
-        database = Database.create_or_open(
-            self._scratch / f"db-{self._runs}", self._info.identity
-        )
+        database = Database.create_or_open(self._scratch / f"db-{self._runs}", self._info.identity)
         options = ReadOptions(
             OcrMode.NEVER, "eng", 200, "", 60, image_pixels=self._info.image_pixels
         )

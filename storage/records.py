@@ -161,7 +161,7 @@ class QueryEncoding:
         vectors: (t, dim) float32, unit length.
         weights: (t,) float32 > 0, what a token's best match counts in the page score.
         meaning: (t,) bool, True for tokens that carry meaning; the others (prompt, padding,
-            augmentation) count for the page's score but never for the region map.
+            augmentation) count for the page's score but, by default, not for the region map.
     """
 
     tokens: tuple[str, ...]

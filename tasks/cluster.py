@@ -23,7 +23,7 @@ from tasks.errors import Stage, UsageError, WorkerDied, fault_of
 from tasks.overlays import DocumentOverlays
 from tasks.planning import InspectedFile
 from tasks.remote import InspectionFault
-from tasks.retrieval import Hits, PageHit, RegionHit
+from tasks.retrieval import FoundPage, Hits, PagePlaces
 from tasks.scope import Positions
 from tasks.settings import Settings
 from tasks.sources import SourceFile
@@ -155,10 +155,10 @@ class QueryWorkers:
         )
         return hits
 
-    def ground(self, hits: Mapping[str, Sequence[PageHit]]) -> dict[str, list[list[RegionHit]]]:
+    def ground(self, pages: Mapping[str, FoundPage]) -> dict[str, list[PagePlaces]]:
         """Propagate to regions; see ``retrieval.ground``."""
-        regions: dict[str, list[list[RegionHit]]] = ray.get(
-            self._ground.remote(self._snapshot, hits, self._options)
+        regions: dict[str, list[PagePlaces]] = ray.get(
+            self._ground.remote(self._snapshot, pages, self._options)
         )
         return regions
 

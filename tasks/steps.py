@@ -7,7 +7,7 @@ drive. One Prefect task a shard, never a page: a server drowns in thousands of s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prefect import Task, task
@@ -21,7 +21,7 @@ from tasks.encoderpool import EncoderPool
 from tasks.ingesting import IngestRun
 from tasks.overlays import DocumentOverlays
 from tasks.planning import Shard
-from tasks.retrieval import Hits, PageHit, RegionHit
+from tasks.retrieval import FoundPage, Hits, PagePlaces
 from tasks.scope import Positions
 
 RETRIES = 2
@@ -78,8 +78,8 @@ def rank_pages(
     persist_result=False,
 )
 def ground_pages(
-    number: int, workers: QueryWorkers, hits: Mapping[str, Sequence[PageHit]]
-) -> dict[str, list[list[RegionHit]]]:
+    number: int, workers: QueryWorkers, hits: Mapping[str, FoundPage]
+) -> dict[str, list[PagePlaces]]:
     """Propagate the patches of some found pages to their regions."""
     return workers.ground(hits)
 
