@@ -11,8 +11,9 @@ Every other form is made from the vectors that are read back from DB, which are 
 encoder rounded to float16; pooling and int8 start from these. Each form is a database of its own
 in DIR: DB's other tables, and a ``patches`` table written with the product's code, whose files are
 measured. All are asked in this process with the product's code: all pages are ranked for every
-question, and each page of evidence is given for its first block. Times are medians; the forms take
-turns within one run, on as many threads as NumPy uses.
+question, and each page of evidence is given for its first block. Times are medians, that of
+compaction a mean; the forms take turns within one run. Set ``OMP_NUM_THREADS=1`` on a machine that
+does other work: threads that wait for each other measure little else.
 """
 
 from __future__ import annotations
@@ -228,7 +229,7 @@ def compare_pages(
                 name,
                 *map(report.percent, recall.values()),
                 report.number(float(mrr.mean())),
-                report.with_interval(float(gain.mean()), interval, signed=True),
+                "" if name == BASE else report.with_interval(float(gain.mean()), interval, True),
                 report.percent(agreement["same_first"]),
                 report.percent(agreement["overlap"]),
                 report.number(agreement["tau"]),
@@ -266,7 +267,7 @@ def compare_places(answers: Mapping[str, Answers], rows: Sequence[Row]) -> dict[
             [
                 name,
                 report.number(float(values.mean())),
-                report.with_interval(float(gain.mean()), interval, signed=True),
+                "" if name == BASE else report.with_interval(float(gain.mean()), interval, True),
                 report.percent(same),
             ]
         )
@@ -298,7 +299,11 @@ def main() -> int:
     encoder = registry.load(registry.for_queries(corpus.database.encoder))
     texts = [query for query, _ in asked]
     encodings = encoder.encode_queries(texts, corpus.database.latest_statistics())
-    queries = dict(zip(texts, encodings, strict=True))
+    queries = {}
+    for text, encoding in zip(texts, encodings, strict=True):
+        if isinstance(encoding, Exception):
+            raise SystemExit(f"{text}: {encoding}")
+        queries[text] = encoding
     stored = store_forms(corpus, dataset, encoder.info, args.work)
     answers = {name: answer(form, queries, asked, rows) for name, form in stored.items()}
     timed = [queries[query] for query in texts[:: max(1, len(texts) // TIMED_QUESTIONS)]]

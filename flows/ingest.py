@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -15,13 +16,13 @@ from storage.database import Database
 from storage.records import VectorType
 from tasks import cluster, encoderpool, forms, ocr, sources
 from tasks.console import progress
-from tasks.encoderpool import EncoderPool, Placement
+from tasks.encoderpool import EncoderPool
 from tasks.encoders import registry
 from tasks.ingesting import IngestRun
 from tasks.planning import Shard
 from tasks.reading import OcrMode, ReadOptions
 from tasks.runs import new_run_id
-from tasks.settings import Settings, load_settings, set_environment_defaults
+from tasks.settings import load_settings, set_environment_defaults
 from tasks.steps import ingest_shard, results_in_window
 
 
@@ -83,6 +84,9 @@ def ingest(
     # LanceDB's writer must not be loaded when Ray forks its processes.
     with cluster.ray_session(settings, workers, pictures=info.needs_image):
         where = encoderpool.placement(info, settings, workers)
+        pool_of = partial(EncoderPool, info, where, settings.batch_tokens)
+        # An encoder that cannot be loaded must not claim a new database.
+        actors = None if Database.find(db) else pool_of()
         database = Database.create_or_open(db, info.identity, form)
         run = IngestRun(database, info, options, new_run_id("ingest", flow_run.id))
         asked = {
@@ -101,24 +105,16 @@ def ingest(
                 inspected = cluster.inspect_files(files, workers, opened)
                 shards = run.plan(inspected, given.missing, given.skipped, where.shard_pages)
             if shards:
-                pool_of_actors = EncoderPool(info, where, settings.batch_tokens)
-                _run_shards(run, shards, pool_of_actors, where, settings, workers)
+                window = where.window(settings, workers)
+                _run_shards(run, shards, actors or pool_of(), window)
             report = run.end()
     name = "CompletedWithFailures" if report.failures else "Completed"
     return Completed(name=name, data=asdict(report))
 
 
-def _run_shards(
-    run: IngestRun,
-    shards: list[Shard],
-    pool: EncoderPool,
-    where: Placement,
-    settings: Settings,
-    workers: int,
-) -> None:
+def _run_shards(run: IngestRun, shards: list[Shard], pool: EncoderPool, window: int) -> None:
     """Run the shards on threads, enough of them that workers never wait for a commit."""
     pages = sum(shard.page_count for shard in shards)
-    window = encoderpool.window(where, settings, workers)
     threads: ThreadPoolTaskRunner[int] = ThreadPoolTaskRunner(max_workers=window)
     with progress("ingesting", pages, "pages") as done, threads as runner:
         jobs = (

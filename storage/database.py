@@ -95,6 +95,14 @@ class Database:
             )
         return cls(place, identity, storage_options)
 
+    @classmethod
+    def find(cls, uri: str | Path, storage_options: StorageOptions | None = None) -> Self | None:
+        """Open a database for reading; None if there is none. Raises as ``open`` otherwise."""
+        try:
+            return cls.open(uri, storage_options)
+        except DatabaseNotFound:
+            return None
+
     def table(self, table: Table) -> lance.LanceDataset:
         """The newest version of a table, for reading.
 

@@ -14,9 +14,10 @@ LARGEST = 127
 def quantise(vectors: FloatArray) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     """Write vectors as integers times a scale.
 
-    The scale is a vector's largest magnitude divided by 127, rounded *up* to float16: rounded
-    down, the largest value would come out above 127. Integers are made with the rounded scale,
-    so that ``integers * scales`` is off by at most half a scale in every place.
+    The scale is a vector's largest magnitude divided by 127, rounded *up* to float16: by one
+    that is rounded down, the largest value of a small vector comes out far above 127. Integers
+    are made with the rounded scale, so that ``integers * scales`` is off by at most half a scale
+    in every place.
 
     Args:
         vectors: (n, dim) float32, finite.

@@ -19,6 +19,7 @@ from storage import reader
 from storage.committer import Committer
 from storage.convert import retrievals_table
 from storage.database import Database
+from storage.errors import PatchlightError
 from storage.reader import Snapshot
 from storage.records import QueryEncoding, Run
 from tasks import results
@@ -126,32 +127,18 @@ class QuerySession:
         """Find each query's scope and encode it; rows for which that fails come back."""
         good: list[tuple[QueryRow, QueryEncoding, Positions | None]] = []
         bad: list[BadRow] = []
-        for row, encoding in zip(rows, self._encode(rows, encode), strict=True):
+        encodings = encode([row.query for row in rows], self.statistics)
+        for row, encoding in zip(rows, encodings, strict=True):
             try:
-                if isinstance(encoding, ValueError):
-                    raise InputError(str(encoding))
+                if isinstance(encoding, Exception):
+                    raise InputError(_said(encoding))
                 good.append((row, encoding, self._scopes.positions(row.doc, row.pages)))
             except InputError as error:
                 bad.append(BadRow(row.line, row.query_id, f"{row.place}: {error}"))
         if not good:
             return None, bad
-        kept, encodings, scopes = zip(*good, strict=True)
-        return Block(kept, encodings, scopes), bad
-
-    def _encode(
-        self, rows: Sequence[QueryRow], encode: EncodeQueries
-    ) -> list[QueryEncoding | ValueError]:
-        queries = [row.query for row in rows]
-        try:
-            return list(encode(queries, self.statistics))
-        except ValueError:
-            found: list[QueryEncoding | ValueError] = []
-            for query in queries:
-                try:
-                    found += encode([query], self.statistics)
-                except ValueError as error:
-                    found.append(error)
-            return found
+        kept, encoded, scopes = zip(*good, strict=True)
+        return Block(kept, encoded, scopes), bad
 
     def shards(self, block: Block, shard_pages: int) -> list[Positions]:
         """Cut the pages that any query of a block may look at into shards, rising."""
@@ -376,6 +363,13 @@ class QueryRun:
                 summary=json.dumps(asdict(self.report), default=str),
             )
         )
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a query; an error that was not made for people is named by its type."""
+    if isinstance(error, ValueError | PatchlightError):
+        return str(error)
+    return f"the encoder failed ({type(error).__name__}: {error})"
 
 
 def _file_safe(query_id: str) -> str:

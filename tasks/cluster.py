@@ -33,7 +33,6 @@ logger = logging.getLogger("patchlight.cluster")
 _WORKER_ENVIRONMENT = {
     # One thread a process: there is a process a CPU already.
     "OMP_NUM_THREADS": "1",
-    "OMP_THREAD_LIMIT": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -5,6 +5,7 @@ The tree::
     PatchlightError            exit code              category
       UsageError               USAGE
       EncoderUnavailable       USAGE
+        DeviceLost             INTERNAL
       InputError               BAD_INPUT
         QueryFileError         BAD_INPUT
         SourceError            DONE_WITH_FAILURES     (one of Category)
@@ -14,6 +15,7 @@ The tree::
           CorruptSource                               corrupt
           EncryptedDocument                           encrypted
           TooLarge                                    too_large
+          OutOfMemory                                 out_of_memory
           OcrFailed                                   ocr
           OcrTimeout                                  timeout
           EncodingFailed                              encoder
@@ -39,6 +41,7 @@ class Category(StrEnum):
     CORRUPT = "corrupt"
     ENCRYPTED = "encrypted"
     TOO_LARGE = "too_large"
+    OUT_OF_MEMORY = "out_of_memory"
     OCR = "ocr"
     TIMEOUT = "timeout"
     ENCODER = "encoder"
@@ -66,6 +69,16 @@ class EncoderUnavailable(PatchlightError):
     """The encoder asked for is unknown, or cannot be loaded here."""
 
     exit_code = ExitCode.USAGE
+
+
+class DeviceLost(EncoderUnavailable):
+    """The encoder of this process works no more; that of a new process may.
+
+    After some errors, as an access to memory that is not its own, a GPU computes nothing more for
+    the process. The only way out is another process, in which the work is done again.
+    """
+
+    exit_code = ExitCode.INTERNAL
 
 
 class InputError(PatchlightError):
@@ -134,6 +147,13 @@ class TooLarge(SourceError):
     """The page or file is beyond a limit."""
 
     category = Category.TOO_LARGE
+
+
+class OutOfMemory(SourceError):
+    """Memory ran out on the page or file; there may be more another time."""
+
+    category = Category.OUT_OF_MEMORY
+    retryable = True
 
 
 class OcrFailed(SourceError):
@@ -205,5 +225,10 @@ def fault_of(error: BaseException, stage: Stage) -> Fault:
         return Fault(error.stage, error.category, error.retryable, str(error))
     detail = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError):
-        return Fault(stage, Category.TOO_LARGE, False, f"out of memory ({detail})")
+        return Fault(
+            stage,
+            OutOfMemory.category,
+            OutOfMemory.retryable,
+            f"out of memory ({detail}); use fewer workers or a machine with more memory",
+        )
     return Fault(stage, Category.INTERNAL, True, detail)

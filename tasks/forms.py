@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from storage.database import Database
-from storage.errors import DatabaseNotFound, FormMismatch
+from storage.errors import FormMismatch
 from storage.records import VectorForm, VectorType
 
 
@@ -26,10 +26,10 @@ def asked(
     """
     given: dict[str, Any] = {"type": vectors, "pool": pool, "drop_blank": drop_blank}
     changes = {name: value for name, value in given.items() if value is not None}
-    try:
-        known = Database.open(db).form
-    except DatabaseNotFound:
+    database = Database.find(db)
+    if database is None:
         return replace(VectorForm(), **changes)
+    known = database.form
     if replace(known, **changes) != known:
         raise FormMismatch(
             f"the database {db} stores its vectors with --vectors {known.type} --pool {known.pool}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from storage.database import Database
 from storage.records import VectorType
 from tasks import forms, ocr, queryfile
-from tasks.encoders import registry
+from tasks.encoders import checkpoints, registry
 from tasks.errors import QueryFileError
 from tasks.selection import selection_of
 from tasks.settings import Settings
@@ -41,7 +41,9 @@ def check_ingest(
     if passwords:
         read_passwords(passwords)
     ocr.tesseract_for(with_ocr, settings.tesseract, lang)
-    registry.for_ingest(db, encoder, visual_tokens, settings.encoder)
+    info = registry.for_ingest(db, encoder, visual_tokens, settings.encoder)
+    if info.wants_gpu and not settings.ray_address:  # a cluster's nodes may have what we lack
+        checkpoints.needs_engine()
     forms.asked(db, *form)
 
 

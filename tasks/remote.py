@@ -13,8 +13,11 @@ its own, so that a GPU does not wait for OCR::
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -34,6 +37,7 @@ from tasks.encoders import registry
 from tasks.encoders.protocol import Encoder, EncoderInfo
 from tasks.errors import (
     CorruptSource,
+    DeviceLost,
     EncodingFailed,
     Fault,
     SourceChanged,
@@ -44,6 +48,8 @@ from tasks.errors import (
 from tasks.planning import InspectedFile, Shard, ShardPart
 from tasks.reading import ReadOptions, ReadPage, read_page, read_picture
 from tasks.sources import SourceFile, sha256_of, shown, stamp_of
+
+logger = logging.getLogger("patchlight.worker")
 
 PageKey = tuple[str, int]
 """(doc_id, 1-based page)."""
@@ -236,15 +242,22 @@ class EncoderWorker:
     Args:
         info: which encoder.
         device: ``cuda`` or ``cpu``.
+        gpu_share: part of the GPU's memory that it may take.
         threads: CPU threads its arithmetic may use; None for the library's choice.
         batch_tokens: most tokens of a batch; None to find out.
     """
 
     def __init__(
-        self, info: EncoderInfo, device: str, threads: int | None, batch_tokens: int | None
+        self,
+        info: EncoderInfo,
+        device: str,
+        gpu_share: float,
+        threads: int | None,
+        batch_tokens: int | None,
     ) -> None:
         self._info = info
         self._device = device
+        self._gpu_share = gpu_share
         self._threads = threads
         self._batch_tokens = batch_tokens
         self._lock = threading.Lock()
@@ -260,18 +273,19 @@ class EncoderWorker:
 
     def encode(self, inputs: EncoderInputs, form: VectorForm) -> Encodings:
         """Encode the pages of a shard; see ``encode``."""
-        return encode(self._loaded(), inputs, form)
+        with _process_ends_with_device():
+            return encode(self._loaded(), inputs, form)
 
     def encode_shard(self, read: ReadShard, stored_as: StoredAs) -> EncodedShard:
         """Encode a shard by its words, and make its rows."""
-        encoded = encode(self._loaded(), inputs_of(read), stored_as.form)
-        return pack_shard(read, encoded, stored_as)
+        return pack_shard(read, self.encode(inputs_of(read), stored_as.form), stored_as)
 
     def encode_queries(
         self, queries: Sequence[str], statistics: TermStatistics | None
-    ) -> list[QueryEncoding]:
+    ) -> list[QueryEncoding | Exception]:
         """Encode queries; see ``Encoder.encode_queries``."""
-        return self._loaded().encode_queries(queries, statistics)
+        with _process_ends_with_device():
+            return self._loaded().encode_queries(queries, statistics)
 
     def _loaded(self) -> Encoder:
         # Not in __init__: what it raises there, Ray turns into the death of the actor.
@@ -280,10 +294,21 @@ class EncoderWorker:
                 self._encoder = registry.load(
                     self._info,
                     device=self._device,
+                    gpu_share=self._gpu_share,
                     threads=self._threads,
                     batch_tokens=self._batch_tokens,
                 )
             return self._encoder
+
+
+@contextmanager
+def _process_ends_with_device() -> Iterator[None]:
+    """End the process where the GPU computes no more in it: Ray starts another, which may."""
+    try:
+        yield
+    except DeviceLost as error:
+        logger.critical("%s; the process ends", error)
+        os._exit(1)
 
 
 def _each_page(

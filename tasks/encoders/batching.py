@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Generic, Protocol, TypeVar
 
-from tasks.errors import EncoderUnavailable, Stage, TooLarge
+from tasks.errors import DeviceLost, EncoderUnavailable, OutOfMemory, Stage
 
 
 class Sized(Protocol):
@@ -44,6 +44,10 @@ RECOVER_AFTER = 100
 """Batches in a row that fit before a lowered budget is doubled. A shortage of memory may pass, as
 when it was another process on the same card; if it has not, finding out costs one batch in
 hundred."""
+
+
+_ALWAYS_WAITING = 2
+"""Items that may wait whatever their length: one to go on with, one in preparation."""
 
 
 def fits(tokens: Sequence[int], budget: int) -> int:
@@ -84,9 +88,9 @@ class Batcher(Generic[ItemT, OutT]):
         run: Callable[[list[ItemT]], list[OutT | Exception]],
         *,
         budget: int,
-        waiting: int,
         out_of_memory: Callable[[Exception], bool],
         relieve: Callable[[], None] = lambda: None,
+        pause_s: float = 1.0,
     ) -> None:
         """Start the thread that runs the model.
 
@@ -95,22 +99,22 @@ class Batcher(Generic[ItemT, OutT]):
                 an output or an error for each, in order. What it raises is the batch's:
                 ``EncoderUnavailable`` ends the batcher, of memory there is a second try in
                 smaller batches, and after anything else each item is tried by itself.
-            budget: most tokens of a batch.
-            waiting: most items that are prepared, or being prepared, and not in a batch yet,
-                those of all callers together. It bounds the memory they take.
+            budget: most tokens of a batch. It also bounds the memory of what waits: the items
+                of all callers that are prepared, or being prepared, and not in a batch yet have
+                no more tokens together, unless they are only two.
             out_of_memory: whether an error says that memory ran out.
             relieve: called before the second try.
+            pause_s: seconds between two tries of an item by itself for which memory ran out:
+                time for another process on the card to give some back.
         """
-        if budget < 1 or waiting < 1:
-            raise ValueError(f"budget and waiting are at least 1, got {budget} and {waiting}")
-        self.budget = budget
-        self._most = budget
+        self._changed = threading.Condition()
+        self.set_budget(budget)
         self._run = run
-        self._slots = waiting
         self._out_of_memory = out_of_memory
         self._relieve = relieve
-        self._calm = 0
-        self._changed = threading.Condition()
+        self._pause_s = pause_s
+        self._preparing = 0
+        self._longest = 0  # tokens of the longest item so far: what one in preparation counts
         self._ready: deque[_Entry[ItemT, OutT]] = deque()
         self._stopped: EncoderUnavailable | None = None
         self._thread = threading.Thread(target=self._work, name="encoder", daemon=True)
@@ -120,13 +124,15 @@ class Batcher(Generic[ItemT, OutT]):
         """Prepare items in this thread, one after the other, and wait for their outputs.
 
         Args:
-            jobs: each prepares one item; what it raises is the item's error.
+            jobs: each prepares one item; what it raises is the item's error, but for
+                ``EncoderUnavailable``, which ends the batcher.
 
         Returns:
             For each job, in order, its output or its error.
 
         Raises:
-            EncoderUnavailable: the batcher is closed, or the model can do no more.
+            EncoderUnavailable: the batcher is closed, or the model can do no more; ``DeviceLost``
+                if that of another process may.
         """
         outcomes: list[Future[OutT]] = []
         try:
@@ -137,6 +143,15 @@ class Batcher(Generic[ItemT, OutT]):
             for outcome in outcomes:
                 outcome.cancel()
             raise
+
+    def set_budget(self, tokens: int) -> None:
+        """Set the most tokens of a batch, from the next one on; also for ``run`` to call."""
+        if tokens < 1:
+            raise ValueError(f"the budget is at least 1, got {tokens}")
+        with self._changed:
+            self.budget = self._most = tokens
+            self._calm = 0
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Stop after the batch in hand; what waits ends with ``EncoderUnavailable``."""
@@ -153,34 +168,43 @@ class Batcher(Generic[ItemT, OutT]):
     def _submit(self, job: Callable[[], ItemT]) -> Future[OutT]:
         """Prepare one item when there is room, and queue it."""
         with self._changed:
-            while not self._slots and self._stopped is None:
-                self._changed.wait()
+            self._changed.wait_for(lambda: self._stopped is not None or self._room())
             if self._stopped is not None:
                 raise self._stopped
-            self._slots -= 1
+            self._preparing += 1
         outcome: Future[OutT] = Future()
-        queued = False
         try:
-            entry = _Entry(job(), outcome)
-            with self._changed:
-                if self._stopped is not None:
-                    raise self._stopped
-                self._ready.append(entry)
-                queued = True
-                self._changed.notify_all()
-        except EncoderUnavailable:
-            raise
-        except Exception as error:
+            item = job()
+        except BaseException as error:
+            self._prepared(None)
+            if isinstance(error, EncoderUnavailable):
+                self._stop(error)
+            if isinstance(error, EncoderUnavailable) or not isinstance(error, Exception):
+                raise
             outcome.set_exception(error)
-        finally:
-            if not queued:
-                self._release(1)
+        else:
+            self._prepared(_Entry(item, outcome))
         return outcome
 
-    def _release(self, slots: int) -> None:
+    def _prepared(self, entry: _Entry[ItemT, OutT] | None) -> None:
+        """Note that a preparation ended, and queue what came of it."""
         with self._changed:
-            self._slots += slots
+            self._preparing -= 1
             self._changed.notify_all()
+            if entry is None:
+                return
+            if self._stopped is not None:
+                raise self._stopped
+            self._ready.append(entry)
+            self._longest = max(self._longest, entry.item.tokens)
+
+    def _room(self) -> bool:
+        """Say whether one more item may be prepared."""
+        coming = self._preparing + 1
+        if len(self._ready) + coming <= _ALWAYS_WAITING:
+            return True
+        waiting = sum(entry.item.tokens for entry in self._ready)
+        return bool(self._longest) and waiting + coming * self._longest <= self.budget
 
     def _stop(self, why: EncoderUnavailable) -> None:
         with self._changed:
@@ -195,13 +219,13 @@ class Batcher(Generic[ItemT, OutT]):
         except EncoderUnavailable as error:
             self._stop(error)
         except BaseException as error:
-            self._stop(EncoderUnavailable(f"the encoder stopped ({error!r})"))
+            self._stop(_thread_lost(error))
             raise
         finally:
             with self._changed:
                 left = [e for e in self._ready if e.outcome.set_running_or_notify_cancel()]
                 self._ready.clear()
-            self._fail(left, self._stopped or EncoderUnavailable("the encoder stopped"))
+            self._fail(left, self._stopped or DeviceLost("the encoder stopped"))
 
     def _next(self) -> list[_Entry[ItemT, OutT]] | None:
         """Wait for items and take a batch of them; None when stopped."""
@@ -213,7 +237,6 @@ class Batcher(Generic[ItemT, OutT]):
                 _, alike = next(groupby(self._ready, key=lambda entry: entry.item.kind))
                 count = fits([entry.item.tokens for entry in alike], self.budget)
                 batch = [self._ready.popleft() for _ in range(count)]
-                self._slots += count
                 self._changed.notify_all()
                 return [entry for entry in batch if entry.outcome.set_running_or_notify_cancel()]
             return None
@@ -235,8 +258,9 @@ class Batcher(Generic[ItemT, OutT]):
                         continue
                     if not again:
                         again = True
+                        self._pause()
                         continue
-                    error = _too_large(part[0].item, error)
+                    error = _no_memory(part[0].item, error)
                 elif error is not None and len(part) > 1:
                     alone = len(part)
                     continue
@@ -247,8 +271,12 @@ class Batcher(Generic[ItemT, OutT]):
                     left.popleft()
         except BaseException as stopped:
             known = isinstance(stopped, EncoderUnavailable)
-            self._fail(left, stopped if known else EncoderUnavailable(f"stopped by {stopped!r}"))
+            self._fail(left, stopped if known else _thread_lost(stopped))
             raise
+
+    def _pause(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped is not None, self._pause_s)
 
     def _attempt(self, part: list[_Entry[ItemT, OutT]]) -> Exception | None:
         """Run the model on a part of a batch and deliver; or return what it raised."""
@@ -278,13 +306,25 @@ class Batcher(Generic[ItemT, OutT]):
     @staticmethod
     def _fail(entries: Iterable[_Entry[ItemT, OutT]], error: BaseException) -> None:
         for entry in entries:
-            entry.outcome.set_exception(error)
+            if not entry.outcome.done():
+                entry.outcome.set_exception(error)
 
 
-def _too_large(item: Sized, error: Exception) -> TooLarge:
-    return TooLarge(
+def _no_memory(item: Sized, error: Exception) -> OutOfMemory:
+    said = str(error).splitlines()[0] if str(error) else ""
+    return OutOfMemory(
         f"memory ran out on this {item.kind} of {item.tokens} tokens, encoded alone, twice "
-        f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); it needs "
-        "a machine with more memory",
+        f"({type(error).__name__}: {said}). If another process uses the card, end it and try "
+        "again; if none does, take a machine with more memory. An existing database keeps its "
+        "--visual-tokens; a new one with fewer takes less memory, where the encoder has a choice",
         Stage.ENCODE,
     )
+
+
+def _thread_lost(error: BaseException) -> DeviceLost:
+    """Return what callers get when the model's thread ends by what nobody foresaw.
+
+    As with a lost card nothing in this process will run the model again, and what state the
+    model is in is not known; a new process starts from a known one.
+    """
+    return DeviceLost(f"the thread that runs the model was stopped by {error!r}")

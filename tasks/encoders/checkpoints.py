@@ -20,19 +20,22 @@ from tasks.encoders import hub
 from tasks.encoders.families import FAMILIES, Family
 from tasks.encoders.weightfiles import (
     ADAPTER_CONFIG,
+    PROCESSORS,
     Tensor,
     Unusable,
+    check_settings,
+    lacking,
     read_json,
     read_weights,
     samples,
+    tokenizer_files,
 )
 from tasks.errors import EncoderUnavailable
 
 _FILES = (
     "config.json",
     ADAPTER_CONFIG,
-    "processor_config.json",
-    "preprocessor_config.json",
+    *PROCESSORS,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -40,9 +43,6 @@ _FILES = (
     "chat_template.jinja",
 )
 """Files, beside the weights, that can move a vector."""
-
-_TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
-"""The files of a tokenizer; the first of these that are there are the ones that are read."""
 
 _VOLATILE = {
     "_commit_hash",
@@ -55,7 +55,7 @@ _VOLATILE = {
 }
 """Keys of JSON files that say where something came from, not what it is."""
 
-_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
+_PROCESSOR_FILES = (*PROCESSORS, "tokenizer_config.json")
 
 _FLOATS = ("BF16", "F16", "F32", "F64")
 
@@ -79,7 +79,7 @@ class Checkpoint:
 
     Attributes:
         name: what finds it again: ``owner/name@<commit>`` of the hub, or the absolute path of a
-            folder.
+            folder; after it ``+<owner/base>@<commit>`` if it adapts a base model of the hub.
         folder: where its weights are, or those of its LoRA adapter.
         base: folder of the model that ``folder`` adapts; None when ``folder`` is no adapter.
         family: which classes load it.
@@ -96,16 +96,25 @@ class Checkpoint:
     digest: str
     parameters: int
 
+    @property
+    def processor(self) -> Path:
+        """Where its processor is: an adapter's own if it has one, otherwise the base's."""
+        own = (self.folder / "tokenizer_config.json").exists() and not lacking(self.folder)
+        return self.folder if own or self.base is None else self.base
+
 
 def resolve(name: str) -> Checkpoint:
     """Find a checkpoint and say what it is; fetches what is not on this machine.
 
-    A name with a commit that is in the hub's cache is resolved without the network, one without
-    is looked up, and taken from the cache where the hub cannot be reached.
+    What has a commit in its name, and is in the hub's cache, is resolved without the network;
+    what has none is looked up, and taken from the cache where the hub cannot be reached. The base
+    of an adapter that is named by its commit alone is the one that the cache knows, if it does.
 
     Args:
         name: a folder, or ``owner/name`` or ``owner/name@revision`` on the hub: a branch, a tag
-            or a commit. What is there as a folder is a folder.
+            or a commit. What is there as a folder is a folder. ``+owner/base`` or
+            ``+owner/base@revision`` after it says from where, and at which revision, the base of
+            an adapter is to be had.
 
     Raises:
         EncoderUnavailable: there is none, it cannot be had here, or it is none that patchlight
@@ -126,16 +135,21 @@ def same_source(asked: str, stored: str) -> bool:
     """Whether a name that was asked for means the source of a stored one.
 
     ``owner/name`` means every commit of it; ``owner/name@revision`` only what is spelled alike.
+    Without a base, every one is meant.
 
-    >>> same_source("a/b", "a/b@0123"), same_source("a/b@main", "a/b@0123")
-    (True, False)
+    >>> same_source("a/b", "a/b@01+c/d@23"), same_source("a/b@01", "a/b@01+c/d@23")
+    (True, True)
+    >>> same_source("a/b@main", "a/b@01"), same_source("a/b+c/d@45", "a/b@01+c/d@23")
+    (False, False)
     """
     if asked == stored:
         return True
-    if not Path(asked).is_dir() and (parts := hub.split(asked)):
-        repo, revision = parts
-        return revision is None and stored.startswith(f"{repo}@")
-    return str(_absolute(asked)) == stored
+    (source, base), (kept, kept_base) = _parts(asked), _parts(stored)
+    if base and not (kept_base and _covers(base, kept_base)):
+        return False
+    if not _absolute(source).is_dir() and hub.split(source):
+        return _covers(source, kept)
+    return str(_absolute(source)) == kept
 
 
 def needs_engine() -> None:
@@ -153,16 +167,26 @@ def needs_engine() -> None:
 
 
 def _resolve(name: str) -> Checkpoint:
-    source, folder = _find(name)
-    if not ((folder / "config.json").exists() or (folder / ADAPTER_CONFIG).exists()):
+    place, pin = _parts(name)
+    source, folder = _find(place)
+    adapts = (folder / ADAPTER_CONFIG).exists()
+    if not (adapts or (folder / "config.json").exists()):
         raise Unusable(
             f"{folder} holds no config.json and no {ADAPTER_CONFIG}; give the folder that does"
         )
-    base = _base_of(folder) if (folder / ADAPTER_CONFIG).exists() else None
+    if pin and not adapts:
+        raise Unusable(f"{source} is no adapter and has no base; leave out +{pin}")
+    check_settings(folder)
+    base = None
+    if adapts:
+        # A fixed adapter is to stay what it is: its base is not looked up anew.
+        origin, base = _base_of(folder, pin, hub.is_commit((hub.split(place) or ("", ""))[1]))
+        source = f"{source}+{origin}" if origin else source
+        check_settings(base)
     family = _family(folder, base)
     own, below = read_weights(folder), read_weights(base) if base else {}
     tensors = {("adapter:" if base else "") + key: value for key, value in own.items()} | below
-    return Checkpoint(
+    found = Checkpoint(
         name=source,
         folder=folder,
         base=base,
@@ -171,6 +195,30 @@ def _resolve(name: str) -> Checkpoint:
         digest=_digest(folder, base, tensors),
         parameters=sum(tensor.numbers for tensor in tensors.values()),
     )
+    if missing := lacking(found.processor):
+        raise Unusable(
+            f"{found.processor} lacks {', and '.join(missing)}; take a checkpoint that holds them"
+        )
+    return found
+
+
+def _parts(name: str) -> tuple[str, str | None]:
+    """Split a name into the checkpoint and, if it says so, the base model on the hub.
+
+    Folders may have a ``+`` in their names; an id of the hub and a revision have none here.
+
+    >>> _parts("a/b@01+c/d@23"), _parts("a/b")
+    (('a/b@01', 'c/d@23'), ('a/b', None))
+    """
+    place, plus, base = name.rpartition("+")
+    if not plus or hub.split(base) is None or _absolute(name).is_dir():
+        return name, None
+    return (place, base) if hub.split(place) or _absolute(place).is_dir() else (name, None)
+
+
+def _covers(asked: str, stored: str) -> bool:
+    """Whether an id of the hub means a pinned one."""
+    return asked == stored or ("@" not in asked and stored.startswith(f"{asked}@"))
 
 
 def _find(name: str) -> tuple[str, Path]:
@@ -181,11 +229,16 @@ def _find(name: str) -> tuple[str, Path]:
     parts = hub.split(name)
     if parts is None:
         raise Unusable(
-            "there is no such folder; give one that holds a checkpoint, owner/name of a hub, or "
-            f"text-patch. {_known()}"
+            "there is no such folder, and it can be no id of a hub; give a folder that holds a "
+            f"checkpoint, owner/name or owner/name@revision of a hub, or text-patch. {_known()}"
         )
     repo, revision = parts
-    folder = hub.fetch(repo, revision)
+    try:
+        folder = hub.fetch(repo, revision)
+    except hub.NotHad as error:
+        if revision:
+            raise
+        raise Unusable(f"there is no folder {folder}; and as an id of the hub: {error}") from error
     return f"{repo}@{hub.commit_of(folder)}", folder
 
 
@@ -196,8 +249,17 @@ def _absolute(name: str) -> Path:
         return Path(name).resolve()
 
 
-def _base_of(folder: Path) -> Path:
-    """Find the model that an adapter belongs on: as a path, near the adapter, on the hub."""
+def _base_of(folder: Path, pin: str | None, fixed: bool) -> tuple[str | None, Path]:
+    """Find the model that an adapter belongs on: as a path, near the adapter, on the hub.
+
+    Args:
+        folder: of the adapter.
+        pin: id of the base on the hub, if the name says so; it is taken from there.
+        fixed: whether the adapter is named by its commit.
+
+    Returns:
+        The base's id and commit, None where it is not from the hub; and its folder.
+    """
     config = read_json(folder / ADAPTER_CONFIG)
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
@@ -205,6 +267,15 @@ def _base_of(folder: Path) -> Path:
             f"{folder / ADAPTER_CONFIG} does not say which base model it adapts; "
             "write it there as base_model_name_or_path"
         )
+    named = hub.split(base)
+    if pin:
+        repo, revision = hub.split(pin) or (pin, None)
+        if named and named[0] != repo:
+            raise Unusable(f"it adapts {named[0]}, not {repo}; leave out +{pin}")
+        try:
+            return _fetched_base(repo, revision, cache_first=False)
+        except Unusable as error:
+            raise Unusable(f"its base model: {error}") from error
     last = re.split(r"[/\\]", base.rstrip("/\\"))[-1]
     # The adapter's folder comes first, so that a path means the same wherever we are called.
     places = [folder / base, folder / last, folder.parent / last]
@@ -215,19 +286,27 @@ def _base_of(folder: Path) -> Path:
                 raise Unusable(
                     f"its base model {found} is an adapter itself; merge that into its own base"
                 )
-            return found
+            return None, found
     looked = ", ".join(dict.fromkeys(map(str, places)))
-    parts = hub.split(base)
-    if parts is None:
+    if named is None:
         raise Unusable(
             f"its base model {base} is not at {looked}; put its folder at one of these places"
         )
-    repo, revision = parts
     asked = config.get("revision")
+    revision = named[1] or (asked if isinstance(asked, str) and asked else None)
     try:
-        return hub.fetch(repo, revision or (asked if isinstance(asked, str) and asked else None))
+        return _fetched_base(named[0], revision, cache_first=fixed)
     except Unusable as error:
         raise Unusable(f"its base model is not at {looked}, and {error}") from error
+
+
+def _fetched_base(repo: str, revision: str | None, *, cache_first: bool) -> tuple[str, Path]:
+    found = hub.fetch(repo, revision, cache_first=cache_first)
+    if (found / ADAPTER_CONFIG).exists():
+        raise Unusable(f"{repo} is an adapter itself; take an adapter that was merged into it")
+    if not (found / "config.json").exists():
+        raise Unusable(f"{repo} holds no config.json")
+    return f"{repo}@{hub.commit_of(found)}", found
 
 
 def _family(folder: Path, base: Path | None) -> Family:
@@ -364,8 +443,7 @@ def _digest(folder: Path, base: Path | None, tensors: Mapping[str, Tensor]) -> s
 
 
 def _content_files(folder: Path) -> Iterator[Path]:
-    tokenizer = next((f for f in _TOKENIZERS if (folder / f[0]).exists()), ())
-    for name in (*_FILES, *tokenizer):
+    for name in (*_FILES, *tokenizer_files(folder)):
         if (folder / name).exists():
             yield folder / name
 

@@ -9,8 +9,11 @@ page a vector lies. torch and the libraries on it are imported when an encoder i
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,11 +29,28 @@ from storage.records import (
 )
 from tasks.encoders import checkpoints, memory, weights
 from tasks.encoders.batching import Batcher
-from tasks.encoders.features import PageFeatures, PagePreparer, Prepared, QueryFeatures, collate
+from tasks.encoders.families import Family
+from tasks.encoders.features import (
+    MOST_STRETCH,
+    PageFeatures,
+    PagePreparer,
+    Prepared,
+    QueryFeatures,
+    collate,
+)
 from tasks.encoders.grids import Layout, layout_reader
 from tasks.encoders.protocol import EncoderInfo
 from tasks.encoders.querytokens import QueryPreparer
-from tasks.errors import EncoderUnavailable, EncodingFailed, SourceError, Stage, UsageError
+from tasks.errors import (
+    DeviceLost,
+    EncoderUnavailable,
+    EncodingFailed,
+    OutOfMemory,
+    SourceError,
+    Stage,
+    TooLarge,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -41,10 +61,6 @@ VERSION = 1
 LEAST_VISUAL_TOKENS, MOST_VISUAL_TOKENS = 64, 16_384
 """Range of the most patches a page may be cut into. Fewer cannot hold a strip of a page; more
 than the models' own limit they have never seen."""
-
-_WAITING = 64
-"""Most pages that are ready and wait for the model, where a batch has as many: 1 to 2 GB of
-pixels."""
 
 _QUERIES_AT_ONCE = 64
 """Queries whose tokens are made together; they are padded to the longest."""
@@ -77,6 +93,7 @@ def load(
     device: str | None = None,
     threads: int | None = None,
     batch_tokens: int | None = None,
+    gpu_share: float = 1.0,
 ) -> ColVisionEncoder:
     """Load an encoder.
 
@@ -84,9 +101,12 @@ def load(
         info: from ``describe``, here or on another machine.
         device: ``cuda`` or ``cpu``; None for a GPU where there is one.
         threads: of the CPU's arithmetic, for the whole process; None for torch's own number.
-        batch_tokens: most tokens of a batch; None for what the memory at hand allows.
+        batch_tokens: most tokens of a batch; None for what the memory at hand allows, which is
+            measured on the first page.
+        gpu_share: part of the GPU's memory that this process may take, above 0 and at most 1.
 
     Raises:
+        DeviceLost: the GPU failed; a new process may load it.
         EncoderUnavailable: it cannot be loaded here, or this machine holds other weights.
     """
     checkpoints.needs_engine()
@@ -106,7 +126,11 @@ def load(
     where = torch.device(device or ("cuda" if cuda else "cpu"))
     if where.type == "cuda" and not cuda:
         raise EncoderUnavailable(f"{name}: there is no GPU that torch can use here")
-    return ColVisionEncoder(info, checkpoint, where, batch_tokens)
+    if where.type == "cuda":
+        if where.index is None:
+            where = torch.device("cuda", torch.cuda.current_device())
+        memory.limit_to_share(where, gpu_share)
+    return ColVisionEncoder(info, checkpoint, where, batch_tokens, gpu_share)
 
 
 def _described(checkpoint: checkpoints.Checkpoint, visual_tokens: int | None) -> EncoderInfo:
@@ -138,6 +162,19 @@ def _described(checkpoint: checkpoints.Checkpoint, visual_tokens: int | None) ->
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What the model made of an item.
+
+    Attributes:
+        item: of what.
+        padded: its vectors in the batch, padding included.
+    """
+
+    item: Prepared
+    padded: FloatArray
+
+
 class ColVisionEncoder:
     """Encodes pages from their pictures, and queries; made by ``load``.
 
@@ -154,17 +191,21 @@ class ColVisionEncoder:
         checkpoint: checkpoints.Checkpoint,
         device: torch.device,
         batch_tokens: int | None,
+        gpu_share: float,
     ) -> None:
-        """Load the weights and find out how large a batch may be."""
+        """Load the weights and try them on a query."""
         import torch
 
         self.info = info
         self._device = device
+        self._gpu_share = gpu_share
+        self._family = checkpoint.family
         family = checkpoint.family.key
         bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(False)
         dtype = torch.bfloat16 if bfloat16 else torch.float32
         processor = weights.load_processor(checkpoint, info.identity.visual_tokens)
-        self._model = weights.load_model(checkpoint, device, dtype)
+        with self._device_watched():
+            self._model = weights.load_model(checkpoint, device, dtype)
         weights.check_pair(self._model, processor, checkpoint)
         self._extra = _EXTRA_ARGUMENTS.get(family, {})
         self._pad_id = int(processor.tokenizer.pad_token_id)
@@ -173,15 +214,19 @@ class ColVisionEncoder:
         self._queries = QueryPreparer(family, processor, text.max_position_embeddings)
         self._pages = PagePreparer(processor, layout_reader(family, processor), device, dtype)
         # Also sets up the tokenizer, which is not to be changed by several threads at once.
-        self._forward(self._queries.prepare(["warm up"]))
-        page = self._pages.prepare(_blank_page(info.image_pixels))
-        budget = batch_tokens or self._budget(page)
-        self._batcher: Batcher[Prepared, PageEncoding | QueryEncoding] = Batcher(
+        (warm_up,) = self._queries.prepare(["warm up"])
+        if isinstance(warm_up, Exception):
+            raise EncoderUnavailable(f"{info.identity.name}: {warm_up}")
+        with self._device_watched():
+            self._forward([warm_up])
+        on_card = memory.FIRST_TOKENS if device.type == "cuda" else memory.CPU_TOKENS
+        self._measured = device.type != "cuda" or batch_tokens is not None
+        self._batcher: Batcher[Prepared, _Output] = Batcher(
             self._encode,
-            budget=budget,
-            waiting=max(2, min(budget // page.tokens, _WAITING)),
+            budget=batch_tokens or on_card,
             out_of_memory=memory.out_of_memory,
             relieve=partial(memory.relieve, device),
+            pause_s=memory.PAUSE_S,
         )
 
     def encode_pages(self, pages: Sequence[PageInput]) -> list[PageEncoding | Exception]:
@@ -192,67 +237,84 @@ class ColVisionEncoder:
             those of tokens that see the whole page and belong to no cell. Or why it has none.
 
         Raises:
-            EncoderUnavailable: the encoder was closed, or its GPU failed.
+            DeviceLost: the GPU, or the thread that runs the model, works no more; a new process
+                may encode the pages.
+            EncoderUnavailable: the encoder was closed, or the GPU is too small for one page.
         """
-        jobs = [partial(self._prepared, page) for page in pages]
-        return [
-            _failure(output) if isinstance(output, Exception) else cast(PageEncoding, output)
-            for output in self._batcher.encode(jobs)
-        ]
+        outputs = self._batcher.encode(partial(self._prepared, page) for page in pages)
+        return [cast("PageEncoding | Exception", self._finished(output)) for output in outputs]
 
     def encode_queries(
         self, queries: Sequence[str], statistics: TermStatistics | None = None
-    ) -> list[QueryEncoding]:
+    ) -> list[QueryEncoding | Exception]:
         """Encode queries, with the prompt and augmentation tokens of the library.
 
         Args:
             queries: questions as asked.
             statistics: not used; every token weighs 1.
 
+        Returns:
+            For each query, in order, its encoding, or why it has none: a ``ValueError`` if it
+            holds no letter and no digit, or is too long.
+
         Raises:
-            ValueError: a query holds no letter and no digit, or is too long.
-            EncoderUnavailable: the encoder was closed, or its GPU failed.
+            DeviceLost: as for pages.
+            EncoderUnavailable: the encoder was closed.
         """
-        encoded: list[QueryEncoding] = []
+        encoded: list[QueryEncoding | Exception] = []
         for first in range(0, len(queries), _QUERIES_AT_ONCE):
             prepared = self._queries.prepare(queries[first : first + _QUERIES_AT_ONCE])
-            for output in self._batcher.encode(partial(_itself, query) for query in prepared):
-                if isinstance(output, Exception):
-                    raise EncoderUnavailable(f"a query cannot be encoded: {_failure(output)}")
-                encoded.append(cast(QueryEncoding, output))
+            ready = [query for query in prepared if isinstance(query, QueryFeatures)]
+            outputs = iter(self._batcher.encode(partial(_itself, query) for query in ready))
+            for query in prepared:
+                outcome = query if isinstance(query, Exception) else self._finished(next(outputs))
+                encoded.append(cast("QueryEncoding | Exception", outcome))
         return encoded
 
     def close(self) -> None:
         """Stop; calls under way end with ``EncoderUnavailable``. The weights are let go."""
         self._batcher.close()
         self._model = None
-        memory.relieve(self._device)
+        with contextlib.suppress(RuntimeError):  # of a GPU that failed
+            memory.relieve(self._device)
 
     def _prepared(self, page: PageInput) -> PageFeatures:
-        features = self._pages.prepare(page)
+        # If the GPU failed, no page would get as far as the model's thread, which looks too.
+        with self._device_watched():
+            features = self._pages.prepare(page)
         cells, most = len(features.layout.patches), self.info.identity.visual_tokens
         if most and cells > most:  # a strip so narrow that one row of cells is too many
-            raise EncodingFailed(
-                f"the page's shape takes {cells} patches, and {most} are allowed; "
-                "raise --visual-tokens",
+            raise TooLarge(
+                f"the page is so long a strip that it takes {cells} patches, and {most} are "
+                "allowed; cut it into parts, or ingest it into a new --db with more "
+                "--visual-tokens (an existing database keeps its number)",
                 Stage.ENCODE,
             )
         return features
 
-    def _encode(self, items: list[Prepared]) -> list[PageEncoding | QueryEncoding | Exception]:
-        """Run the model on a batch; called by the batcher's thread alone."""
-        try:
+    def _encode(self, items: list[Prepared]) -> list[_Output | Exception]:
+        """Run the model on a batch; called by the batcher's thread alone.
+
+        What else there is to do with the vectors is done by the callers' threads, while the model
+        works on the next batch.
+        """
+        with self._device_watched():
+            if not self._measured and isinstance(items[0], PageFeatures):
+                self._batcher.set_budget(self._budget())
+                self._measured = True
             vectors = self._forward(items)
+        return [_Output(item, row) for item, row in zip(items, vectors, strict=True)]
+
+    def _finished(self, output: _Output | Exception) -> PageEncoding | QueryEncoding | Exception:
+        """Make the encoding of what came out of the model; called by the callers' threads."""
+        if isinstance(output, Exception):
+            return _failure(output)
+        try:
+            tokens = output.item.tokens
+            start = len(output.padded) - tokens if self._pad_left else 0
+            return _encoding(output.item, output.padded[start : start + tokens])
         except Exception as error:
-            if not memory.out_of_memory(error) and not self._device_works():
-                raise EncoderUnavailable(f"the GPU stopped working: {error}") from None
-            raise
-        longest = vectors.shape[1]
-        outputs: list[PageEncoding | QueryEncoding | Exception] = []
-        for item, padded in zip(items, vectors, strict=True):
-            start = longest - item.tokens if self._pad_left else 0
-            outputs.append(_encoding(item, padded[start : start + item.tokens]))
-        return outputs
+            return _failure(error)
 
     def _forward(self, items: Sequence[Prepared]) -> FloatArray:
         """Return (items, longest, dim) float32 unit vectors of a batch, padding included."""
@@ -271,21 +333,41 @@ class ColVisionEncoder:
             )
         return cast(FloatArray, vectors)
 
-    def _budget(self, page: PageFeatures) -> int:
-        """Return the tokens of a batch that the memory at hand allows."""
-        if self._device.type != "cuda":
-            return memory.CPU_TOKENS
-        import torch
+    def _budget(self) -> int:
+        """Return the tokens of a batch that the memory of the card allows."""
+        short: Exception | None = None
+        for _ in range(2):
+            if short is not None:  # by another process, and for a moment, it may be
+                memory.relieve(self._device)
+                time.sleep(memory.PAUSE_S)
+            try:
+                page = self._pages.prepare(
+                    _largest_page(self._family, self.info.identity.visual_tokens)
+                )
+                size = sum(tensor.nbytes for tensor in page.tensors.values() if tensor.is_cuda)
+                run = partial(_times, self._forward, page)
+                return memory.find_budget(run, page.tokens, size, self._device, self._gpu_share)
+            except Exception as error:
+                if not isinstance(error, OutOfMemory) and not memory.out_of_memory(error):
+                    raise
+                short = error.with_traceback(None)  # its frames hold tensors
+        raise EncoderUnavailable(
+            f"{self.info.identity.name}: the GPU has too little memory for one page ({short})"
+        )
 
-        size = sum(tensor.nbytes for tensor in page.tensors.values() if tensor.is_cuda)
+    @contextlib.contextmanager
+    def _device_watched(self) -> Iterator[None]:
+        """Tell errors after which the GPU computes no more in this process from others.
+
+        Raises:
+            DeviceLost: the GPU computes no more.
+        """
         try:
-            return memory.find_budget(
-                lambda pages: self._forward(pages * [page]), page.tokens, size
-            )
-        except torch.OutOfMemoryError as error:
-            raise EncoderUnavailable(
-                f"{self.info.identity.name}: the GPU has too little memory for one page ({error})"
-            ) from None
+            yield
+        except Exception as error:
+            if memory.out_of_memory(error) or self._device_works():
+                raise
+            raise DeviceLost(f"the GPU stopped working ({type(error).__name__}: {error})") from None
 
     def _device_works(self) -> bool:
         """Say whether the device still computes: after some errors a GPU does no more."""
@@ -293,8 +375,8 @@ class ColVisionEncoder:
 
         try:
             return float(torch.ones(1, device=self._device).sum()) == 1
-        except RuntimeError:
-            return False
+        except RuntimeError as error:
+            return memory.out_of_memory(error)
 
 
 def _encoding(item: Prepared, vectors: FloatArray) -> PageEncoding | QueryEncoding | Exception:
@@ -318,17 +400,35 @@ def _unit(vectors: FloatArray) -> bool:
 
 
 def _failure(error: Exception) -> Exception:
-    """Return a page's error as one that says where it happened."""
+    """Return an item's error as one that says where it happened."""
     if isinstance(error, SourceError):
         return error
-    return EncodingFailed(f"the model failed ({type(error).__name__}: {error})", Stage.ENCODE)
+    said = f"({type(error).__name__}: {error})"
+    if memory.out_of_memory(error):
+        return OutOfMemory(f"memory ran out after the model was run {said}", Stage.ENCODE)
+    return EncodingFailed(f"the model failed {said}", Stage.ENCODE)
 
 
-def _blank_page(pixels: int) -> PageInput:
-    """Return a white square of so many pixels: no page has more patches, or tiles."""
-    side = math.isqrt(pixels)
-    return PageInput((), np.full((side, side, 3), 255, dtype=np.uint8), 595, 595)
+def _largest_page(family: Family, visual_tokens: int) -> PageInput:
+    """Return a white page of which a family makes as many patches as of any.
+
+    Where it cuts a page into as many cells of one size as are allowed, that is the grid with most
+    of them, the nearest to a square: 24 x 32 for 768, where a square has 27 x 27. Otherwise all
+    pages have the same number, or those in tiles most in a square.
+    """
+    if family.cell_px:
+        least = math.ceil(math.sqrt(visual_tokens / MOST_STRETCH))
+        sides = range(math.isqrt(visual_tokens), least - 1, -1)
+        rows = max(sides, key=lambda side: side * (visual_tokens // side))
+        height, width = rows * family.cell_px, visual_tokens // rows * family.cell_px
+    else:
+        height = width = math.isqrt(family.input_pixels)
+    return PageInput((), np.full((height, width, 3), 255, dtype=np.uint8), width, height)
 
 
 def _itself(query: QueryFeatures) -> Prepared:
     return query
+
+
+def _times(run: Callable[[Sequence[Prepared]], object], page: PageFeatures, pages: int) -> object:
+    return run([page] * pages)

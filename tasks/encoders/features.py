@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,8 @@ from PIL import Image
 
 from storage.records import BoolArray, PageInput
 from tasks.encoders.grids import Layout, LayoutOf
-from tasks.encoders.memory import out_of_memory, relieve
-from tasks.errors import EncodingFailed, Stage, TooLarge
+from tasks.encoders.memory import PAUSE_S, out_of_memory, relieve
+from tasks.errors import EncodingFailed, OutOfMemory, Stage, TooLarge
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,9 @@ _UNUSED = ("labels", "pixel_attention_mask")
 """What a processor makes and a model need not have. Labels are for training, and have ColPali
 compute a loss over its vocabulary, about 1 GB a page. The mask of pixels is all ones, which
 ``grids`` has checked, and is what the model takes when there is none."""
+
+MOST_STRETCH = 200
+"""How many times as long as wide a picture may be for Qwen's processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,12 @@ class PagePreparer:
     """
 
     def __init__(
-        self, processor: Any, layout_of: LayoutOf, device: torch.device, dtype: torch.dtype
+        self,
+        processor: Any,
+        layout_of: LayoutOf,
+        device: torch.device,
+        dtype: torch.dtype,
+        pause_s: float = PAUSE_S,
     ) -> None:
         """Set the processor up for a device.
 
@@ -89,11 +98,13 @@ class PagePreparer:
             layout_of: reads the layouts of pages that it prepared.
             device: where the model is.
             dtype: what the model computes in; it casts pixels to it first of all.
+            pause_s: seconds between the two tries of a page for which memory ran out.
         """
         self._processor = processor
         self._layout_of = layout_of
         self._device = device
         self._dtype = dtype
+        self._pause_s = pause_s
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             import torch
@@ -109,26 +120,29 @@ class PagePreparer:
         """Make the features of a page.
 
         Raises:
-            EncodingFailed: the page has no picture, or one of a shape that the model does not
-                take.
-            TooLarge: memory does not suffice.
+            EncodingFailed: the page has no picture, or one that the processor does not take.
+            TooLarge: it is too long a strip for the model.
+            OutOfMemory: memory does not suffice, tried twice.
         """
         if page.image is None:
             raise EncodingFailed("the page came without its picture", Stage.ENCODE)
         picture = Image.fromarray(page.image)
-        for _ in range(2):  # memory may be short while a batch runs
+        for last in (False, True):  # memory may be short while a batch runs
             try:
                 return self._on_stream(picture)
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
-            except ValueError as error:  # as of a strip 200 times as long as wide
-                raise EncodingFailed(
-                    f"the page cannot be prepared: {error}", Stage.ENCODE
-                ) from None
+            except ValueError as error:
+                raise _refused(picture, error) from None
             relieve(self._device)
-        size = f"{picture.width} x {picture.height} pixels"
-        raise TooLarge(f"memory ran out preparing a picture of {size}, twice", Stage.ENCODE)
+            if not last:
+                time.sleep(self._pause_s)
+        raise OutOfMemory(
+            f"memory ran out preparing a picture of {_size(picture)}, twice; if another process "
+            "uses the card or the memory, end it and try again, else take a machine with more",
+            Stage.ENCODE,
+        )
 
     def _on_stream(self, picture: Image.Image) -> PageFeatures:
         if self._stream is None:
@@ -152,6 +166,18 @@ class PagePreparer:
             if name not in _UNUSED
         }
         return PageFeatures(tensors, layout)
+
+
+def _refused(picture: Image.Image, error: ValueError) -> TooLarge | EncodingFailed:
+    """Return why a processor does not take a picture."""
+    said = f"the page cannot be prepared, {_size(picture)}: {error}"
+    if max(picture.size) > MOST_STRETCH * min(picture.size):
+        return TooLarge(f"{said}; cut the page into parts that are less long", Stage.ENCODE)
+    return EncodingFailed(said, Stage.ENCODE)
+
+
+def _size(picture: Image.Image) -> str:
+    return f"{picture.width} x {picture.height} pixels"
 
 
 def _on_cpu(resize: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

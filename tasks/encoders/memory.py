@@ -13,6 +13,10 @@ MOST_TOKENS = 65_536
 """Tokens of a batch above which more of them make no page faster: about 80 pages, far beyond what
 fills the largest card."""
 
+FIRST_TOKENS = 4_096
+"""Tokens of a batch on a card before a page was measured there. A query may have as many by
+itself, so its memory is needed anyway; usual queries are 100 to a batch."""
+
 CPU_TOKENS = 1_300
 """Tokens of a batch on a CPU: one page, or some 50 queries. Pages gain nothing by company there:
 CPU seconds a page alone, of 2 and of 4 were 8.9, 9.9, 10.5 for a model of 228 million on one
@@ -21,6 +25,13 @@ thread, and no better on two. Queries do: they are short, and share the reading 
 SHARE = 0.8
 """Share of the memory that is free after loading that batches may take. The rest is for pictures
 being scaled and for what allocation wastes."""
+
+CONTEXT_BYTES = 2**29
+"""About what a process on a card takes there beyond what torch counts: code, and workspaces of
+libraries."""
+
+PAUSE_S = 1.0
+"""Seconds between two tries of what memory ran out for."""
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -44,13 +55,49 @@ def relieve(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def find_budget(run: Callable[[int], object], page_tokens: int, page_bytes: int) -> int:
+def limit_to_share(device: torch.device, gpu_share: float) -> None:
+    """Keep this process to its part of a card that several share; what is above is not given.
+
+    Args:
+        device: the card.
+        gpu_share: above 0 and at most 1, which sets no limit.
+    """
+    import torch
+
+    if gpu_share < 1:
+        torch.cuda.set_per_process_memory_fraction(float(gpu_share), device)
+
+
+def available(device: torch.device, gpu_share: float) -> int:
+    """Return the bytes of a card that this process may still plan with.
+
+    Processes of which each keeps to its share, what it holds already included, never plan for
+    more than the card has, however many load at the same time.
+    """
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    if gpu_share == 1:
+        return int(free)
+    mine = gpu_share * total - torch.cuda.memory_reserved(device) - CONTEXT_BYTES
+    return max(min(int(free), int(mine)), 0)
+
+
+def find_budget(
+    run: Callable[[int], object],
+    page_tokens: int,
+    page_bytes: int,
+    device: torch.device,
+    gpu_share: float,
+) -> int:
     """Measure on the card how many tokens a batch may have.
 
     Args:
         run: encodes a batch of so many pages, all alike.
         page_tokens: tokens of such a page.
         page_bytes: memory on the card that its features take.
+        device: the card.
+        gpu_share: part of it that is this process's.
 
     Raises:
         torch.OutOfMemoryError: not even one page fits.
@@ -61,18 +108,17 @@ def find_budget(run: Callable[[int], object], page_tokens: int, page_bytes: int)
     peaks = []
     for pages in (1, 2):
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
         try:
             run(pages)
         except torch.OutOfMemoryError:
             if pages == 1:
                 raise
             return page_tokens
-        peaks.append(torch.cuda.max_memory_allocated() - before)
+        peaks.append(torch.cuda.max_memory_allocated(device) - before)
     torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info()
-    return budget_of(peaks[0], peaks[1], page_bytes, page_tokens, free)
+    return budget_of(peaks[0], peaks[1], page_bytes, page_tokens, available(device, gpu_share))
 
 
 def budget_of(one: int, two: int, page_bytes: int, page_tokens: int, free: int) -> int:
@@ -81,7 +127,8 @@ def budget_of(one: int, two: int, page_bytes: int, page_tokens: int, free: int) 
     Args:
         one: bytes that a batch of one page takes at its height.
         two: bytes that a batch of two such pages takes.
-        page_bytes: bytes of a page's features; as many pages as a batch has wait meanwhile.
+        page_bytes: bytes of a page's features; at most as many tokens as a batch has wait
+            meanwhile.
         page_tokens: tokens of a page.
         free: bytes that are free.
 

@@ -14,7 +14,7 @@ from storage.records import (
     TermStatistics,
 )
 
-EncodeQueries = Callable[[Sequence[str], TermStatistics | None], list[QueryEncoding]]
+EncodeQueries = Callable[[Sequence[str], TermStatistics | None], list[QueryEncoding | Exception]]
 """What ``Encoder.encode_queries`` is, wherever it runs."""
 
 
@@ -47,7 +47,8 @@ class Encoder(Protocol):
     """Turns pages and queries into vectors that late interaction compares.
 
     A page's encoding depends on that page alone, never on the other pages of a call. Methods
-    may be called from several threads at once.
+    may be called from several threads at once. They raise ``EncoderUnavailable`` when the encoder
+    was closed or works no more, and ``DeviceLost`` if a new process may help.
 
     Attributes:
         info: what it is.
@@ -65,10 +66,11 @@ class Encoder(Protocol):
 
     def encode_queries(
         self, queries: Sequence[str], statistics: TermStatistics | None
-    ) -> list[QueryEncoding]:
-        """Encode queries; the result has one encoding a query, in order.
+    ) -> list[QueryEncoding | Exception]:
+        """Encode queries.
 
-        Raises:
-            ValueError: a query holds nothing that can be searched for; the message says which.
+        Returns:
+            For each query, in order, its encoding, or why it has none: a ``ValueError`` if it
+            holds nothing that can be searched for.
         """
         ...

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasks.encoders.features import QueryFeatures
-from tasks.errors import EncoderUnavailable
+from tasks.errors import EncodingFailed, Stage
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_TOKENS = 4096
 """Most tokens of a query, about ten pages of text. Models were trained with some 50; what long
 ones take in memory grows with the square of their length."""
+
+_SHOWN = 40
+"""Characters of a query that a message shows."""
 
 
 class QueryPreparer:
@@ -50,21 +56,37 @@ class QueryPreparer:
             if (number := getattr(owner, name, None)) is not None
         }
 
-    def prepare(self, queries: Sequence[str]) -> list[QueryFeatures]:
+    def prepare(self, queries: Sequence[str]) -> list[QueryFeatures | Exception]:
         """Make the features of queries.
 
         Args:
-            queries: questions as asked, not empty.
+            queries: questions as asked.
 
-        Raises:
-            ValueError: a query holds no letter and no digit, or is too long.
-            EncoderUnavailable: the tokens are not those that the library makes.
+        Returns:
+            For each query, in order, its features, or why it has none: a ``ValueError`` if it
+            holds no letter and no digit or is too long, ``EncodingFailed`` if its tokens are not
+            those that the library makes.
         """
         texts = [self.harmless(query).strip() for query in queries]
-        for query, text in zip(queries, texts, strict=True):
-            if not has_meaning(text):
-                raise ValueError(f"the query {query!r} holds no letter and no digit to search for")
-        batch = self._processor.process_queries(queries=texts)
+        made = iter(self._each([text for text in texts if has_meaning(text)]))
+        return [
+            next(made) if has_meaning(text) else _says_nothing(query)
+            for query, text in zip(queries, texts, strict=True)
+        ]
+
+    def _each(self, texts: Sequence[str]) -> list[QueryFeatures | Exception]:
+        """Make features of texts together, or if that fails of each by itself."""
+        if not texts:
+            return []
+        try:
+            return self._together(texts)
+        except Exception as error:  # as of text that is no Unicode
+            if len(texts) == 1:
+                return [error]
+        return [outcome for text in texts for outcome in self._each([text])]
+
+    def _together(self, texts: Sequence[str]) -> list[QueryFeatures | Exception]:
+        batch = self._processor.process_queries(queries=list(texts))
         wholes = [self._around(self._processor, text) for text in texts]
         # Padding is set as the library sets it: a change would be one for all threads.
         encoded = self._tokenizer(
@@ -72,36 +94,60 @@ class QueryPreparer:
             padding="longest",
             return_offsets_mapping=True,
         )
-        features = []
-        for row, (text, (before, after)) in enumerate(zip(texts, wholes, strict=True)):
+        features: list[QueryFeatures | Exception] = []
+        for row, (text, around) in enumerate(zip(texts, wholes, strict=True)):
             mask = batch["attention_mask"][row].bool()
             if encoded["input_ids"][row] != batch["input_ids"][row].tolist():
-                raise EncoderUnavailable(f"the library makes other tokens of {text!r}")
-            if int(mask.sum()) > self._most:
-                raise ValueError(
-                    f"the query {text[:40]!r}... is too long: {int(mask.sum())} tokens, and the "
-                    f"model takes {self._most}; shorten it"
-                )
+                wrong = f"the library makes other tokens of the query {_short(text)}"
+                features.append(EncodingFailed(wrong, Stage.ENCODE))
+                continue
             tensors = {name: tensor[row : row + 1, mask] for name, tensor in batch.items()}
-            if self._family == "colpali":
-                # Its tokens attend to each other in both directions, as they did in training.
-                # Without this transformers 5.23 does so for a query alone and lets them look back
-                # only in a padded batch: other vectors.
-                tensors["token_type_ids"] = tensors["input_ids"].new_zeros(1, int(mask.sum()))
-            ids = tensors["input_ids"][0].tolist()
-            if self._pictures & set(ids):
-                raise ValueError(f"the query {text!r} holds a token that stands for a picture")
             offsets = np.array(encoded["offset_mapping"][row])[mask.numpy()].tolist()
-            words, meaning = _words(before + text + after, len(before), len(text), offsets)
-            names = self._tokenizer.convert_ids_to_tokens(ids)
-            features.append(
-                QueryFeatures(
-                    tensors,
-                    tuple(word or str(name) for word, name in zip(words, names, strict=True)),
-                    np.array(meaning, dtype=np.bool_),
-                )
-            )
+            try:
+                features.append(self._features(text, around, tensors, offsets))
+            except ValueError as error:
+                features.append(error)
         return features
+
+    def _features(
+        self,
+        text: str,
+        around: tuple[str, str],
+        tensors: dict[str, torch.Tensor],
+        offsets: Sequence[tuple[int, int]],
+    ) -> QueryFeatures:
+        """Make the features of a query from its tokens.
+
+        Args:
+            text: the user's text.
+            around: what stands before and after it.
+            tensors: name -> tensor, first dimension 1; nothing padded.
+            offsets: (begin, end) of each token in the whole.
+
+        Raises:
+            ValueError: it is too long, or holds a token that stands for a picture.
+        """
+        if len(offsets) > self._most:
+            raise ValueError(
+                f"the query {_short(text)} is too long: {len(offsets)} tokens, and the model "
+                f"takes {self._most}; shorten it"
+            )
+        if self._family == "colpali":
+            # Its tokens attend to each other in both directions, as they did in training.
+            # Without this transformers 5.23 does so for a query alone and lets them look back
+            # only in a padded batch: other vectors.
+            tensors["token_type_ids"] = tensors["input_ids"].new_zeros(1, len(offsets))
+        ids = tensors["input_ids"][0].tolist()
+        if self._pictures & set(ids):
+            raise ValueError(f"the query {_short(text)} holds a token that stands for a picture")
+        before, after = around
+        words, meaning = _words(before + text + after, len(before), len(text), offsets)
+        names = self._tokenizer.convert_ids_to_tokens(ids)
+        return QueryFeatures(
+            tensors,
+            tuple(word or str(name) for word, name in zip(words, names, strict=True)),
+            np.array(meaning, dtype=np.bool_),
+        )
 
     def harmless(self, text: str) -> str:
         """Break what the tokenizer would take for a special token, as ``<image>``, by a space.
@@ -112,6 +158,14 @@ class QueryPreparer:
             while len(name) > 1 and name in text:
                 text = text.replace(name, f"{name[0]} {name[1:]}")
         return text
+
+
+def _says_nothing(query: str) -> ValueError:
+    return ValueError(f"the query {query!r} holds no letter and no digit to search for")
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
 
 
 def has_meaning(text: str) -> bool:

@@ -7,7 +7,7 @@ It is described first, which is cheap, and loaded where it is to work.
 from __future__ import annotations
 
 from storage.database import Database
-from storage.errors import DatabaseNotFound, EncoderMismatch
+from storage.errors import EncoderMismatch
 from storage.records import EncoderIdentity
 from tasks.encoders import checkpoints, colvision, textpatch
 from tasks.encoders.protocol import Encoder, EncoderInfo
@@ -37,6 +37,7 @@ def load(
     info: EncoderInfo,
     *,
     device: str | None = None,
+    gpu_share: float = 1.0,
     threads: int | None = None,
     batch_tokens: int | None = None,
 ) -> Encoder:
@@ -45,6 +46,7 @@ def load(
     Args:
         info: which.
         device: ``cuda`` or ``cpu``; None for a GPU if there is one.
+        gpu_share: part of the GPU's memory that it may take.
         threads: CPU threads its arithmetic may use; None for the library's choice.
         batch_tokens: most tokens of a batch; None to find out.
 
@@ -53,7 +55,9 @@ def load(
     """
     if info.identity.name == textpatch.NAME:
         return textpatch.TextPatchEncoder()
-    return colvision.load(info, device=device, threads=threads, batch_tokens=batch_tokens)
+    return colvision.load(
+        info, device=device, gpu_share=gpu_share, threads=threads, batch_tokens=batch_tokens
+    )
 
 
 def for_queries(identity: EncoderIdentity, name: str | None = None) -> EncoderInfo:
@@ -71,7 +75,9 @@ def for_queries(identity: EncoderIdentity, name: str | None = None) -> EncoderIn
     if checkpoints.same_source(wanted, identity.name):
         wanted = identity.name  # pinned to the revision the database was made with
     try:
-        info = describe(wanted, identity.visual_tokens or None)
+        info = describe(wanted)
+        if info.identity.visual_tokens and identity.visual_tokens:
+            info = describe(wanted, identity.visual_tokens)
     except EncoderUnavailable as error:
         if name:
             raise
@@ -102,14 +108,19 @@ def for_ingest(db: str, name: str | None, visual_tokens: int | None, default: st
         EncoderMismatch: another one than the database's was asked for.
         UsageError: the encoder has no choice of visual tokens.
     """
-    try:
-        identity = Database.open(db).encoder
-    except DatabaseNotFound:
+    database = Database.find(db)
+    if database is None:
         return describe(name or default, visual_tokens)
+    identity = database.encoder
     if visual_tokens and visual_tokens != identity.visual_tokens:
+        has = (
+            f"the database's pages are cut into at most {identity.visual_tokens} visual tokens"
+            if identity.visual_tokens
+            else "the database's encoder leaves no choice of visual tokens"
+        )
         raise EncoderMismatch(
-            f"the database's pages are cut into at most {identity.visual_tokens} visual tokens, "
-            f"not {visual_tokens}; leave --visual-tokens out, or ingest into a new --db"
+            f"--visual-tokens {visual_tokens}: {has}; leave the option out, or ingest into a new "
+            "--db"
         )
     return for_queries(identity, name)
 

@@ -21,7 +21,9 @@ neighbours measure alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -45,6 +47,8 @@ from tasks.encoders.wordvectors import (
     terms,
     unit_rows,
 )
+
+_T = TypeVar("_T")
 
 NAME = "text-patch"
 """What ``--encoder`` takes."""
@@ -130,11 +134,11 @@ class TextPatchEncoder:
             word has no vectors. No two cells share one. A page whose width or height is not
             above 0 has a ``ValueError`` instead.
         """
-        return [self._encode_or_error(page) for page in pages]
+        return [_or_error(partial(self._encode_page, page)) for page in pages]
 
     def encode_queries(
         self, queries: Sequence[str], statistics: TermStatistics | None
-    ) -> list[QueryEncoding]:
+    ) -> list[QueryEncoding | Exception]:
         """Encode queries, each by itself; one token a word.
 
         Args:
@@ -143,16 +147,11 @@ class TextPatchEncoder:
                 / (n + 0.5))`` for a term on n of N pages, a word's rarest term counting. Without
                 them every token weighs 1.
 
-        Raises:
-            ValueError: a query holds no letter and no digit.
+        Returns:
+            For each query, in order, its encoding; a ``ValueError`` for one that holds no letter
+            and no digit.
         """
-        return [self._encode_query(query, statistics) for query in queries]
-
-    def _encode_or_error(self, page: PageInput) -> PageEncoding | Exception:
-        try:
-            return self._encode_page(page)
-        except Exception as error:  # of this page; the caller names it, the others go on
-            return error
+        return [_or_error(partial(self._encode_query, query, statistics)) for query in queries]
 
     def _encode_page(self, page: PageInput) -> PageEncoding:
         rows, cols = grid_shape(page.width_pt, page.height_pt)
@@ -195,6 +194,13 @@ class TextPatchEncoder:
             np.array(weights, dtype=np.float32),
             np.ones(len(tokens), dtype=np.bool_),
         )
+
+
+def _or_error(encode: Callable[[], _T]) -> _T | Exception:
+    try:
+        return encode()
+    except Exception as error:  # of this page or query; the others go on
+        return error
 
 
 def grid_shape(width: float, height: float) -> tuple[int, int]:

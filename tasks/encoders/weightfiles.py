@@ -1,13 +1,14 @@
-"""What is in safetensors files, read without loading them and without their library.
+"""What is in the files of a checkpoint, read without loading them and without their library.
 
-A file is: 8 bytes, the length n of the header, little-endian; n bytes of JSON, tensor name ->
-``dtype``, ``shape`` and ``data_offsets`` from the end of the header; the numbers.
+A safetensors file is: 8 bytes, the length n of the header, little-endian; n bytes of JSON, tensor
+name -> ``dtype``, ``shape`` and ``data_offsets`` from the end of the header; the numbers.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,34 @@ _HEADER_LIMIT = 100_000_000
 """Most bytes of a header, by the format's own rule; more is no safetensors file."""
 
 _LFS_POINTER = b"version https://git-lfs"
+
+_SHARD = re.compile(r"[\w.-]+\.safetensors", re.ASCII)
+
+PROCESSORS = ("processor_config.json", "preprocessor_config.json")
+"""The files of which one says how pictures are prepared."""
+
+TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+"""The files of a tokenizer; the first of these that are there are the ones that are read."""
+
+_SETTINGS = ("config.json", ADAPTER_CONFIG, *PROCESSORS, "tokenizer_config.json")
+
+_ELSEWHERE = {
+    "transformers_weights": "another file of weights",
+    "configuration_files": "another configuration",
+    "fast_tokenizer_files": "another tokenizer",
+    "audio_tokenizer": "another model",
+    "megatron_config": "a module of Python",
+}
+"""Keys, in any of ``_SETTINGS``, by which transformers and peft load more than the files that we
+read: what it is."""
+
+_IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
+"""Keys, also after an underscore, that may hold the name of a repository with code to run."""
+
+_OTHER_FORM = re.compile(
+    r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors|audio_tokenizer_config\.json"
+)
+"""Files that transformers takes, where they are there, beside or instead of those we read."""
 
 
 class Unusable(Exception):
@@ -52,7 +81,7 @@ class Tensor:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read the headers of the weights of a model, or of an adapter, in one file or in several.
+    """Read the headers of the weights of a model, in one file or several, or of an adapter.
 
     Returns:
         Name -> tensor.
@@ -66,7 +95,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     if whole.exists():
         return _header(whole)
     index = folder / f"{stem}.safetensors.index.json"
-    if not index.exists():
+    if not index.exists() or stem == "adapter_model":  # the libraries read adapters in one file
         raise Unusable(_no_weights(folder, stem))
     where = read_json(index).get("weight_map")
     if not isinstance(where, dict) or not where:
@@ -74,6 +103,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name in sorted(set(map(str, where.values()))):
         shard = folder / name
+        if not _SHARD.fullmatch(name):
+            raise Unusable(f"{index} names {name}, which is no safetensors file beside it")
         if not shard.exists():
             raise Unusable(f"{shard} is missing, which {index.name} names; fetch it again")
         found |= _header(shard)
@@ -99,6 +130,70 @@ def read_json(path: Path) -> dict[str, object]:
     if not isinstance(found, dict):
         raise Unusable(f"{path} holds no JSON object; fetch it again")
     return found
+
+
+def check_settings(folder: Path) -> None:
+    """Check that a folder's settings have nothing loaded but the files that are read here.
+
+    Raises:
+        Unusable: they name other files, models or code, or it is not LoRA that adapts the model.
+    """
+    for name in _SETTINGS:
+        path = folder / name
+        if not path.exists():
+            continue
+        settings = read_json(path)
+        for key, value in _pairs(settings):
+            if key in _ELSEWHERE and value is not None:
+                raise Unusable(
+                    f"{path} has {key}, by which {_ELSEWHERE[key]} would be loaded, which is not "
+                    "checked here; take a checkpoint without it"
+                )
+            if key.lstrip("_") in _IMPLEMENTATIONS and "/" in json.dumps(value):
+                raise Unusable(
+                    f"{path} has {key}, by which code of a hub would be run; take a checkpoint "
+                    "without it"
+                )
+            if key == "quantization_config" and value is not None:
+                raise Unusable(
+                    f"{path} has {key}; take a checkpoint whose weights are not quantised"
+                )
+        if name == ADAPTER_CONFIG and settings.get("peft_type") != "LORA":
+            raise Unusable(
+                f"{path} has peft_type {settings.get('peft_type')}; take an adapter made by LoRA"
+            )
+    for path in sorted(folder.iterdir()):
+        if _OTHER_FORM.fullmatch(path.name):
+            raise Unusable(
+                f"{path} would be loaded beside or instead of what is checked here; take "
+                "a checkpoint without it"
+            )
+
+
+def _pairs(value: object) -> Iterator[tuple[str, object]]:
+    """Yield all keys of JSON at any depth, with their values."""
+    if isinstance(value, dict):
+        yield from value.items()
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _pairs(item)
+
+
+def lacking(folder: Path) -> list[str]:
+    """Return what is not in a folder of that which prepares pages and queries for a model."""
+    found = []
+    if not any((folder / name).exists() for name in PROCESSORS):
+        found.append(" or ".join(PROCESSORS))
+    if not tokenizer_files(folder):
+        found.append(" or ".join(" with ".join(names) for names in TOKENIZERS))
+    return found
+
+
+def tokenizer_files(folder: Path) -> tuple[str, ...]:
+    """Return the names of the files of a folder's tokenizer; none where one is missing."""
+    whole = (names for names in TOKENIZERS if all((folder / name).exists() for name in names))
+    return next(whole, ())
 
 
 def samples(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor, bytes]]:

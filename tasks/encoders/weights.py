@@ -53,6 +53,7 @@ def load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype)
             str(checkpoint.base or checkpoint.folder),
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
             key_mapping=_names(cls, checkpoint.family),
             dtype=dtype,
             # Straight onto the card, without a copy of all weights in main memory.
@@ -84,10 +85,9 @@ def load_processor(checkpoint: Checkpoint, visual_tokens: int) -> Any:
     with _reported(checkpoint):
         from colpali_engine import models
 
-        own = checkpoint.base is None or _has_processor(checkpoint.folder)
-        folder = checkpoint.folder if own else checkpoint.base
+        # Not told whether to trust code that a checkpoint names, transformers asks on stdin.
         processor = getattr(models, family.processor).from_pretrained(
-            str(folder), local_files_only=True
+            str(checkpoint.processor), local_files_only=True, trust_remote_code=False
         )
         if visual_tokens:
             _limit(processor.image_processor, family, visual_tokens)
@@ -125,7 +125,7 @@ def _limit(image_processor: Any, family: Family, visual_tokens: int) -> None:
 
 
 def _adapt(model: Any, folder: Path) -> set[str]:
-    """Put an adapter on a model and merge it; return the weights that it brings as a whole.
+    """Merge an adapter into a model; return the weights that it brings as a whole.
 
     By transformers, which returns what did not fit; peft, to the same effect, only warns of it.
     Adapters made before transformers 5 name the layers as they were called then: ``names``.
@@ -148,9 +148,37 @@ def _adapt(model: Any, folder: Path) -> set[str]:
             f"{folder.name}: the adapter does not fit its base model"
             + (f": {_some(wrong)}" if wrong else "")
         )
+    brought = {name.replace(_SAVED, "") for name, _ in model.named_parameters() if _SAVED in name}
     for layer in layers:
         layer.merge(safe_merge=True)
-    return {name.replace(_SAVED, "") for name, _ in model.named_parameters() if _SAVED in name}
+    _unwrap(model)
+    return brought
+
+
+def _unwrap(model: Any) -> None:
+    """Put the plain layers, now merged, back in place of those that peft put around them.
+
+    What is left of peft would keep its matrices in memory and run Python in every layer.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    wrapped = ""
+    for name, module in list(model.named_modules()):
+        if wrapped and name.startswith(f"{wrapped}."):
+            continue
+        if isinstance(module, AuxiliaryTrainingWrapper):
+            plain = module.unload_and_optionally_merge_module(
+                merge=False, safe_merge=False, adapter_names=None
+            )
+        elif isinstance(module, BaseTunerLayer):
+            plain = module.get_base_layer()
+        else:
+            continue
+        model.set_submodule(name, plain)
+        wrapped = name
+    del model.peft_config
+    model._hf_peft_config_loaded = False
 
 
 def _names(cls: Any, family: Family) -> dict[str, str] | None:
@@ -180,13 +208,6 @@ def _looks_both_ways(checkpoint: Checkpoint) -> bool:
     return checkpoint.family.key in _BIDIRECTIONAL or False in says
 
 
-def _has_processor(folder: Path) -> bool:
-    pictures = ("processor_config.json", "preprocessor_config.json")
-    return (folder / "tokenizer_config.json").exists() and any(
-        (folder / name).exists() for name in pictures
-    )
-
-
 def _some(names: set[str]) -> str:
     first = sorted(names)[:3]
     more = f" and {len(names) - len(first)} more" if len(names) > len(first) else ""
@@ -210,6 +231,11 @@ def _reported(checkpoint: Checkpoint) -> Iterator[None]:
     except EncoderUnavailable:
         raise
     except Exception as error:
+        if "trust_remote_code" in str(error):  # their advice, which cannot be followed here
+            raise EncoderUnavailable(
+                f"{checkpoint.name}: needs code of its own, which is not run; take a checkpoint "
+                "made with colpali-engine"
+            ) from error
         raise EncoderUnavailable(
             f"{checkpoint.name}: cannot be loaded ({type(error).__name__}: {error})"
         ) from error

@@ -140,6 +140,7 @@ def test_scores_and_words_are_those_of_the_formulas(answered: Path, sample_db: s
         batch = reader.read_patches(snapshot, [rows_of[page_id(first["doc_id"], first["page"])]])
         rows, cols = int(batch.rows[0]), int(batch.cols[0])
         (query,) = encoder.encode_queries([line["query"]], database.latest_statistics())
+        assert not isinstance(query, Exception)
         weights, meaning = query.weights.tolist(), query.meaning.tolist()
         assert [t["weight"] for t in line["query_tokens"]] == pytest.approx(weights)
         similar = (batch.vectors.astype(np.float64) @ query.vectors.T).tolist()

@@ -52,12 +52,11 @@ def test_a_vector_does_not_depend_on_those_beside_it(vectors: FloatArray) -> Non
 
 
 def test_a_scale_that_float16_rounds_down_does_not_overflow() -> None:
-    # 1.0 / 127 is above its float16: by that scale 1.0 becomes 127.03, and 2e-5 becomes 132.
-    below = np.float32(np.float16(1 / 127)) * 127
-    assert below < 1
-    vectors = np.array([[1.0, -1.0], [2e-5, -2e-5], [-0.9999, 0.0]], np.float32)
+    # The float16 nearest to 1.8e-5 / 127 is a sixth below it: 1.8e-5 would become 151.
+    assert np.rint(1.8e-5 / np.float64(np.float16(1.8e-5 / 127))) == 151
+    vectors = np.array([[1.8e-5, -1.8e-5], [1.0, -0.9999]], np.float32)
     integers, _ = quantise(vectors)
-    assert integers.min() >= -LARGEST
+    assert np.abs(integers.astype(int)).max() <= LARGEST
     assert (np.sign(integers) == np.sign(vectors)).all()
 
 

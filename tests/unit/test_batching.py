@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tasks.encoders import batching
 from tasks.encoders.batching import Batcher, fits
-from tasks.errors import Category, EncoderUnavailable, TooLarge
+from tasks.errors import Category, DeviceLost, EncoderUnavailable, OutOfMemory, fault_of
 
 PATIENCE_S = 20
 
@@ -53,12 +53,12 @@ class Model:
         return [2 * item.name for item in items]
 
 
-def batcher(model: Callable[..., Any], budget: int = 100, waiting: int = 50) -> Batcher[Item, int]:
+def batcher(model: Callable[..., Any], budget: int = 100) -> Batcher[Item, int]:
     return Batcher(
         model,
         budget=budget,
-        waiting=waiting,
         out_of_memory=lambda error: isinstance(error, MemoryError),
+        pause_s=0,
     )
 
 
@@ -123,7 +123,7 @@ def test_outputs_come_back_in_order_with_a_page_above_the_budget_alone() -> None
 
 def test_pages_of_several_callers_share_batches_in_order_of_arrival() -> None:
     model = Model()
-    batches = batcher(model, budget=60)
+    batches = batcher(model, budget=90)
     model.gate.clear()
     first = Caller(batches, pages(1))
     assert model.entered.wait(PATIENCE_S)
@@ -139,7 +139,7 @@ def test_pages_of_several_callers_share_batches_in_order_of_arrival() -> None:
         [60, 62, 64],
     ]
     batches.close()
-    assert model.batches == [[0], [10, 11, 12, 20, 21, 22], [30, 31, 32]]
+    assert model.batches == [[0], [10, 11, 12, 20, 21, 22, 30, 31, 32]]
 
 
 def test_kinds_are_not_mixed() -> None:
@@ -157,9 +157,13 @@ def test_kinds_are_not_mixed() -> None:
     assert model.batches == [[0], [1, 2], [3], [4]]
 
 
-def test_pages_are_prepared_while_the_model_works_and_only_so_many() -> None:
+@pytest.mark.parametrize(("budget", "waiting"), [(40, 4), (99, 9), (10, 2), (1, 2)])
+def test_pages_are_prepared_while_the_model_works_and_only_so_many(
+    budget: int, waiting: int
+) -> None:
+    """Those of a batch wait by their tokens, of which each has 10, and two whatever they have."""
     model = Model()
-    batches = batcher(model, budget=10, waiting=4)
+    batches = batcher(model, budget=budget)
     model.gate.clear()
     made: list[int] = []
 
@@ -167,17 +171,69 @@ def test_pages_are_prepared_while_the_model_works_and_only_so_many() -> None:
         made.append(number)
         return Item(number)
 
+    first = Caller(batches, pages(1, first=1000))
+    assert model.entered.wait(PATIENCE_S)
     callers = [
         Caller(batches, [lambda n=n: job(n) for n in range(20 * c, 20 * c + 20)])  # type: ignore[misc]
         for c in range(5)
     ]
-    queued(batches, 4)
+    queued(batches, waiting)
     time.sleep(0.1)  # time to overrun, if nothing held them
-    assert len(made) == 5, "one in the model and four that wait, however many callers"
+    assert len(made) == waiting, "however many callers"
     model.gate.set()
+    assert first.done() == [2000]
     assert [caller.done() for caller in callers] == [
         [2 * n for n in range(20 * c, 20 * c + 20)] for c in range(5)
     ]
+    batches.close()
+
+
+def test_pages_in_preparation_count_as_the_longest_so_far() -> None:
+    model = Model()
+    batches = batcher(model, budget=400)
+    model.gate.clear()
+    first = Caller(batches, pages(1, tokens=100))
+    assert model.entered.wait(PATIENCE_S)
+    started, go = [], threading.Event()
+
+    def slow(number: int) -> Item:
+        started.append(number)
+        assert go.wait(PATIENCE_S)
+        return Item(number)
+
+    callers = [Caller(batches, [lambda n=n: slow(n)]) for n in range(9)]  # type: ignore[misc]
+    end = time.monotonic() + PATIENCE_S
+    while len(started) < 4:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    time.sleep(0.1)
+    assert len(started) == 4
+    go.set()
+    model.gate.set()
+    assert first.done() == [0]
+    assert sorted(caller.done() for caller in callers) == [[2 * n] for n in range(9)]
+    batches.close()
+
+
+def test_the_model_may_set_the_budget() -> None:
+    seen: list[int] = []
+
+    def run(items: list[Item]) -> list[int | Exception]:
+        if not seen:
+            batches.set_budget(200)
+            queued_before.wait(PATIENCE_S)
+        seen.append(len(items))
+        return [item.name for item in items]
+
+    queued_before = threading.Event()
+    batches: Batcher[Item, int] = batcher(run, budget=10)
+    caller = Caller(batches, pages(21))
+    queued(batches, 20)
+    queued_before.set()
+    assert caller.done() == list(range(21))
+    assert seen == [1, 20]
+    with pytest.raises(ValueError, match="at least 1"):
+        batches.set_budget(0)
     batches.close()
 
 
@@ -222,22 +278,65 @@ def test_the_budget_comes_back_when_memory_does(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_page_that_does_not_fit_alone_is_tried_twice_and_named() -> None:
     model = Model(room=25)
-    relieved = []
+    relieved, tried = [], []
+
+    def run(items: list[Item]) -> list[int | Exception]:
+        tried.append(time.monotonic())
+        return model(items)
+
+    batches: Batcher[Item, int] = Batcher(
+        run,
+        budget=100,
+        out_of_memory=lambda error: isinstance(error, MemoryError),
+        relieve=lambda: relieved.append(1),
+        pause_s=0.2,
+    )
+    (large,) = batches.encode(jobs(Item(2, 99)))
+    assert tried[1] - tried[0] >= 0.2, "time for another process to give memory back"
+    assert batches.encode(jobs(Item(1), Item(3))) == [2, 6]
+    batches.close()
+    assert isinstance(large, OutOfMemory)
+    fault = fault_of(large, large.stage)
+    assert (fault.category, fault.retryable) == (Category.OUT_OF_MEMORY, True)
+    assert fault.stage == "encode"
+    for word in ("99 tokens", "MemoryError: no more", "another process", "--visual-tokens"):
+        assert word in fault.message
+    assert model.batches.count([2]) == 2
+    assert relieved
+
+
+def test_a_page_that_fits_the_second_time_is_no_failure() -> None:
+    model = Model(room=25)
+
+    def relieve() -> None:
+        model.room = 10**9
+
     batches: Batcher[Item, int] = Batcher(
         model,
         budget=100,
-        waiting=50,
         out_of_memory=lambda error: isinstance(error, MemoryError),
-        relieve=lambda: relieved.append(1),
+        relieve=relieve,
+        pause_s=0,
     )
-    small, large, after = batches.encode(jobs(Item(1), Item(2, 99), Item(3)))
+    assert batches.encode(jobs(Item(2, 99))) == [4]
     batches.close()
-    assert (small, after) == (2, 6)
-    assert isinstance(large, TooLarge)
-    assert (large.category, large.retryable) == (Category.TOO_LARGE, False)
-    assert "99 tokens" in str(large)
-    assert model.batches.count([2]) == 2
-    assert relieved
+
+
+def test_closing_does_not_wait_for_the_pause() -> None:
+    model = Model(room=1)
+    batches: Batcher[Item, int] = Batcher(
+        model,
+        budget=100,
+        out_of_memory=lambda error: isinstance(error, MemoryError),
+        pause_s=10 * PATIENCE_S,
+    )
+    caller = Caller(batches, pages(1))
+    assert model.entered.wait(PATIENCE_S)
+    closer = threading.Thread(target=batches.close, daemon=True)
+    closer.start()
+    closer.join(PATIENCE_S)
+    assert not closer.is_alive()
+    assert isinstance(caller.done()[0], OutOfMemory)
 
 
 def test_a_page_that_breaks_the_model_does_not_take_others_with_it() -> None:
@@ -265,7 +364,7 @@ def test_what_the_model_says_of_one_page_is_that_pages() -> None:
 
 
 def test_a_page_that_cannot_be_prepared_leaves_the_others() -> None:
-    batches = batcher(Model(), waiting=1)
+    batches = batcher(Model(), budget=1)
 
     def broken() -> Item:
         raise OSError("unreadable")
@@ -278,7 +377,7 @@ def test_a_page_that_cannot_be_prepared_leaves_the_others() -> None:
 
 def test_a_caller_that_dies_leaves_no_work_and_no_room_behind() -> None:
     model = Model()
-    batches = batcher(model, budget=10, waiting=2)
+    batches = batcher(model, budget=10)
     model.gate.clear()
     first = Caller(batches, pages(1))
     assert model.entered.wait(PATIENCE_S)
@@ -298,7 +397,7 @@ def test_a_caller_that_dies_leaves_no_work_and_no_room_behind() -> None:
 
 def test_closing_ends_everyone_who_waits() -> None:
     model = Model()
-    batches = batcher(model, budget=10, waiting=2)
+    batches = batcher(model, budget=10)
     model.gate.clear()
     callers = [Caller(batches, pages(9)) for _ in range(3)]
     assert model.entered.wait(PATIENCE_S)
@@ -317,23 +416,79 @@ def test_closing_ends_everyone_who_waits() -> None:
     assert len(model.batches) == 1
 
 
-@pytest.mark.parametrize("error", [EncoderUnavailable("the GPU is gone"), SystemExit()])
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (EncoderUnavailable("the wrong model"), EncoderUnavailable, "the wrong model"),
+        (DeviceLost("the GPU is gone"), DeviceLost, "the GPU is gone"),
+        (SystemExit(3), DeviceLost, r"SystemExit\(3\)"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_model_that_can_do_no_more_ends_all_callers(error: BaseException) -> None:
+def test_a_model_that_can_do_no_more_ends_all_callers(
+    error: BaseException, kind: type[Exception], said: str
+) -> None:
     gate = threading.Event()
 
     def run(items: list[Item]) -> list[int | Exception]:
         assert gate.wait(PATIENCE_S)
         raise error
 
-    batches: Batcher[Item, int] = batcher(run, budget=10, waiting=2)
+    batches: Batcher[Item, int] = batcher(run, budget=10)
     callers = [Caller(batches, pages(5)) for _ in range(3)]
     queued(batches, 2)
     gate.set()
     for caller in callers:
         caller.done()
-        assert isinstance(caller.error, EncoderUnavailable)
-    with pytest.raises(EncoderUnavailable):
+        assert type(caller.error) is kind
+        with pytest.raises(kind, match=said):
+            raise caller.error
+    with pytest.raises(kind, match=said):
+        batches.encode(pages(1))
+    batches.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("outputs", [0, 3])
+def test_a_fault_of_the_batcher_itself_leaves_nobody_waiting(outputs: int) -> None:
+    """As when the memory of a lost card is to be given back, or the model returns too much."""
+
+    def relieve() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def run(items: list[Item]) -> list[int | Exception]:
+        if not outputs:
+            raise MemoryError
+        return [1] * outputs
+
+    batches: Batcher[Item, int] = Batcher(
+        run,
+        budget=10,
+        out_of_memory=lambda error: isinstance(error, MemoryError),
+        relieve=relieve,
+        pause_s=0,
+    )
+    caller = Caller(batches, pages(2))
+    caller.done()
+    assert isinstance(caller.error, DeviceLost)
+    batches.close()
+
+
+def test_a_device_lost_in_preparation_ends_all_callers() -> None:
+    model = Model()
+    batches = batcher(model, budget=10)
+    model.gate.clear()
+    first = Caller(batches, pages(9))
+    queued(batches, 2)
+
+    def lost() -> Item:
+        raise DeviceLost("gone")
+
+    model.gate.set()
+    with pytest.raises(DeviceLost, match="gone"):
+        batches.encode([lost])
+    first.done()
+    with pytest.raises(DeviceLost, match="gone"):
         batches.encode(pages(1))
     batches.close()
 
@@ -356,6 +511,6 @@ def test_errors_do_not_keep_what_memory_ran_out_for() -> None:
         raise MemoryError
 
     batches: Batcher[Item, int] = batcher(run)
-    assert isinstance(batches.encode(pages(1))[0], TooLarge)
+    assert isinstance(batches.encode(pages(1))[0], OutOfMemory)
     assert len(seen) == 2
     batches.close()

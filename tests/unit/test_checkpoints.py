@@ -127,7 +127,12 @@ def adapter(
     mapping = {"base_model_class": model_class, "parent_library": "x"} if model_class else None
     write(
         folder,
-        adapter_config={"base_model_name_or_path": base, "auto_mapping": mapping, "r": 4, **config},
+        adapter_config={
+            "base_model_name_or_path": base,
+            "auto_mapping": mapping,
+            "peft_type": "LORA",
+            **config,
+        },
         preprocessor_config={"size": 2} | ({"processor_class": processor} if processor else {}),
     )
     lora = {"base_model.model.custom_text_proj.lora_A.weight": np.ones((4, HIDDEN), np.float32)}
@@ -387,6 +392,101 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     assert f"{tmp_path / 'config.json'} cannot be read" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("part", "file", "values", "reason"),
+    [
+        ("base", "config.json", {"transformers_weights": "adapter_model.bin"}, "another file of w"),
+        ("base", "config.json", {"text_config": {"transformers_weights": "x"}}, "another file of"),
+        ("base", "config.json", {"configuration_files": ["config.4.0.0.json"]}, "another config"),
+        ("base", "config.json", {"quantization_config": {"bits": 4}}, "not quantised"),
+        (
+            "base",
+            "config.json",
+            {"vision_config": {"_attn_implementation": "x/y"}},
+            "code of a hub",
+        ),
+        ("base", "config.json", {"attn_implementation": {"": "x/y:z"}}, "code of a hub"),
+        ("base", "tokenizer_config.json", {"fast_tokenizer_files": ["a"]}, "another tokenizer"),
+        ("base", "preprocessor_config.json", {"audio_tokenizer": {"a": "x/y"}}, "another model"),
+        ("lora", "preprocessor_config.json", {"audio_tokenizer": {"a": "x/y"}}, "another model"),
+        ("lora", "adapter_config.json", {"transformers_weights": "x.bin"}, "another file of w"),
+        ("lora", "adapter_config.json", {"megatron_config": {"a": 1}}, "a module of Python"),
+        ("lora", "adapter_config.json", {"peft_type": "XLORA"}, "take an adapter made by LoRA"),
+        ("lora", "adapter_config.json", {"peft_type": None}, "take an adapter made by LoRA"),
+    ],
+)
+def test_what_has_other_files_or_code_loaded_is_refused(
+    part: str, file: str, values: dict[str, object], reason: str, tmp_path: Path
+) -> None:
+    """The digest would not know of them, nor whether they are safetensors files."""
+    lora = adapter(tmp_path / "lora", str(model(tmp_path / "base")))
+    harmless: dict[str, object] = {"transformers_weights": None, "_attn_implementation": "sdpa"}
+    change(tmp_path / part, file, megatron_core="megatron.core", **harmless)
+    resolve(str(lora))
+    change(tmp_path / part, file, **values)
+    message = refusal(lora)
+    assert str(tmp_path / part / file) in message and reason in message
+
+
+@pytest.mark.parametrize(
+    "name", ["shard-00000-model-00001-of-00002.safetensors", "audio_tokenizer_config.json"]
+)
+def test_files_that_are_loaded_instead_are_refused(name: str, tmp_path: Path) -> None:
+    (model(tmp_path) / name).write_text("{}")
+    assert f"{tmp_path / name} would be loaded" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "pytorch_model.bin"])
+def test_an_index_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
+    folder = model(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / name)
+    where = dict.fromkeys(arrays(), name)
+    write(folder, **{"model.safetensors.index": {"weight_map": where}})
+    assert "no safetensors file beside it" in refusal(folder)
+
+
+def test_an_adapter_in_several_files_is_refused(tmp_path: Path) -> None:
+    """The libraries know of none, and would look for the file that can run code."""
+    lora = adapter(tmp_path / "lora", str(model(tmp_path / "base")))
+    (lora / "adapter_model.safetensors").rename(lora / "a.safetensors")
+    write(lora, **{"adapter_model.safetensors.index": {"weight_map": {"a": "a.safetensors"}}})
+    assert "holds no adapter_model.safetensors" in refusal(lora)
+
+
+@pytest.mark.parametrize(
+    ("file", "missing"),
+    [
+        ("preprocessor_config.json", "lacks processor_config.json or preprocessor_config.json"),
+        ("tokenizer.json", "lacks tokenizer.json or tokenizer.model or vocab.json with merges.txt"),
+    ],
+)
+@pytest.mark.parametrize("part", ["whole", "base"])
+def test_missing_files_of_the_processor_are_named(
+    part: str, file: str, missing: str, tmp_path: Path
+) -> None:
+    """Found before a database is made with it, not when it is loaded."""
+    folder = model(tmp_path / "model")
+    name = str(adapter(tmp_path / "lora", str(folder)) if part == "base" else folder)
+    assert resolve(name).processor == folder
+    (folder / file).unlink()
+    message = refusal(name)
+    assert str(folder) in message and missing in message
+
+
+def test_an_adapter_s_own_processor_comes_first(tmp_path: Path) -> None:
+    base = model(tmp_path / "base")
+    lora = adapter(tmp_path / "lora", str(base))
+    write(lora, tokenizer={"model": {}}, tokenizer_config={})
+    (base / "tokenizer.json").unlink()
+    assert resolve(str(lora)).processor == lora
+    (lora / "tokenizer.json").unlink()
+    for name in ("vocab.json", "merges.txt"):
+        (lora / name).write_text("{}")
+    assert resolve(str(lora)).processor == lora
+    (lora / "merges.txt").unlink()
+    assert str(base) in refusal(lora)
+
+
 def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
     assert "holds no config.json" in refusal(tmp_path)
 
@@ -395,6 +495,32 @@ def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
 def test_a_name_that_can_be_no_hub_id(name: str) -> None:
     message = refusal(name)
     assert "no such folder" in message and "vidore/colpali-v1.3" in message
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a/b@../../x", "a/b@..", "a/b@x/../y", "a/b@/etc", "a/b@x//y", "a/b@-x", "a/b@x y", "a/b@"],
+)
+def test_what_can_be_no_revision_does_not_reach_the_cache(name: str, no_network: Path) -> None:
+    outside = model(no_network.parent / "x")
+    assert "it can be no id of a hub" in refusal(name)
+    lora = adapter(no_network.parent / "lora", "a/b", revision=name.partition("@")[2] or "..")
+    assert "can be no revision of a/b" in refusal(lora)
+    assert outside.exists() and not no_network.exists()
+
+
+@pytest.mark.parametrize("name", ["a/../b", "a--b/c", "a/b..c@v1"])
+def test_what_can_be_no_repository(name: str) -> None:
+    assert "no such folder" in refusal(name)
+
+
+def test_a_folder_that_is_not_there_may_be_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = refusal("models/colqwen")
+    assert f"there is no folder {tmp_path / 'models' / 'colqwen'}" in message
+    assert "the hub may not be asked, because HF_HUB_OFFLINE is set" in message
 
 
 def test_the_digest_does_not_depend_on_where_a_checkpoint_lies(tmp_path: Path) -> None:
@@ -514,7 +640,8 @@ def test_an_adapter_and_its_base_in_the_cache(no_network: Path) -> None:
     model(cached(no_network, "x/base", LATER))
     lora = adapter(cached(no_network, "x/lora", LATER), "x/base", revision=COMMIT)
     found = resolve("x/lora")
-    assert (found.name, found.folder, found.base) == (f"x/lora@{LATER}", lora, base)
+    assert found.name == f"x/lora@{LATER}+x/base@{COMMIT}"
+    assert (found.folder, found.base) == (lora, base)
 
 
 @pytest.mark.parametrize("suffix", ["", f"@{COMMIT}"])
@@ -533,6 +660,8 @@ def test_a_part_in_the_cache_is_not_a_checkpoint(no_network: Path) -> None:
 
 class FakeHub:
     """A hub that holds folders; ``refuses`` is a status and an error code for every file.
+
+    A status of 500 is the answer to everything.
 
     Attributes:
         heads: repository -> commit of its main branch.
@@ -576,7 +705,7 @@ class FakeHub:
             self.reply(request, 401, b"", {"X-Error-Code": "RepoNotFound"})
         elif folder is None:
             self.reply(request, 404, b"", {"X-Error-Code": "RevisionNotFound"})
-        elif "/resolve/" in path and repo in self.refuses:
+        elif repo in self.refuses and ("/resolve/" in path or self.refuses[repo][0] == 500):
             status, code = self.refuses[repo]
             self.reply(request, status, b"", {"X-Error-Code": code})
         elif "/resolve/" in path:
@@ -672,6 +801,9 @@ def test_a_name_without_a_revision_is_the_newest_there_is(
     fake_hub.server.shutdown()
     fake_hub.server.server_close()
     assert resolve("x/y") == second  # from the cache
+    message = refusal("x/z")
+    assert "there is no folder" in message
+    assert message.index("the hub cannot be reached, and x/z is not") < message.index("Error")
 
 
 def test_an_adapter_is_fetched_with_its_base(fake_hub: FakeHub, tmp_path: Path) -> None:
@@ -680,6 +812,60 @@ def test_an_adapter_is_fetched_with_its_base(fake_hub: FakeHub, tmp_path: Path) 
     found = resolve("x/lora")
     assert found.base is not None
     assert (found.folder.name, found.base.name) == (COMMIT, LATER)
+    assert found.name == f"x/lora@{COMMIT}+x/base@{LATER}"
+
+
+def test_a_pinned_adapter_stays_what_it_is(
+    fake_hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A move of the base's main branch changes nothing, and nothing is asked."""
+    fake_hub.put("x/base", model(tmp_path / "base"))
+    fake_hub.put("x/lora", adapter(tmp_path / "lora", "x/base"))
+    first = resolve("x/lora")
+    fake_hub.put("x/base", model(tmp_path / "moved", hidden=9), LATER)
+    fake_hub.asked.clear()
+    assert resolve(first.name) == first
+    assert resolve(f"x/lora@{COMMIT}") == first  # the base that the cache knows
+    assert fake_hub.asked == []
+    second = resolve("x/lora")
+    assert second.name == f"x/lora@{COMMIT}+x/base@{LATER}"
+    assert second.digest != first.digest
+    assert resolve(f"x/lora+x/base@{COMMIT}") == first
+    assert resolve("x/lora+x/base@main") == second
+    assert resolve(f"x/lora@{COMMIT}+x/base") == second
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert (resolve(first.name), resolve(second.name)) == (first, second)
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert resolve(first.name) == first  # fetched anew
+
+
+def test_the_base_of_a_folder_is_pinned(fake_hub: FakeHub, tmp_path: Path) -> None:
+    fake_hub.put("x/base", model(tmp_path / "served"))
+    lora = adapter(tmp_path / "a+b" / "lora", "x/base")
+    found = resolve(str(lora))
+    assert found.name == f"{lora}+x/base@{COMMIT}"
+    fake_hub.put("x/base", model(tmp_path / "moved", hidden=9), LATER)
+    fake_hub.asked.clear()
+    assert resolve(found.name) == found
+    assert fake_hub.asked == []
+    assert resolve(str(lora)).name == f"{lora}+x/base@{LATER}"
+    model(lora.parent / "base")  # beside it: no hub is needed
+    assert resolve(str(lora)).name == str(lora)
+
+
+def test_a_base_that_does_not_belong(fake_hub: FakeHub, tmp_path: Path) -> None:
+    fake_hub.put("x/base", model(tmp_path / "base"))
+    fake_hub.put("x/lora", adapter(tmp_path / "lora", "x/base"))
+    fake_hub.put("x/bare", adapter(tmp_path / "bare", "x/lora"))
+    assert "leave out +x/base" in refusal("x/base+x/base")
+    assert "it adapts x/base, not x/lora" in refusal("x/lora+x/lora")
+    assert "x/lora is an adapter itself" in refusal("x/bare")
+    assert "its base model: x/base has no revision v9" in refusal("x/lora+x/base@v9")
+    assert "no such folder" in refusal("x/lora+x/base@../y")
+    (tmp_path / "base" / "config.json").unlink()
+    fake_hub.put("x/base", tmp_path / "base", LATER)
+    assert "x/base holds no config.json" in refusal("x/lora")
 
 
 def test_a_part_in_the_cache_is_completed(
@@ -693,21 +879,40 @@ def test_a_part_in_the_cache_is_completed(
     assert (snapshot / "model-00001-of-00002.safetensors").exists()
 
 
+@pytest.mark.parametrize("file", ["tokenizer.json", "preprocessor_config.json"])
+def test_a_processor_that_is_not_in_the_cache_is_fetched(
+    file: str, fake_hub: FakeHub, tmp_path: Path, no_network: Path
+) -> None:
+    snapshot = model(cached(no_network, "x/y"))
+    fake_hub.put("x/y", Path(shutil.copytree(snapshot, tmp_path / "served")))
+    (snapshot / file).unlink()
+    assert resolve(f"x/y@{COMMIT}").folder == snapshot
+    (tmp_path / "served" / file).unlink()
+    fake_hub.put("x/y", tmp_path / "served", LATER)
+    assert f"lacks {file}" in refusal("x/y").replace("processor_config.json or ", "")
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("x/gated", "accept it on its page of the hub, then hf auth login"),
         ("x/none", "check the name, or hf auth login"),
         ("x/y@v9", "x/y has no revision v9"),
+        ("x/broken", "the hub answers with an error, and x/broken is not"),
+        ("x/down", "fetching failed, and x/down is not"),
         ("x/down", "hf download x/down"),
         ("x/lora", "accept it on its page of the hub"),
     ],
 )
 def test_what_the_hub_refuses(fake_hub: FakeHub, name: str, reason: str, tmp_path: Path) -> None:
-    for repo in ("x/gated", "x/y", "x/down"):
+    for repo in ("x/gated", "x/y", "x/down", "x/broken"):
         fake_hub.put(repo, model(tmp_path / "served"))
     fake_hub.put("x/lora", adapter(tmp_path / "lora", "x/gated"))
-    fake_hub.refuses = {"x/gated": (403, "GatedRepo"), "x/down": (403, "Forbidden")}
+    fake_hub.refuses = {
+        "x/gated": (403, "GatedRepo"),
+        "x/down": (403, "Forbidden"),
+        "x/broken": (500, ""),
+    }
     message = refusal(name)
     assert reason in message
     if name == "x/lora":
@@ -734,8 +939,34 @@ def test_which_names_mean_the_same_source(tmp_path: Path, monkeypatch: pytest.Mo
     assert same_source(stored, stored)
     for other in (f"vidore/colqwen2-v1.0@{LATER}", "vidore/colqwen2-v1.0@main", "vidore/colqwen2"):
         assert not same_source(other, stored)
+    pair = f"{stored}+vidore/colqwen2-base@{LATER}"
+    for same in (
+        "vidore/colqwen2-v1.0",
+        stored,
+        pair,
+        f"{stored}+vidore/colqwen2-base",
+        f"vidore/colqwen2-v1.0+vidore/colqwen2-base@{LATER}",
+    ):
+        assert same_source(same, pair)
+    for other in (
+        f"vidore/colqwen2-v1.0@{LATER}",
+        "vidore/colqwen2-v1.0@main",
+        "vidore/colqwen2-base",
+        f"vidore/colqwen2-base@{LATER}",
+        f"{stored}+vidore/colqwen2-base@{COMMIT}",
+        f"vidore/colqwen2-v1.0+vidore/colqwen2-base@{COMMIT}",
+        "vidore/colqwen2-v1.0+vidore/other",
+        f"vidore/colqwen2-v1.0@{LATER}+vidore/colqwen2-base@{LATER}",
+    ):
+        assert not same_source(other, pair)
+    assert not same_source(pair, stored)
     model(tmp_path / "x" / "y")
     monkeypatch.chdir(tmp_path)
+    assert same_source("x/y", f"{tmp_path / 'x' / 'y'}+a/b@{COMMIT}")
+    assert same_source(f"x/y+a/b@{COMMIT}", f"{tmp_path / 'x' / 'y'}+a/b@{COMMIT}")
+    assert not same_source(f"x/y+a/b@{LATER}", f"{tmp_path / 'x' / 'y'}+a/b@{COMMIT}")
+    model(tmp_path / "x+a" / "y")
+    assert same_source("x+a/y", str(tmp_path / "x+a" / "y"))
     assert same_source("x/y", str(tmp_path / "x" / "y"))
     assert not same_source("x/y", f"x/y@{COMMIT}")  # a folder, though spelled like the id
     assert same_source("./x/../x/y", str(tmp_path / "x" / "y"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from storage.records import PageEncoding, PageInput, TermStatistics, Word
+from storage.records import PageEncoding, PageInput, QueryEncoding, TermStatistics, Word
 from tasks.encoders import wordvectors
 from tasks.encoders.textpatch import (
     CONTEXT_SHARE,
@@ -102,9 +102,14 @@ def test_queries_keep_their_company_out_and_weigh_rare_words_more(
 
 
 @pytest.mark.parametrize("query", ["", " \n", "?!", "--- …"])
-def test_a_query_without_a_term_is_refused(encoder: TextPatchEncoder, query: str) -> None:
-    with pytest.raises(ValueError, match="holds no letter and no digit"):
-        encoder.encode_queries(["fine", query], None)
+def test_a_query_without_a_term_is_refused_and_ends_no_other(
+    encoder: TextPatchEncoder, query: str
+) -> None:
+    first, refused, last = encoder.encode_queries(["fine", query, "good"], None)
+    assert isinstance(refused, ValueError)
+    assert f"{query!r} holds no letter and no digit" in str(refused)
+    assert isinstance(first, QueryEncoding) and first.tokens == ("fine",)
+    assert isinstance(last, QueryEncoding) and last.tokens == ("good",)
 
 
 @pytest.mark.parametrize(

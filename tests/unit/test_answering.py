@@ -1,0 +1,73 @@
+"""Guards how queries become blocks: one that cannot be encoded is a bad row, and ends no other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from storage.records import QueryEncoding, TermStatistics
+from tasks.answering import QuerySession
+from tasks.errors import DeviceLost, EncodingFailed, Stage
+from tasks.queryfile import QueryRow
+
+GOOD = QueryEncoding(("a",), np.eye(1, dtype=np.float32), np.ones(1, np.float32), np.ones(1, bool))
+
+
+class Everywhere:
+    """Scopes that leave every page."""
+
+    def positions(self, doc: object, pages: object) -> None:
+        return None
+
+
+@pytest.fixture
+def session() -> QuerySession:
+    session = object.__new__(QuerySession)
+    session.statistics = None
+    session._scopes = Everywhere()  # type: ignore[assignment]
+    return session
+
+
+def rows(*queries: str) -> list[QueryRow]:
+    return [QueryRow(n, f"q{n}", query, None, None) for n, query in enumerate(queries, 1)]
+
+
+def test_queries_that_cannot_be_encoded_are_bad_rows_in_one_call(session: QuerySession) -> None:
+    calls = []
+
+    def encode(
+        queries: Sequence[str], statistics: TermStatistics | None
+    ) -> list[QueryEncoding | Exception]:
+        calls.append(list(queries))
+        return [
+            GOOD,
+            ValueError("it says nothing"),
+            EncodingFailed("no finite vectors", Stage.ENCODE),
+            KeyError("token"),
+            GOOD,
+        ]
+
+    block, bad = session.block(rows("one", "?!", "nan", "odd", "five"), encode)
+    assert calls == [["one", "?!", "nan", "odd", "five"]]
+    assert block is not None
+    assert [row.query for row in block.rows] == ["one", "five"]
+    assert block.encodings == (GOOD, GOOD)
+    assert [(row.line, row.query_id) for row in bad] == [(2, "q2"), (3, "q3"), (4, "q4")]
+    for row, said in zip(
+        bad,
+        ("it says nothing", "no finite vectors", "the encoder failed (KeyError: 'token')"),
+        strict=True,
+    ):
+        assert row.message.endswith(f": {said}")
+
+
+def test_a_lost_encoder_is_no_bad_row(session: QuerySession) -> None:
+    def encode(
+        queries: Sequence[str], statistics: TermStatistics | None
+    ) -> list[QueryEncoding | Exception]:
+        raise DeviceLost("gone")
+
+    with pytest.raises(DeviceLost):
+        session.block(rows("one"), encode)
