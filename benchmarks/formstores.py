@@ -19,7 +19,7 @@ from storage.records import BoolArray, PageEncoding, VectorForm, VectorType, Wor
 from storage.records import Page as StoredPage
 from storage.schema import Table
 from storage.tables import connect
-from tasks.compaction import blank_cells, compact
+from tasks.compaction import blank_cells, drop_blank, pool
 from tasks.documents import open_document
 from tasks.encoders.protocol import EncoderInfo
 from tasks.scope import Catalog
@@ -123,7 +123,9 @@ def derive(
             encoding = _encoding(batch, number, step)
             cells = blank(page, encoding.rows, encoding.cols) if form.drop_blank else None
             begun = time.perf_counter()
-            encoding = compact(encoding, form, cells)
+            if cells is not None:
+                encoding = drop_blank(encoding, cells)
+            encoding = pool(encoding, form.pool)
             seconds += time.perf_counter() - begun
             vectors += len(encoding.vectors)
             made.append(_page(page, encoding))

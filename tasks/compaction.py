@@ -15,36 +15,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import BoolArray, FloatArray, IntArray, PageEncoding, VectorForm
+from storage.records import BoolArray, FloatArray, IntArray, PageEncoding
 from tasks.geometry import Doubles
 from tasks.kernel_errors import ShapeError
 
 BLANK_SPREAD = 24
-"""A cell is blank if no colour channel spreads further, of 255. Measured: paper with scanner noise
-of standard deviation 3 after JPEG of quality 75 spreads by at most 22; 14 pixels high print in
-grey 220 on white by 35, in grey 230 by 25. JPEG of quality 75 lifts 0.6 % of the empty cells
-beside ink above 24, and none further off."""
+"""A cell is blank if no colour channel spreads further, of 255, or is further from the paper's.
+
+Measured: paper with scanner noise of standard deviation 3 after JPEG of quality 75 spreads by at
+most 22; 14 pixels high print in grey 220 on white by 35, in grey 230 by 25. JPEG of quality 75
+lifts 0.6 % of the empty cells beside ink above 24, and none further off."""
 
 _LEAST_MEAN = 1e-4
 """Length of a mean below which its direction is rounding: its vectors cancel out."""
-
-
-def compact(encoding: PageEncoding, form: VectorForm, blank: BoolArray | None) -> PageEncoding:
-    """Reduce a page's vectors to what a database stores of them.
-
-    Args:
-        encoding: the page as the encoder gave it.
-        form: the database's form; what its numbers are kept as is no matter here.
-        blank: (rows * cols,) of `blank_cells`; read if the form drops blank cells.
-
-    Raises:
-        ShapeError: the form drops blank cells and there is no mark for each cell.
-    """
-    if form.drop_blank:
-        if blank is None:
-            raise ShapeError("the form drops blank cells, and which cells are blank was not given")
-        encoding = drop_blank(encoding, blank)
-    return pool(encoding, form.pool)
 
 
 def pool(encoding: PageEncoding, factor: int) -> PageEncoding:
@@ -113,7 +96,10 @@ def drop_blank(encoding: PageEncoding, blank: BoolArray) -> PageEncoding:
 
 
 def blank_cells(image: NDArray[np.uint8], rows: int, cols: int) -> BoolArray:
-    """Find the cells of a page without ink: those of one colour, up to `BLANK_SPREAD`.
+    """Find the cells of a page without ink: those of one colour, which is the paper's.
+
+    The paper's colour is the median of the cells of one colour, so that the cells inside a bar,
+    or inside a picture's even parts, are not blank.
 
     Args:
         image: (H, W, 3) uint8 RGB of the displayed page, H and W at least 1.
@@ -122,7 +108,8 @@ def blank_cells(image: NDArray[np.uint8], rows: int, cols: int) -> BoolArray:
 
     Returns:
         (rows * cols,) bool, True where in each channel the brightest and the darkest of the
-        pixels that the cell covers, even in part, differ by at most `BLANK_SPREAD`.
+        pixels that the cell covers, even in part, differ by at most `BLANK_SPREAD`, and their
+        middle from the paper's colour, too.
 
     Raises:
         ShapeError: the image is no picture, or the grid has no cells.
@@ -139,11 +126,16 @@ def blank_cells(image: NDArray[np.uint8], rows: int, cols: int) -> BoolArray:
     for row, (first, last) in enumerate(down):
         np.max(image[first:last], axis=0, out=high[row])
         np.min(image[first:last], axis=0, out=low[row])
-    spread = np.empty((rows, cols, 3), np.uint8)
+    brightest, darkest = np.empty((2, rows, cols, 3), np.int16)
     for col, (first, last) in enumerate(across):
-        spread[:, col] = high[:, first:last].max(axis=1) - low[:, first:last].min(axis=1)
-    blank: BoolArray = (spread <= BLANK_SPREAD).all(axis=2).ravel()
-    return blank
+        brightest[:, col] = high[:, first:last].max(axis=1)
+        darkest[:, col] = low[:, first:last].min(axis=1)
+    blank: BoolArray = np.asarray((brightest - darkest <= BLANK_SPREAD).all(axis=2))
+    if blank.any():
+        middle = (brightest + darkest) / 2
+        paper = np.median(middle[blank], axis=0)
+        blank &= (np.abs(middle - paper) <= BLANK_SPREAD).all(axis=2)
+    return blank.ravel()
 
 
 def _used(encoding: PageEncoding) -> BoolArray:

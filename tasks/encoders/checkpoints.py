@@ -303,7 +303,7 @@ def _base_of(folder: Path, pin: str | None, fixed: bool) -> tuple[str | None, Pa
 def _fetched_base(repo: str, revision: str | None, *, cache_first: bool) -> tuple[str, Path]:
     found = hub.fetch(repo, revision, cache_first=cache_first)
     if (found / ADAPTER_CONFIG).exists():
-        raise Unusable(f"{repo} is an adapter itself; take an adapter that was merged into it")
+        raise Unusable(f"{repo} is an adapter itself; merge that into its own base")
     if not (found / "config.json").exists():
         raise Unusable(f"{repo} holds no config.json")
     return f"{repo}@{hub.commit_of(found)}", found

@@ -531,7 +531,7 @@ def test_a_gpu_that_failed_ends_all_calls(
     else:
         monkeypatch.setattr(own._pages, "_features", lost)
     monkeypatch.setattr(own, "_device_works", lambda: False)
-    with pytest.raises(DeviceLost, match="stopped working.*illegal memory access"):
+    with pytest.raises(DeviceLost, match=r"stopped working.*illegal memory access"):
         own.encode_pages([page(A4), page(A4)])
     with pytest.raises(DeviceLost):
         own.encode_queries(["what is it?"])
