@@ -308,7 +308,7 @@ class EncoderIdentity:
 
     Attributes:
         name: what loads it again: ``text-patch``, ``owner/name@<commit>`` of a hub, or the
-            absolute path of a folder.
+            absolute path of a folder; an adapter's with ``+<owner/base>@<commit>`` of its base.
         fingerprint: everything its vectors depend on but the precision of the arithmetic.
             Encoders are the same when their fingerprints are, whatever their names.
         dim: length of a vector.

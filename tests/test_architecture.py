@@ -36,7 +36,10 @@ ONLY_IN = {
     "pypdfium2": {"tasks/documents.py", "tasks/textlayer.py"},
     "pytesseract": {"tasks/ocr.py"},
     "scipy": {"tasks/compaction.py"},
-    "torch": {f"tasks/encoders/{n}.py" for n in ("colvision", "features", "memory", "weights")},
+    "torch": {
+        f"tasks/encoders/{name}.py"
+        for name in ("colvision", "features", "memory", "querytokens", "weights")
+    },
     "transformers": {"tasks/encoders/weights.py"},
     "colpali_engine": {"tasks/encoders/weights.py"},
     "peft": {"tasks/encoders/weights.py"},
