@@ -1,16 +1,10 @@
-"""Guards the vision encoders: all families, from a checkpoint's folder to vectors on the page.
-
-The checkpoints are tiny and random. What a patch shows still moves its vector most, so the place
-of a drawn cell can be found, and everything a family does to tokens, tiles and masks is done.
-"""
+"""Guards the vision encoders: all families, from a checkpoint's folder to vectors on the page."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,91 +21,26 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from storage.records import PageEncoding, PageInput, QueryEncoding
-from tasks.encoders import colvision, grids, memory
+from tasks.encoders import colvision, grids
 from tasks.encoders.colvision import ColVisionEncoder
 from tasks.encoders.families import FAMILIES
 from tasks.encoders.features import collate
-from tasks.encoders.querytokens import QueryPreparer, has_meaning
-from tasks.errors import (
-    DeviceLost,
-    EncoderUnavailable,
-    EncodingFailed,
-    OutOfMemory,
-    TooLarge,
-    UsageError,
+from tasks.errors import EncoderUnavailable, EncodingFailed, TooLarge, UsageError
+from tests.vision_examples import (
+    A4,
+    BATCH_TOLERANCE,
+    GRIDS,
+    LANDSCAPE,
+    SQUARE,
+    STRIP,
+    Shelf,
+    each_family,
+    encoded,
+    page,
 )
-from tests import tiny_checkpoints
 
-BATCH_TOLERANCE = 1e-5
-"""How far a vector's numbers may be from those of another batch, in float32; 2e-7 was measured."""
-
-A4, LANDSCAPE, STRIP, SQUARE = (827, 1169), (1169, 827), (2000, 260), (900, 900)
-GRIDS = {
-    "colpali": [(32, 32)] * 4,
-    "colqwen2": [(32, 23), (23, 32), (9, 71), (27, 27)],
-    "colqwen2_5": [(32, 23), (23, 32), (9, 71), (27, 27)],
-    "colqwen3": [(32, 23), (23, 32), (8, 62), (27, 27)],
-    "colqwen3_5": [(32, 23), (23, 32), (8, 62), (27, 27)],
-    "colidefics3": [(32, 24), (24, 32), (8, 32), (32, 32)],
-    "colmodernvbert": [(32, 24), (24, 32), (8, 32), (32, 32)],
-    "colgemma3": [(16, 16)] * 4,
-}
 TILED = ("colidefics3", "colmodernvbert")
 DIMS = {"colqwen3": 320, "colqwen3_5": 320}
-
-each_family = pytest.mark.parametrize("family", FAMILIES)
-
-
-class Shelf:
-    """Builds checkpoints and loads encoders when they are first asked for, and closes them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.loaded: dict[tuple[Path, int | None], ColVisionEncoder] = {}
-
-    def folder(self, family: str) -> Path:
-        place = self.root / family
-        return place if place.exists() else tiny_checkpoints.build(family, place)
-
-    def adapter(self, family: str) -> Path:
-        place = self.root / f"{family}-adapter"
-        base = self.folder(family)
-        return place if place.exists() else tiny_checkpoints.adapter(family, base, place)
-
-    def changed(self, family: str, name: str) -> Path:
-        """A copy of a family's checkpoint to spoil."""
-        place = self.root / f"{family}-{name}"
-        shutil.copytree(self.folder(family), place)
-        return place
-
-    def load(self, folder: Path, visual_tokens: int | None = None) -> ColVisionEncoder:
-        key = folder, visual_tokens
-        if key not in self.loaded:
-            info = colvision.describe(str(folder), visual_tokens)
-            self.loaded[key] = colvision.load(info, device="cpu", threads=2, batch_tokens=3000)
-        return self.loaded[key]
-
-    def encoder(self, family: str) -> ColVisionEncoder:
-        return self.load(self.folder(family))
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path_factory.mktemp("checkpoints"))
-    yield shelf
-    for encoder in shelf.loaded.values():
-        encoder.close()
-
-
-def page(size: tuple[int, int], seed: int | None = None) -> PageInput:
-    """A page of noise, or a white one."""
-    width, height = size
-    if seed is None:
-        image = np.full((height, width, 3), 255, dtype=np.uint8)
-    else:
-        draw = np.random.default_rng(seed)
-        image = draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return PageInput((), image, width * 0.6, height * 0.6)
 
 
 def inked(size: tuple[int, int], grid: tuple[int, int], cell: tuple[int, int]) -> PageInput:
@@ -122,14 +51,6 @@ def inked(size: tuple[int, int], grid: tuple[int, int], cell: tuple[int, int]) -
     high = [int((c + 0.8) * s / n) for c, s, n in zip(cell, size[::-1], grid, strict=True)]
     drawn.image[low[0] : high[0], low[1] : high[1]] = 0
     return drawn
-
-
-def encoded(encoder: ColVisionEncoder, *pages: PageInput) -> list[PageEncoding]:
-    encodings = []
-    for outcome in encoder.encode_pages(pages):
-        assert isinstance(outcome, PageEncoding), outcome
-        encodings.append(outcome)
-    return encodings
 
 
 def found_ink(encoder: ColVisionEncoder, size: tuple[int, int], cell: tuple[int, int]) -> Any:
@@ -236,106 +157,6 @@ def test_an_adapter_is_applied_as_peft_does(shelf: Shelf, family: str) -> None:
     assert np.abs(vectors - ours.vectors[: len(vectors)]).max() < BATCH_TOLERANCE
     assert ours.vectors.shape == base.vectors.shape
     assert encoder.info.identity.fingerprint != shelf.encoder(family).info.identity.fingerprint
-
-
-QUERIES = [
-    "What is 12%?",
-    "l'année 2024 — naïve § 3!",
-    "売上高は?",
-    "a question of some more words than the others",
-]
-
-
-@each_family
-def test_queries_are_the_librarys_and_words_are_told_from_the_rest(
-    shelf: Shelf, family: str
-) -> None:
-    encoder = shelf.encoder(family)
-    processor, model = encoder._pages._processor, encoder._model
-    for query, encoding in zip(QUERIES, encoder.encode_queries(QUERIES), strict=True):
-        theirs = processor.process_queries(queries=[query])
-        with torch.inference_mode():
-            vectors = model(**theirs)[0].numpy()
-        assert len(encoding.tokens) == len(vectors)
-        assert np.abs(encoding.vectors - vectors).max() < BATCH_TOLERANCE
-        assert np.allclose(np.linalg.norm(encoding.vectors, axis=1), 1, atol=1e-6)
-        assert (encoding.weights == 1).all()
-        # These tokenizers make a token of every byte; each stands for the letter it is of.
-        said = [letter for letter in query if has_meaning(letter) for _ in letter.encode()]
-        marked = zip(encoding.tokens, encoding.meaning, strict=True)
-        assert [token for token, meaning in marked if meaning] == said
-        around = [*encoding.tokens[:1], *encoding.tokens[-10:]]
-        assert set(around) & {"<bos>", "<|endoftext|>", "<end_of_utterance>", "<end_of_turn>"}
-
-
-@each_family
-def test_a_query_is_the_same_in_any_company(shelf: Shelf, family: str) -> None:
-    encoder = shelf.encoder(family)
-    together = encoder.encode_queries(QUERIES)
-    for query, one in zip(QUERIES, together, strict=True):
-        (alone,) = encoder.encode_queries([query])
-        assert alone.tokens == one.tokens
-        assert np.array_equal(alone.meaning, one.meaning)
-        assert np.abs(alone.vectors - one.vectors).max() < BATCH_TOLERANCE
-
-
-@each_family
-def test_special_tokens_in_a_query_are_text(shelf: Shelf, family: str) -> None:
-    """One that stands for a picture would crash the model, or end the prompt."""
-    encoder = shelf.encoder(family)
-    tokenizer = encoder._pages._processor.tokenizer
-    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    assert special & {"<image>", "<|image_pad|>", "<image_soft_token>"}
-    query = "a " + " b ".join(sorted(special)) + " c <<image>image> <|im<|image_pad|>age_pad|>"
-    (hostile,) = encoder.encode_queries([query])
-    (plain,) = encoder.encode_queries(["a"])
-    own = [token for token in hostile.tokens if token in special]
-    around = [token for token in plain.tokens if token in special]
-    assert own == around
-
-
-@pytest.mark.parametrize("query", ["", "  ", "?!", "§ €", "<|image_pad|>"[:2]])
-def test_a_query_that_says_nothing_is_named_and_ends_no_other(shelf: Shelf, query: str) -> None:
-    first, nothing, last = shelf.encoder("colqwen2").encode_queries(["fine", query, "good"])
-    assert isinstance(nothing, ValueError)
-    assert f"{query!r} holds no letter and no digit" in str(nothing)
-    for encoding, text in ((first, "fine"), (last, "good")):
-        assert isinstance(encoding, QueryEncoding)
-        said = zip(encoding.tokens, encoding.meaning, strict=True)
-        assert "".join(token for token, meaning in said if meaning) == text
-
-
-def test_a_query_longer_than_the_model_takes_is_named_and_ends_no_other(shelf: Shelf) -> None:
-    long, fine = shelf.encoder("colqwen2").encode_queries(["long ago " * 600, "fine"])
-    assert isinstance(long, ValueError)
-    assert re.search(r"long ago.*too long.*shorten it", str(long))
-    assert isinstance(fine, QueryEncoding)
-
-
-def test_queries_that_cannot_be_prepared_end_no_other(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Other tokens than the library's, and a text that the tokenizer does not take at all."""
-    processor = shelf.encoder("colqwen2")._pages._processor
-    library = type(processor).process_queries
-
-    def changed(self: Any, queries: list[str]) -> Any:
-        if any("odd" in query for query in queries):
-            raise TypeError("no text")
-        made = library(self, queries=queries)
-        for row, query in enumerate(queries):
-            if "other" in query:
-                made["input_ids"][row, -1] += 1
-        return made
-
-    monkeypatch.setattr(type(processor), "process_queries", changed)
-    one, other, odd, two = QueryPreparer("colqwen2", processor, 4096).prepare(
-        ["one", "another", "odd", "two"]
-    )
-    assert (one.words[-10:], two.words[-10:]) == (("<|endoftext|>",) * 10,) * 2
-    assert isinstance(other, EncodingFailed)
-    assert "other tokens of the query 'another'" in str(other)
-    assert isinstance(odd, TypeError)
 
 
 def test_the_limit_on_patches_holds_whatever_the_files_say(shelf: Shelf) -> None:
@@ -458,25 +279,6 @@ def test_vectors_that_are_no_numbers_are_an_error_of_the_page(shelf: Shelf) -> N
     assert isinstance(query, QueryEncoding)
 
 
-def test_a_query_whose_vectors_are_no_numbers_ends_no_other(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder = shelf.encoder("colqwen2")
-    model = encoder._model
-
-    def long_ones_are_nan(**batch: Any) -> Any:
-        vectors = model(**batch).clone()
-        vectors[batch["attention_mask"].sum(dim=1) > 40] = torch.nan
-        return vectors
-
-    monkeypatch.setattr(encoder, "_model", long_ones_are_nan)
-    fine, broken, last = encoder.encode_queries(["a", "of more words " * 4, "b"])
-    assert isinstance(fine, QueryEncoding)
-    assert isinstance(last, QueryEncoding)
-    assert isinstance(broken, EncodingFailed)
-    assert "no finite vectors for the query" in str(broken)
-
-
 def test_a_page_that_cannot_be_encoded_leaves_the_others(shelf: Shelf) -> None:
     encoder = shelf.encoder("colqwen2")
     blind = replace(page(A4), image=None)
@@ -510,254 +312,6 @@ def test_a_closed_encoder_says_so(shelf: Shelf) -> None:
         encoder.encode_pages([page(A4)])
 
 
-def lost(*args: Any, **kwargs: Any) -> Any:
-    raise RuntimeError("CUDA error: an illegal memory access was encountered")
-
-
-@pytest.fixture
-def own(shelf: Shelf) -> Iterator[ColVisionEncoder]:
-    """An encoder that a test may break."""
-    encoder = colvision.load(colvision.describe(str(shelf.folder("colqwen2"))), device="cpu")
-    yield encoder
-    encoder.close()
-
-
-@pytest.mark.parametrize("where", ["model", "preparation"])
-def test_a_gpu_that_failed_ends_all_calls(
-    own: ColVisionEncoder, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    if where == "model":
-        monkeypatch.setattr(own, "_model", lost)
-    else:
-        monkeypatch.setattr(own._pages, "_features", lost)
-    monkeypatch.setattr(own, "_device_works", lambda: False)
-    with pytest.raises(DeviceLost, match=r"stopped working.*illegal memory access"):
-        own.encode_pages([page(A4), page(A4)])
-    with pytest.raises(DeviceLost):
-        own.encode_queries(["what is it?"])
-
-
-def test_an_error_on_a_gpu_that_works_is_the_pages(
-    own: ColVisionEncoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(own, "_model", lost)
-        (outcome,) = own.encode_pages([page(A4)])
-    assert isinstance(outcome, EncodingFailed)
-    assert len(encoded(own, page(A4))) == 1
-
-
-@pytest.mark.parametrize(
-    ("error", "works"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (RuntimeError("CUDA error: out of memory"), True),
-        (RuntimeError("CUDA error: device-side assert triggered"), False),
-        (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), False),
-    ],
-)
-def test_a_full_gpu_is_not_taken_for_a_lost_one(
-    own: ColVisionEncoder, monkeypatch: pytest.MonkeyPatch, error: Exception, works: bool
-) -> None:
-    def ones(*args: Any, **kwargs: Any) -> Any:
-        raise error
-
-    assert own._device_works()
-    monkeypatch.setattr(torch, "ones", ones)
-    assert own._device_works() is works
-
-
-def test_a_gpu_that_fails_while_the_weights_are_loaded_is_lost(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    info = colvision.describe(str(shelf.folder("colqwen2")))
-    monkeypatch.setattr(colvision.weights, "load_model", lost)
-    monkeypatch.setattr(ColVisionEncoder, "_device_works", lambda self: False)
-    with pytest.raises(DeviceLost):
-        colvision.load(info, device="cpu")
-
-
-def test_only_pages_have_the_budget_measured_and_once(
-    own: ColVisionEncoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    measured = []
-
-    def find(run: Callable[[int], Any], tokens: int, size: int, device: Any, share: float) -> int:
-        measured.append((run(2).shape[0], tokens, size, share))
-        return 5000
-
-    monkeypatch.setattr(memory, "find_budget", find)
-    own._measured, own._gpu_share = False, 0.25
-    own.encode_queries(["what is it?"])
-    assert not measured
-    assert own._batcher.budget == memory.CPU_TOKENS
-    encoded(own, page(A4), page(A4), page(STRIP))
-    (a4, largest) = (own._pages.prepare(one).tokens for one in (page(A4), page((672, 896))))
-    assert measured == [(2, largest, 0, 0.25)]
-    assert largest > a4
-    assert own._batcher.budget == 5000
-
-
-@pytest.mark.parametrize("tries", [1, 2])
-def test_a_gpu_too_small_for_a_page_still_takes_queries(
-    own: ColVisionEncoder, monkeypatch: pytest.MonkeyPatch, tries: int
-) -> None:
-    calls = []
-
-    def find(*args: Any) -> int:
-        calls.append(1)
-        if len(calls) <= tries:
-            raise torch.OutOfMemoryError("no room")
-        return 900
-
-    monkeypatch.setattr(memory, "find_budget", find)
-    monkeypatch.setattr(memory, "PAUSE_S", 0)
-    own._measured = False
-    assert isinstance(own.encode_queries(["what is it?"])[0], QueryEncoding)
-    if tries == 1:
-        assert isinstance(own.encode_pages([page(A4)])[0], PageEncoding)
-    else:
-        with pytest.raises(EncoderUnavailable, match=r"too little memory for one page.*no room"):
-            own.encode_pages([page(A4)])
-    assert len(calls) == 2
-
-
-@each_family
-def test_no_page_has_more_tokens_than_the_one_the_budget_is_measured_with(
-    shelf: Shelf, family: str
-) -> None:
-    encoder = shelf.encoder(family)
-    most = encoder.info.identity.visual_tokens
-    largest = encoder._pages.prepare(colvision._largest_page(FAMILIES[family], most))
-    if most:
-        assert len(largest.layout.patches) == most
-    for size in (A4, LANDSCAPE, STRIP, SQUARE, (1000, 1333), (1333, 1000), (300, 2100)):
-        assert encoder._pages.prepare(page(size)).tokens <= largest.tokens, size
-
-
-@pytest.mark.parametrize("most", [64, 65, 127, 257, 768, 769, 2039, 16_381, 16_384])
-def test_the_largest_page_is_the_largest_for_any_number_of_patches(most: int) -> None:
-    """Also for primes, of which there is no grid of exactly so many cells."""
-    image = colvision._largest_page(FAMILIES["colqwen3"], most).image
-    assert image is not None
-    rows, cols = (side // 32 for side in image.shape[:2])
-    assert image.shape[:2] == (32 * rows, 32 * cols)
-    others = [(side, most // side) for side in range(1, most + 1)]
-    allowed = [r * c for r, c in others if max(r, c) <= 200 * min(r, c)]
-    assert rows * cols == max(allowed)
-    assert max(rows, cols) <= 200 * min(rows, cols)
-
-
-class Card:
-    """A card of 24 GiB, of which 3 are free to all and this process holds 2."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, free: int = 21, reserved: int = 2) -> None:
-        self.fractions: list[tuple[float, Any]] = []
-        for name, answer in {
-            "is_available": lambda: True,
-            "current_device": lambda: 3,
-            "is_bf16_supported": lambda *_: True,
-            "mem_get_info": lambda device=None: (free << 30, 24 << 30),
-            "memory_reserved": lambda device=None: reserved << 30,
-            "set_per_process_memory_fraction": lambda *given: self.fractions.append(given),
-        }.items():
-            monkeypatch.setattr(torch.cuda, name, answer)
-
-
-@pytest.mark.parametrize(
-    ("free", "reserved", "share", "expected"),
-    [
-        (21, 2, 1.0, 21.0),
-        (21, 2, 0.5, 9.5),  # 12 of 24, less 2 held and half a GiB that torch does not count
-        (3, 2, 0.5, 3.0),  # others have taken more than their part
-        (21, 13, 0.5, 0.0),
-    ],
-)
-def test_processes_on_one_card_plan_with_their_share(
-    monkeypatch: pytest.MonkeyPatch, free: int, reserved: int, share: float, expected: float
-) -> None:
-    Card(monkeypatch, free, reserved)
-    assert memory.available(torch.device("cuda", 3), share) == int(expected * 2**30)
-
-
-@pytest.mark.parametrize("shares", [1, 2, 3, 5, 8])
-def test_processes_on_one_card_never_plan_for_more_than_it_has(
-    monkeypatch: pytest.MonkeyPatch, shares: int
-) -> None:
-    """Even if all find the whole card free: each has loaded before the next one began to fill."""
-    Card(monkeypatch, free=24, reserved=2)
-    each = memory.available(torch.device("cuda", 3), 1 / shares)
-    if shares > 1:
-        assert shares * (each + (2 << 30) + memory.CONTEXT_BYTES) <= 24 << 30
-
-
-@pytest.mark.parametrize(("share", "limit"), [(0.5, [0.5]), (1.0, [])])
-def test_the_share_of_a_card_is_set_before_the_weights_are_loaded(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, share: float, limit: list[float]
-) -> None:
-    card = Card(monkeypatch)
-    info = colvision.describe(str(shelf.folder("colqwen2")))
-
-    def load_model(checkpoint: Any, device: torch.device, dtype: torch.dtype) -> Any:
-        assert device == torch.device("cuda", 3)
-        assert card.fractions == [(part, device) for part in limit]
-        raise EncoderUnavailable("as far as this test goes")
-
-    monkeypatch.setattr(colvision.weights, "load_model", load_model)
-    monkeypatch.setattr(ColVisionEncoder, "_device_works", lambda self: True)
-    with pytest.raises(EncoderUnavailable, match="as far as"):
-        colvision.load(info, gpu_share=share)
-
-
-class Short:
-    """A model with memory for one page at a time, or for none of more than so many tokens."""
-
-    def __init__(self, model: Any, pages: int, tokens: int = 10**9) -> None:
-        self.model, self.pages, self.tokens = model, pages, tokens
-
-    def __call__(self, **batch: Any) -> Any:
-        pages, tokens = batch["input_ids"].shape
-        if pages > self.pages or tokens > self.tokens:
-            raise torch.OutOfMemoryError(f"no room for {pages} x {tokens}")
-        return self.model(**batch)
-
-
-def test_memory_running_out_costs_no_page(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = shelf.encoder("colqwen2_5")
-    monkeypatch.setattr(encoder._batcher, "_pause_s", 0)
-    small, large = page((300, 400), seed=1), page(A4, seed=2)
-    expected = encoded(encoder, small, small, small, large)
-    monkeypatch.setattr(encoder, "_model", Short(encoder._model, pages=1))
-    for one, other in zip(expected, encoded(encoder, small, small, small, large), strict=True):
-        assert np.abs(one.vectors - other.vectors).max() < BATCH_TOLERANCE
-    monkeypatch.setattr(encoder, "_model", Short(encoder._model, pages=1, tokens=500))
-    first, too_large, last = encoder.encode_pages([small, large, small])
-    assert isinstance(first, PageEncoding)
-    assert isinstance(last, PageEncoding)
-    assert isinstance(too_large, OutOfMemory)
-
-
-@pytest.mark.parametrize("tries", [1, 2])
-def test_memory_running_out_in_preparation_is_tried_again(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, tries: int
-) -> None:
-    encoder = shelf.encoder("colqwen2")
-    prepare, calls = encoder._pages._features, []
-
-    def short(picture: Any) -> Any:
-        calls.append(time.monotonic())
-        if len(calls) <= tries:
-            raise torch.OutOfMemoryError("no room")
-        return prepare(picture)
-
-    monkeypatch.setattr(encoder._pages, "_features", short)
-    monkeypatch.setattr(encoder._pages, "_pause_s", 0.1)
-    (outcome,) = encoder.encode_pages([page(A4)])
-    assert isinstance(outcome, PageEncoding if tries == 1 else OutOfMemory)
-    assert len(calls) == 2
-    assert calls[1] - calls[0] >= 0.1
-
-
 def test_a_page_that_breaks_the_model_is_named(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -774,46 +328,3 @@ def test_a_page_that_breaks_the_model_is_named(
     assert isinstance(good, PageEncoding)
     assert isinstance(bad, EncodingFailed)
     assert "IndexError: out of range" in str(bad)
-
-
-def test_running_out_of_memory_is_told_from_other_errors() -> None:
-    with pytest.raises(RuntimeError) as real:
-        torch.empty(1 << 50, dtype=torch.uint8)
-    assert memory.out_of_memory(real.value)
-    for error in (
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("CUDA error: out of memory"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-    ):
-        assert memory.out_of_memory(error)
-    assert not memory.out_of_memory(RuntimeError("shape mismatch"))
-    assert not memory.out_of_memory(ValueError("not enough memory"))
-
-
-@pytest.mark.parametrize(("fits", "expected"), [(99, 15_800), (1, 1000), (0, None)])
-def test_the_budget_is_measured_on_the_card(
-    monkeypatch: pytest.MonkeyPatch, fits: int, expected: int | None
-) -> None:
-    """A card of 21 GiB, on which pages take 1 GiB each and 1 GiB once."""
-    held = {"peak": 0}
-
-    def run(pages: int) -> None:
-        if pages > fits:
-            raise torch.OutOfMemoryError
-        held["peak"] = (1 + pages) << 30
-
-    for name, answer in {
-        "empty_cache": lambda: None,
-        "reset_peak_memory_stats": lambda device: None,
-        "memory_allocated": lambda device: 0,
-        "max_memory_allocated": lambda device: held["peak"],
-        "mem_get_info": lambda device: (21 << 30, 24 << 30),
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, answer)
-    card = torch.device("cuda", 0)
-    if expected is None:
-        with pytest.raises(torch.OutOfMemoryError):
-            memory.find_budget(run, 1000, 0, card, 1.0)
-    else:
-        assert memory.find_budget(run, 1000, 0, card, 1.0) == expected
