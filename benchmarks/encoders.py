@@ -12,7 +12,8 @@ or hub id of a real checkpoint. Three things take turns on the same pages, ``--r
 - bare loop: what one would write by hand with pypdfium2 and colpali-engine in one process: draw
   a batch of pages, process the images, run the model, take the vectors;
 - ours: shards through the pipeline with everything it does: drawing, reading words and regions
-  from the text layer, the actors, rows, commits. OCR is off: it would measure Tesseract.
+  from the text layer, the actors, rows, commits. OCR is off: it would measure Tesseract. With
+  ``--without-words`` it reads of a page what the bare loop reads, and does all the rest.
 
 Loading is in none of them. Ratios are of medians over the rounds.
 """
@@ -39,13 +40,15 @@ from PIL import Image
 from benchmarks.ingest import memory_mb
 from benchmarks.report import print_table, write_json
 from storage.database import Database
+from storage.records import WordsSource
 from tasks import cluster, encoderpool
+from tasks.documents import open_document
 from tasks.encoders import checkpoints, registry
 from tasks.encoders.protocol import EncoderInfo
 from tasks.ingesting import IngestRun
-from tasks.planning import InspectedFile
-from tasks.reading import OcrMode, ReadOptions
-from tasks.remote import inspect_file
+from tasks.planning import InspectedFile, Shard
+from tasks.reading import OcrMode, ReadOptions, ReadPage
+from tasks.remote import ReadShard, inspect_file, read_shard
 from tasks.settings import Settings, set_environment_defaults
 from tasks.sources import expand
 from tests import tiny_checkpoints
@@ -65,6 +68,9 @@ def main() -> int:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--questions", type=int, default=QUESTIONS)
+    parser.add_argument(
+        "--without-words", action="store_true", help="leave words and regions out of ours"
+    )
     parser.add_argument("--json", type=Path, help="where to write the numbers")
     args = parser.parse_args()
     set_environment_defaults()
@@ -91,12 +97,14 @@ def _measure(
     scratch: Path,
 ) -> dict[str, Any]:
     where = encoderpool.placement(info, settings, args.workers)
-    pool = encoderpool.EncoderPool(info, where, settings.batch_tokens)
+    read = without_words if args.without_words else read_shard
+    pool = encoderpool.EncoderPool(info, where, settings.batch_tokens, read=read)
     rounds: dict[str, list[float]] = {"forward": [], "bare loop": [], "ours": []}
     ours = Ours(info, settings, files, where, pool, args.workers, scratch)
     peak = 0.0
     batch, forward = bare.best_batch(args.batches)
-    warm = min(args.pages, batch)
+    # About ten seconds' worth, and a page at least: the first shards start processes.
+    warm = max(1, min(args.pages, int(10 * forward[batch])))
     bare.loop(batch, warm)
     ours.run(warm)
     for _ in range(args.rounds):
@@ -287,6 +295,18 @@ class Watch:
     def _look(self) -> None:
         while not self._over.wait(2.0):
             self.peak_mb = max(self.peak_mb, memory_mb(psutil.Process()))
+
+
+def without_words(shard: Shard, options: ReadOptions) -> ReadShard:
+    """Read of a shard's pages what the bare loop reads of them: their sizes."""
+    pages = []
+    for part in shard.parts:
+        doc_id, label = part.file.doc_id, part.file.label
+        with open_document(part.file.path, part.file.password) as document:
+            for page in part.pages:
+                shape = document.shape(page)
+                pages.append(ReadPage(doc_id, page, label, shape, WordsSource.NONE, 0, ()))
+    return ReadShard(tuple(pages), {})
 
 
 def _checkpoint(shape: str, scratch: Path) -> str:

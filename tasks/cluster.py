@@ -83,6 +83,9 @@ def ray_session(settings: Settings, workers: int, *, pictures: bool = False) -> 
                 log_to_driver=False,
                 logging_level=logging.WARNING,
                 runtime_env=runtime,
+                # Processes beyond this number end after a second without work, and take seconds
+                # to start: those that draw, pack and read would come and go.
+                _system_config={"num_workers_soft_limit": 2 * workers + 4},
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = settings.ray_address or "a private one"

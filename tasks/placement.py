@@ -139,9 +139,9 @@ def _on_cpu(
         0.0,
         min(need, most),
         max(1, workers // actors),
-        2,
+        1,
         pages,
-        _pictures(3 * actors, info, pages),
+        _pictures(2 * actors, info, pages),
     )
 
 
