@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import io
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import typer
 from typer.exceptions import TyperException
 
-from flows import STARTED, options
+from flows import STARTED, looking, mending, options, reports
+from flows.options import database_of
 from storage.errors import ExitCode, PatchlightError
 from storage.records import RegionKind
-from tasks.errors import UsageError
 from tasks.maxsim import QueryTokens, TokenAggregation
+from tasks.plaintext import escaped
 from tasks.propagation import RegionAggregation
 from tasks.reading import OcrMode
-from tasks.settings import OutputFormat, load_settings, set_environment_defaults
+from tasks.settings import load_settings, set_environment_defaults
+from tasks.stages import Redo
 
 logger = logging.getLogger("patchlight")
 
@@ -37,8 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_NAMES_SHOWN = 10
 
 
 @app.callback()
@@ -68,6 +68,8 @@ def ingest_command(
     passwords: options.PasswordsOption = None,
     workers: options.WorkersOption = None,
     gpus: options.GpusOption = None,
+    force: options.ForceOption = False,
+    sync: options.SyncOption = False,
     as_json: options.JsonOption = False,
 ) -> ExitCode:
     """Read documents (PDF, PNG, JPEG, TIFF, WebP) into a database.
@@ -83,7 +85,7 @@ def ingest_command(
     with_ocr = ocr is not OcrMode.NEVER
     check_ingest(
         source,
-        _db(db),
+        database_of(db),
         encoder,
         visual_tokens,
         (vectors, pool, drop_blank),
@@ -94,10 +96,10 @@ def ingest_command(
     )
     from flows.ingest import ingest
 
-    report = _report(
+    report = reports.of(
         ingest(
             source,
-            _db(db),
+            database_of(db),
             encoder,
             visual_tokens,
             vectors,
@@ -109,14 +111,13 @@ def ingest_command(
             passwords,
             workers,
             gpus,
+            Redo.ALL if force else Redo.MISSING,
+            sync,
             return_state=True,
         )
     )
-    _show_ingest(report, as_json)
-    if report["failures"]:
-        nothing = not report["documents_added"] and not report["documents_unchanged"]
-        return ExitCode.BAD_INPUT if nothing else ExitCode.DONE_WITH_FAILURES
-    return ExitCode.OK
+    reports.show_ingest(report, database_of(db), as_json)
+    return reports.code_of_ingest(report)
 
 
 @app.command("query")
@@ -149,13 +150,13 @@ def query_command(
     """
     from tasks.preflight import check_query
 
-    check_query(file, _db(db), select, passwords, encoder)
+    check_query(file, database_of(db), select, passwords, encoder)
     from flows.query import query
 
-    report = _report(
+    report = reports.of(
         query(
             file,
-            _db(db),
+            database_of(db),
             out,
             encoder,
             top_pages,
@@ -174,7 +175,7 @@ def query_command(
             return_state=True,
         )
     )
-    _show_query(report, as_json)
+    reports.show_query(report, as_json)
     if report["bad_rows"]:
         return ExitCode.DONE_WITH_FAILURES
     return ExitCode.DONE_WITHOUT_PICTURES if report["pictures_missing"] else ExitCode.OK
@@ -224,7 +225,7 @@ def ask_command(
     secrets = read_passwords(passwords) if passwords else {}
     pictures = out if overlays else None
     asked = ask(
-        _db(db),
+        database_of(db),
         query,
         retrieval,
         encoder=encoder,
@@ -235,7 +236,7 @@ def ask_command(
     )
     print(answer_text(asked.answer, asked.session.catalog))
     for path in asked.pictures:
-        print(f"picture: {path}")
+        print(f"picture: {escaped(path)}")
     for path, problem in asked.problems.items():
         logger.warning("%s: not drawn: %s", path, problem)
     if timing:
@@ -244,69 +245,22 @@ def ask_command(
     return ExitCode.DONE_WITHOUT_PICTURES if asked.problems else ExitCode.OK
 
 
-@app.command("sql")
-def sql_command(
-    statement: options.StatementArgument,
-    db: options.DbOption = None,
-    output: options.FormatOption = OutputFormat.TABLE,
-) -> ExitCode:
-    """Look at the tables with SQL; nothing can be changed.
-
-    Tables: documents, pages, regions, patches, failures, retrievals, runs, statistics, meta.
-    They show what queries see, and raw_<table> shows every row. 'DESCRIBE pages' lists columns.
-
-    Example: patchlight sql "SELECT name, page_count FROM documents" --db mydb
-    """
-    from storage.sql import run_sql
-    from tasks import tables
-
-    rows = run_sql(_db(db), statement)
-    if output is OutputFormat.JSON:
-        lines = tables.as_json_lines(rows)
-    elif output is OutputFormat.CSV:
-        lines = tables.as_csv(rows)
-    else:
-        found = rows.read_all()
-        lines = [tables.as_table(found.schema.names, (list(r.values()) for r in found.to_pylist()))]
-    _print_all(lines)
-    return ExitCode.OK
-
-
-@app.command("status")
-def status_command(db: options.DbOption = None) -> ExitCode:
-    """Show what is in a database: counts, failures, latest runs, schema version."""
-    from tasks import tables
-    from tasks.inspecting import status
-
-    found = status(_db(db))
-    print(tables.key_values(found.facts))
-    if found.runs:
-        print("\nLatest runs:")
-        print(tables.as_table(list(found.runs[0]), (list(run.values()) for run in found.runs)))
-    if found.failures:
-        print(f"\n{len(found.failures)} failures:")
-        names = ("page", "stage", "category", "retryable", "attempts", "message")
-        rows = ([getattr(failure, name) for name in names] for failure in found.failures)
-        print(tables.as_table(names, rows))
-    return ExitCode.OK
-
-
-@app.command("doctor")
-def doctor_command() -> ExitCode:
-    """Check what patchlight needs on this machine: Tesseract, Ray, GPU, encoders."""
-    from tasks import tables
-    from tasks.inspecting import doctor
-
-    checks = doctor(load_settings())
-    rows = (("ok" if check.fine else "FAILS", check.name, check.finding) for check in checks)
-    print(tables.as_table(["", "what", "finding"], rows))
-    return ExitCode.OK if all(check.fine for check in checks) else ExitCode.BAD_INPUT
+app.command("sql")(looking.sql_command)
+app.command("status")(looking.status_command)
+app.command("failures")(looking.failures_command)
+app.command("retry")(mending.retry_command)
+app.command("delete")(mending.delete_command)
+app.command("digest")(looking.digest_command)
+app.command("doctor")(looking.doctor_command)
 
 
 def main() -> None:
     """Run the command line and exit with a documented code (docs/errors.md)."""
     set_environment_defaults()
     signal.signal(signal.SIGINT, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it cannot encode must not end the command
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(lambda: app(standalone_mode=False)))
 
 
@@ -324,120 +278,41 @@ def _run(command: Callable[[], Any]) -> int:
     """Run a command; the one place where exceptions become messages and exit codes."""
     try:
         result = command()
-        return int(result) if isinstance(result, int) else ExitCode.OK
+        code = int(result) if isinstance(result, int) else ExitCode.OK
+        return _stopped() if code == ExitCode.INTERRUPTED else code
     except typer.Exit as end:
         return end.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return _stopped()
     except TyperException as error:
+        error.message = escaped(error.message)  # it quotes arguments, e.g. odd file names
         # Usage errors show the command's usage line; the base class cannot show itself.
         show = getattr(error, "show", None)
-        show(file=sys.stderr) if show else print(f"error: {error}", file=sys.stderr)
+        show(file=sys.stderr) if show else _say(f"error: {error.message}")
         return ExitCode.USAGE
     except PatchlightError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return error.exit_code
     except Exception as error:
         if _interrupted:
             return _stopped()
         logger.debug("internal error", exc_info=error)
-        print(
-            f"internal error: {type(error).__name__}: {error}\n"
+        _say(
+            f"internal error: {type(error).__name__}: {error}",
             "Run it again with 'patchlight -v ...' for the details, and report them.",
-            file=sys.stderr,
         )
         return ExitCode.INTERNAL
 
 
 def _stopped() -> ExitCode:
-    print("interrupted; what was committed stays", file=sys.stderr)
+    _say("interrupted; what was committed stays")
     return ExitCode.INTERRUPTED
 
 
-def _print_all(lines: Iterable[str]) -> None:
-    """Print lines until they end or the reader, e.g. head, has seen enough."""
-    try:
-        for line in lines:
-            print(line)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes again at its end, and must not find the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _db(db: str | None) -> str:
-    found = db or load_settings().db
-    if not found:
-        raise UsageError("no database named: give --db URI, or set PATCHLIGHT_DB")
-    return found
-
-
-def _report(state: Any) -> dict[str, Any]:
-    report: dict[str, Any] = state.result()
-    return report
-
-
-def _show_ingest(report: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(report, indent=2))
-        return
-    from tasks.sources import describe_skipped
-    from tasks.tables import key_values, plain
-
-    print(
-        key_values(
-            {
-                "documents added": report["documents_added"],
-                "documents already there": report["documents_unchanged"],
-                "documents failed": report["documents_failed"],
-                "pages added": report["pages_added"],
-                "pages already there": report["pages_unchanged"],
-                "pages failed": report["pages_failed"],
-                "files of other types": describe_skipped(report["skipped"]) or 0,
-                "run": report["run_id"],
-            }
-        )
-    )
-    for suffix, names in report["skipped"].items():
-        print(f"\nnot read, {suffix or 'no suffix'}:")
-        for name in names[:_NAMES_SHOWN]:
-            print(f"  {plain(name)}")
-        if len(names) > _NAMES_SHOWN:
-            print(f"  and {len(names) - _NAMES_SHOWN} more")
-    if report["failures"]:
-        print("\nfailed (also in the table failures):")
-        for message in report["failures"]:
-            print(f"  {plain(message)}")
-    elif not report["documents_added"]:
-        print("\nnothing to do: every document is in the database already")
-
-
-def _show_query(report: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(report, indent=2))
-        return
-    from tasks.tables import key_values, plain
-
-    tokens = report["tokens"]
-    print(
-        key_values(
-            {
-                "queries answered": report["queries"],
-                "pages returned": report["pages"],
-                "regions returned": report["regions"],
-                "context tokens": f"{tokens['regions']} (all text of these pages "
-                f"{tokens['page_text']}, their pictures {tokens['page_image']})",
-                "pictures drawn": report["pictures"],
-                "results": report["out"],
-                "run": report["run_id"],
-            }
-        )
-    )
-    problems = [row["message"] for row in report["bad_rows"]] + report["pictures_missing"]
-    if problems:
-        print("\nnot done:")
-        for message in problems:
-            print(f"  {plain(message)}")
+def _say(*lines: str) -> None:
+    """Print to stderr, whatever names and texts are in the lines."""
+    for line in lines:
+        print(escaped(line), file=sys.stderr)
 
 
 if __name__ == "__main__":

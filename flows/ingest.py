@@ -19,10 +19,12 @@ from tasks.console import progress
 from tasks.encoderpool import EncoderPool
 from tasks.encoders import registry
 from tasks.ingesting import IngestRun
+from tasks.limits import Limits
 from tasks.planning import Shard
 from tasks.reading import OcrMode, ReadOptions
 from tasks.runs import new_run_id
 from tasks.settings import load_settings, set_environment_defaults
+from tasks.stages import Redo
 from tasks.steps import ingest_shard, results_in_window
 
 
@@ -41,6 +43,8 @@ def ingest(
     passwords: str | None = None,
     workers: int | None = None,
     gpus: int | None = None,
+    redo: Redo = Redo.MISSING,
+    sync: bool = False,
 ) -> State[dict[str, Any]]:
     """Read documents into a database; what is there already is left as it is.
 
@@ -59,6 +63,8 @@ def ingest(
         passwords: path of a file with passwords, one ``<name or pattern>:<password>`` a line.
         workers: processes at work; default: the settings'.
         gpus: GPUs for an encoder that wants one; default: the settings', or all.
+        redo: what is done again.
+        sync: whether files that are gone from the folders named leave the database.
 
     Returns:
         A completed state whose data is the report (``tasks.ingesting.IngestReport``); it is
@@ -80,6 +86,7 @@ def ingest(
         tesseract=ocr.tesseract_for(ocr_mode is not OcrMode.NEVER, settings.tesseract, lang),
         ocr_timeout_s=settings.ocr_timeout_s,
         image_pixels=info.image_pixels if info.needs_image else 0,
+        limits=Limits.of(settings),
     )
     # LanceDB's writer must not be loaded when Ray forks its processes.
     with cluster.ray_session(settings, workers, pictures=info.needs_image):
@@ -88,7 +95,15 @@ def ingest(
         # An encoder that cannot be loaded must not claim a new database.
         actors = None if Database.find(db) else pool_of()
         database = Database.create_or_open(db, info.identity, form)
-        run = IngestRun(database, info, options, new_run_id("ingest", flow_run.id))
+        run = IngestRun(
+            database,
+            info,
+            options,
+            new_run_id("ingest", flow_run.id),
+            redo=redo,
+            max_attempts=settings.max_attempts,
+            shard_pages=where.shard_pages,
+        )
         asked = {
             "source": source,
             "encoder": info.identity.name,
@@ -98,16 +113,19 @@ def ingest(
             "workers": workers,
             "actors": where.actors,
             "gpus": where.actors * where.gpus,
+            "redo": redo,
+            "sync": sync,
         }
         with run.recorded(asked):
             files = [(f, sources.password_for(f.path, secrets)) for f in given.files]
             with progress("opening", len(files), "files") as opened:
-                inspected = cluster.inspect_files(files, workers, opened)
-                shards = run.plan(inspected, given.missing, given.skipped, where.shard_pages)
-            if shards:
-                window = where.window(settings, workers)
-                _run_shards(run, shards, actors or pool_of(), window)
-            report = run.end()
+                inspected = cluster.inspect_files(files, workers, opened, options.limits)
+                shards = run.plan(inspected, given)
+            window = where.window(settings, workers)
+            for batch in run.rounds(shards):
+                actors = actors or pool_of()
+                _run_shards(run, batch, actors, window)
+            report = run.end(sync=sync)
     name = "CompletedWithFailures" if report.failures else "Completed"
     return Completed(name=name, data=asdict(report))
 

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from storage.records import RegionKind, VectorType
+from tasks.errors import Category, Stage, UsageError
 from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.reading import OcrMode
-from tasks.settings import OutputFormat
+from tasks.settings import OutputFormat, load_settings
 
 # Of every command.
 VerboseOption = Annotated[
@@ -101,6 +102,16 @@ DpiOption = Annotated[
     int, typer.Option(min=50, max=1200, help="Resolution at which PDF pages are drawn.")
 ]
 
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Do every page of the documents named again.")
+]
+SyncOption = Annotated[
+    bool,
+    typer.Option(
+        "--sync", help="Remove documents from the database whose files are gone from the folders."
+    ),
+]
+
 # Of query and ask.
 LoadFromOption = Annotated[
     str | None,
@@ -182,3 +193,72 @@ StatementArgument = Annotated[str, typer.Argument(metavar="SELECT", help="One SQ
 FormatOption = Annotated[
     OutputFormat, typer.Option("--format", help="How rows are printed; json: an object a line.")
 ]
+
+# Of failures and retry.
+CategoryOption = Annotated[
+    list[Category] | None,
+    typer.Option("--category", help="Failures of this category only; may be repeated."),
+]
+StageOption = Annotated[
+    list[Stage] | None,
+    typer.Option("--stage", help="Failures at this stage only; may be repeated."),
+]
+RetryableOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--retryable/--final",
+        help="Only failures that may go well when tried again as they are, or only the others.",
+        show_default="both",
+    ),
+]
+OfDocumentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--doc",
+        metavar="DOC",
+        help="Failures of this document only: its id, or 8 digits of it or more, its URI, path, "
+        "or name.",
+    ),
+]
+
+# Of delete.
+DocumentsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DOC...",
+        help="Documents: an id, or 8 digits of it or more, a URI, a path, or a name as given at "
+        "ingest.",
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+# Of digest.
+WithVectorsOption = Annotated[
+    bool, typer.Option("--vectors", help="Look at patch vectors too, which takes longer.")
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(metavar="URI", help="Another database: say what is different in it."),
+]
+ToleranceOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        help="With --against and --vectors: how far numbers of vectors may be apart.",
+    ),
+]
+
+
+def database_of(db: str | None) -> str:
+    """Return the database that a command is to use.
+
+    Args:
+        db: what was given with ``--db``.
+
+    Raises:
+        UsageError: neither that nor the settings name one.
+    """
+    found = db or load_settings().db
+    if not found:
+        raise UsageError("no database named: give --db URI, or set PATCHLIGHT_DB")
+    return found

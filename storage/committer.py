@@ -1,45 +1,49 @@
-"""The only writer of a database.
+"""All changes of a database but those of leases.
 
-Every write is an upsert by key, so repeating one changes nothing. Within a batch the last row
-of a key wins; the engine would store both.
+Every write is an upsert by key, so repeating one changes nothing. A document's row is the key to
+all that belongs to it: it is changed only by `Committer.change_documents`, which never undoes
+what another process did, and it is ``unfinished`` while anything else of the document changes.
 """
 
 from __future__ import annotations
 
-import logging
+import random
 import threading
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage import convert
+from storage.cleaning import KEEP_VERSIONS, clean, merge_files
 from storage.convert import PageTables
 from storage.database import Database
 from storage.errors import StorageUnavailable
-from storage.records import Document, Failure, Run, TermStatistics, page_id
-from storage.schema import KEYS, Table, schema_of
-from storage.tables import connect, engine_errors, one_of, quoted
+from storage.records import Document, DocumentStatus, Failure, Run, TermStatistics, page_id
+from storage.schema import Table, schema_of
+from storage.tables import engine_errors, one_of, quoted, some_at_a_time
+from storage.writer import Writer
 
-logger = logging.getLogger("patchlight.storage")
+Change = Callable[[str, Document | None], Document | None]
+"""What is to become of a document: from its id and its row, or None if there is none, to its new
+row, or None to leave it as it is."""
 
-_KEYS_PER_DELETE = 1000
-"""Keys named in one delete: keeps the engine's expressions small."""
+_CHANGE_ATTEMPTS = 50
+"""Of eight processes that change one document without a pause, each wins within some ten."""
+_LONGEST_PAUSE_S = 0.3
+_NEXT_REVISION = "target.revision = source.revision - 1"
 
-_WIDE = (Table.REGIONS, Table.PATCHES)
-_WIDE_ROWS_PER_FILE = 4096
-"""Pages in a file of a wide table, some 100 kB each: what one `optimize` rewrites stays below
-twice this, however large the table."""
-_NARROW_ROWS_PER_FILE = 1 << 18
+_OF_DOCUMENTS = (Table.PAGES, Table.PATCHES, Table.REGIONS, Table.FAILURES, Table.RETRIEVALS)
+"""What belongs to a document, in the order in which it is removed: a page is whole or not there."""
 
-_COMMITS_PER_OPTIMIZE = 128
+_COMMITS_PER_MERGE = 128
 """A commit takes some 0.5 ms more for each one since files were last merged."""
 
-_KEEP_VERSIONS = timedelta(days=1)
-"""A query run that goes on for longer, while another run ingests, may lose the versions it
-pinned, and says so. Until then merged files take their place on the disk twice or more."""
+_CLEAN_EVERY_S = 3600
+"""Looking which versions are old takes some 0.3 ms for each, and an ingest may run for days."""
 
 
 class Committer:
@@ -47,22 +51,31 @@ class Committer:
 
     When a method returns, what it was given is durable. Each raises `StorageUnavailable` when
     the database cannot be written, and ``ValueError`` for rows that do not fit the schema.
+
+    Args:
+        database: the database.
+        run_id: the run that the changes are made by.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, run_id: str) -> None:
         self._database = database
-        self._connection = connect(database.uri, database.storage_options)
+        self._run_id = run_id
+        self._writer = Writer(database)
         self._lock = threading.Lock()
+        self._changing = threading.Lock()
         self._commits = 0
+        self._cleaned_at_s = time.monotonic()
 
     def commit_pages(self, pages: PageTables) -> None:
-        """Store pages, whole, in place of what was stored of them.
+        """Store pages in place of what was stored of them; regions or patches may be kept.
 
-        A row in ``pages`` means that the page is whole: it is written last, and one that
-        another pipeline left is taken away first. Killed in between, the page is not there.
+        A row in ``pages`` means that the page is whole: it is written last, and one of other
+        fingerprints is taken away first. Killed in between, the page is not there, and is to be
+        made whole: what could have been kept of it is no longer known to be of one piece.
 
         Args:
-            pages: as `convert.page_tables` gives them, for the database's dim and vector type.
+            pages: as `convert.page_tables` gives them, for the database's dim and vector type;
+                of documents that are not visible.
 
         Raises:
             ValueError: their vectors are of another length or type.
@@ -70,12 +83,14 @@ class Committer:
         self._check_vectors(pages.patches)
         with self._lock:
             self._drop_outdated(pages.pages)
-            self._upsert(Table.REGIONS, pages.regions)
-            self._upsert(Table.PATCHES, pages.patches)
-            self._upsert(Table.PAGES, pages.pages)
+            self._writer.upsert(Table.REGIONS, pages.regions)
+            self._writer.upsert(Table.PATCHES, pages.patches)
+            self._writer.upsert(Table.PAGES, pages.pages)
             self._commits += 1
-            if self._commits >= _COMMITS_PER_OPTIMIZE:
-                self._optimize()
+            if self._commits >= _COMMITS_PER_MERGE:
+                self._merge_files()
+                if time.monotonic() - self._cleaned_at_s > _CLEAN_EVERY_S:
+                    self._clean(KEEP_VERSIONS)
 
     def drop_pages(self, doc_id: str, pages: Iterable[int]) -> None:
         """Remove what is stored of pages, e.g. by an earlier run with other options.
@@ -87,17 +102,88 @@ class Committer:
         keys = [page_id(doc_id, page) for page in pages]
         with self._lock:
             for table in (Table.PAGES, Table.PATCHES, Table.REGIONS):
-                self._delete_keys(table, keys)
+                self._writer.delete_keys(table, keys)
 
-    def commit_documents(self, documents: Iterable[Document]) -> None:
-        """Store documents; complete and partial ones become visible, with all their pages."""
-        with self._lock:
-            self._upsert(Table.DOCUMENTS, convert.documents_table(documents))
+    def change_documents(
+        self, doc_ids: Iterable[str], change: Change
+    ) -> dict[str, Document | None]:
+        """Change documents such that no change of another process is undone.
+
+        All are written in one commit. If another process changes one of them at the same moment,
+        that one is read again and ``change`` is asked again.
+
+        Args:
+            doc_ids: the documents.
+            change: says what each is to become; may be called several times for one, must not
+                write to the database, and may raise, which ends this with nothing written since
+                the last attempt. Revision and changed_by of what it returns are set here.
+
+        Returns:
+            Each document as it is now; None for one that is not there.
+
+        Raises:
+            StorageUnavailable: the database cannot be written, or others change the same
+                documents all the time.
+            ValueError: it returned another document than it was asked about.
+        """
+        left = list(dict.fromkeys(doc_ids))
+        after: dict[str, Document | None] = dict.fromkeys(left)
+        with self._changing:
+            for attempt in range(_CHANGE_ATTEMPTS):
+                rows = self._database.document_rows(left)
+                wanted = []
+                for doc_id in left:
+                    row = after[doc_id] = rows.get(doc_id)
+                    changed = change(doc_id, row)
+                    if changed is None:
+                        continue
+                    if changed.doc_id != doc_id:
+                        raise ValueError(f"document {doc_id} was changed to {changed.doc_id}")
+                    revision = 1 + (row.revision if row else 0)
+                    wanted.append(replace(changed, revision=revision, changed_by=self._run_id))
+                stored = self._write_revisions(wanted)
+                after |= stored
+                left = [document.doc_id for document in wanted if document.doc_id not in stored]
+                if not left:
+                    return after
+                time.sleep(random.uniform(0, min(0.01 * 2**attempt, _LONGEST_PAUSE_S)))
+        raise StorageUnavailable(
+            f"table {Table.DOCUMENTS} of database {self._database.uri}: other runs changed the "
+            f"same documents {_CHANGE_ATTEMPTS} times, {left[0]} among them. "
+            "Wait until they are done, then try again."
+        )
+
+    def remove_documents(self, doc_ids: Iterable[str]) -> int:
+        """Remove documents with all that is stored of them.
+
+        They are invisible from the first step on, in the name of this committer's run. Killed at
+        any point, doing it again finishes it.
+
+        Args:
+            doc_ids: the documents, none of them in work by another run; unknown ones are
+                ignored.
+
+        Returns:
+            How many were removed; less than were there if another run took one over meanwhile.
+        """
+        rows = self.change_documents(doc_ids, self._being_removed)
+        removed = 0
+        for some in some_at_a_time(doc_id for doc_id, row in rows.items() if row):
+            theirs = one_of("doc_id", some)
+            with self._lock:
+                for table in _OF_DOCUMENTS:
+                    self._writer.delete(table, theirs)
+                removed += self._writer.delete(
+                    Table.DOCUMENTS,
+                    f"{theirs} AND status = '{DocumentStatus.UNFINISHED}' "
+                    f"AND changed_by = {quoted(self._run_id)}",
+                )
+        return removed
 
     def commit_failures(self, failures: Iterable[Failure]) -> None:
         """Store failures; a newer one of the same thing and stage replaces the older."""
         with self._lock:
-            self._upsert(Table.FAILURES, convert.failures_table(failures))
+            self._writer.upsert(Table.FAILURES, convert.failures_table(failures))
 
     def clear_failures(self, failure_ids: Iterable[str]) -> None:
         """Remove failures that are no longer true.
@@ -106,17 +192,18 @@ class Committer:
             failure_ids: keys, as `records.failure_id` gives them; unknown ones are ignored.
         """
         with self._lock:
-            self._delete_keys(Table.FAILURES, list(failure_ids))
+            self._writer.delete_keys(Table.FAILURES, failure_ids)
 
     def commit_run(self, run: Run) -> None:
         """Store a run's state, in place of its former one."""
         with self._lock:
-            self._upsert(Table.RUNS, convert.runs_table([run]))
+            self._writer.upsert(Table.RUNS, convert.runs_table([run]))
 
     def commit_statistics(self, statistics: TermStatistics) -> None:
         """Store a snapshot of the corpus statistics; it becomes the latest. None is removed."""
         with self._lock:
-            self._upsert(Table.STATISTICS, convert.statistics_table(statistics, datetime.now(UTC)))
+            rows = convert.statistics_table(statistics, datetime.now(UTC))
+            self._writer.upsert(Table.STATISTICS, rows)
 
     def replace_retrievals(self, run_id: str, batches: Iterable[pa.Table]) -> None:
         """Store what a run found, in place of what an earlier attempt of it left.
@@ -132,33 +219,32 @@ class Committer:
             ValueError: a row is of another run.
         """
         with self._lock:
-            self._delete(Table.RETRIEVALS, f"run_id = {quoted(run_id)}")
+            self._writer.delete(Table.RETRIEVALS, f"run_id = {quoted(run_id)}")
         for batch in batches:
             if pc.any(pc.not_equal(batch["run_id"], run_id)).as_py():
                 raise ValueError(f"retrievals of another run than {run_id}")
             with self._lock:
-                self._upsert(Table.RETRIEVALS, batch)
+                self._writer.upsert(Table.RETRIEVALS, batch)
 
-    def optimize(self) -> None:
-        """Merge the small files that commits leave, and forget versions a day old.
+    def optimize(self, keep: timedelta = KEEP_VERSIONS) -> None:
+        """Merge the small files that commits leave, and remove what nobody reads any more.
 
-        Rewrites a bounded amount. A table that cannot be treated, because another process
-        writes to it at the same time, stays as it is, with a warning in the log.
+        What cannot be done now, because other processes are at work, is left for another time.
+
+        Args:
+            keep: how long versions that were replaced stay; see `cleaning.clean`.
         """
         with self._lock:
-            self._optimize()
+            self._merge_files()
+            self._clean(keep)
 
-    def _optimize(self) -> None:
-        for table in Table:
-            rows = _WIDE_ROWS_PER_FILE if table in _WIDE else _NARROW_ROWS_PER_FILE
-            try:
-                dataset = self._database.table(table)
-                with engine_errors(self._database.uri, table):
-                    dataset.optimize.compact_files(target_rows_per_fragment=rows)
-                    dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS)
-            except StorageUnavailable as error:
-                logger.warning("files were not merged: %s", error)
+    def _merge_files(self) -> None:
+        merge_files(self._database)
         self._commits = 0
+
+    def _clean(self, keep: timedelta) -> None:
+        clean(self._database, self._run_id, keep)
+        self._cleaned_at_s = time.monotonic()
 
     def _check_vectors(self, patches: pa.Table) -> None:
         # The engine would cast int8 to float16 without a word, and every score would be wrong.
@@ -168,42 +254,35 @@ class Committer:
             raise ValueError(f"patch vectors of type {given}, the database holds {expected}")
 
     def _drop_outdated(self, pages: pa.Table) -> None:
-        made_with = defaultdict(list)
-        for key, fingerprint in zip(
-            pages["page_id"].to_pylist(), pages["fingerprint"].to_pylist(), strict=True
-        ):
-            made_with[fingerprint].append(key)
-        for fingerprint, keys in made_with.items():
-            outdated = f"{one_of('page_id', keys)} AND fingerprint <> {quoted(fingerprint)}"
-            self._delete(Table.PAGES, outdated)
+        new = dict(
+            zip(pages["page_id"].to_pylist(), pages["fingerprints"].to_pylist(), strict=True)
+        )
+        stored = self._database.table(Table.PAGES)
+        outdated: list[str] = []
+        for some in some_at_a_time(new):
+            with engine_errors(self._database.uri, Table.PAGES):
+                rows = stored.to_table(["page_id", "fingerprints"], one_of("page_id", some))
+            outdated += [
+                row["page_id"]
+                for row in rows.to_pylist()
+                if row["fingerprints"] != new[row["page_id"]]
+            ]
+        self._writer.delete_keys(Table.PAGES, outdated)
 
-    def _upsert(self, table: Table, rows: pa.Table) -> None:
-        key = KEYS[table]
-        rows = _last_of_each(rows, key)
-        if not rows.num_rows:
-            return
-        with engine_errors(self._database.uri, table):
-            (
-                self._connection.open_table(table.value)
-                .merge_insert(key)
-                .when_matched_update_all()
-                .when_not_matched_insert_all()
-                .execute(rows)
-            )
+    def _write_revisions(self, documents: list[Document]) -> dict[str, Document]:
+        """Store those of which no other process has stored the same or a later revision."""
+        if not documents:
+            return {}
+        rows = convert.documents_table(documents)
+        with self._lock:
+            written = self._writer.upsert_where(Table.DOCUMENTS, rows, _NEXT_REVISION)
+        given = {document.doc_id: document for document in convert.documents_of(rows)}
+        if written == len(given):
+            return given
+        stored = self._database.document_rows(given) if written else {}
+        return {key: own for key, own in given.items() if stored.get(key) == own}
 
-    def _delete_keys(self, table: Table, keys: Sequence[str]) -> None:
-        for start in range(0, len(keys), _KEYS_PER_DELETE):
-            chosen = keys[start : start + _KEYS_PER_DELETE]
-            self._delete(table, one_of(KEYS[table], chosen))
-
-    def _delete(self, table: Table, condition: str) -> None:
-        dataset = self._database.table(table)
-        with engine_errors(self._database.uri, table):
-            if dataset.count_rows(condition):  # a delete of nothing would make a version too
-                self._connection.open_table(table.value).delete(condition)
-
-
-def _last_of_each(rows: pa.Table, key: str) -> pa.Table:
-    """The rows without those whose key a later row has too."""
-    last = {value: position for position, value in enumerate(rows[key].to_pylist())}
-    return rows if len(last) == rows.num_rows else rows.take(sorted(last.values()))
+    def _being_removed(self, doc_id: str, row: Document | None) -> Document | None:
+        if row is None:
+            return None
+        return replace(row, status=DocumentStatus.UNFINISHED, sources=(), run_id=self._run_id)

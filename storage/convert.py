@@ -21,14 +21,18 @@ from storage.records import (
     EncoderIdentity,
     Failure,
     Page,
+    PageEncoding,
     Region,
     RegionKind,
     Retrieval,
     Run,
     Source,
+    StoredPage,
     TermStatistics,
     VectorForm,
     VectorType,
+    Word,
+    WordsSource,
     failure_id,
     page_id,
     retrieval_id,
@@ -45,8 +49,8 @@ class PageTables:
 
     Attributes:
         pages: rows of ``pages``.
-        regions: rows of ``regions``, one a page.
-        patches: rows of ``patches``, one a page.
+        regions: rows of ``regions``, one a page whose regions are not kept as stored.
+        patches: rows of ``patches``, one a page whose vectors are not kept as stored.
     """
 
     pages: pa.Table
@@ -69,38 +73,23 @@ def page_tables(
         vectors: how their numbers are kept; must be that of the database's form.
 
     Raises:
-        ValueError: a page's number, boxes, region order or vectors do not fit; the message
-            names the page.
+        ValueError: a page's number, fingerprints, boxes, region order or vectors do not fit, or
+            something is to be kept of one whose stored row is not given; the message names the
+            page.
     """
+    rows = []
     for page in pages:
         try:
             _check_page(page, dim)
+            rows.append(_page_row(page))
         except ValueError as error:
             raise ValueError(f"page {page.page} of document {page.doc_id}: {error}") from None
-    where = [
-        {"page_id": page_id(page.doc_id, page.page), "doc_id": page.doc_id, "page": page.page}
-        for page in pages
-    ]
-    rows = [
-        place
-        | {
-            "width_pt": page.width_pt,
-            "height_pt": page.height_pt,
-            "rotation": page.rotation,
-            "words_source": page.words_source,
-            "ocr_dpi": page.ocr_dpi,
-            "n_words": sum(region.kind is RegionKind.WORD for region in page.regions),
-            "n_regions": len(page.regions),
-            "n_vectors": len(page.encoding.vectors),
-            "text": page.text,
-            "fingerprint": page.fingerprint,
-        }
-        for place, page in zip(where, pages, strict=True)
-    ]
     return PageTables(
         pages=_table(Table.PAGES, rows),
-        regions=_regions(where, pages),
-        patches=_patches(where, pages, dim, vectors),
+        regions=_regions([(page, r) for page in pages if (r := page.regions) is not None]),
+        patches=_patches(
+            [(page, e) for page in pages if (e := page.encoding) is not None], dim, vectors
+        ),
     )
 
 
@@ -113,17 +102,51 @@ def concat_page_tables(parts: Sequence[PageTables]) -> PageTables:
     )
 
 
+def stored_pages_of(table: pa.Table) -> list[StoredPage]:
+    """Convert rows of ``pages`` to records."""
+    return [
+        StoredPage(
+            **_pick(row, StoredPage)
+            | {
+                "words_source": WordsSource(row["words_source"]),
+                "fingerprints": _without_null(row["fingerprints"]),
+            }
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def words_of(table: pa.Table) -> dict[int, tuple[Word, ...]]:
+    """Words in rows of ``regions`` of one document, by page, in reading order."""
+    return {
+        row["page"]: tuple(
+            Word(r["text"], r["x0"], r["y0"], r["x1"], r["y1"], r["confidence"])
+            for r in sorted(row["regions"], key=lambda r: int(r["reading_order"]))
+            if r["kind"] == RegionKind.WORD
+        )
+        for row in table.to_pylist()
+    }
+
+
 def _check_page(page: Page, dim: int) -> None:
     if page.page < 1:
         raise ValueError("page numbers start at 1")
     if not (0 < page.width_pt < np.inf and 0 < page.height_pt < np.inf):
         raise ValueError(f"a page of {page.width_pt} x {page.height_pt} points")
-    if page.encoding.vectors.shape[1] != dim:
+    if not 0 < page.scale <= 1:
+        raise ValueError(f"drawn at a scale of {page.scale}")
+    if page.kept is None and (page.regions is None or page.encoding is None):
+        raise ValueError("something of it is to be kept, but its stored row is not given")
+    if page.encoding is not None and page.encoding.vectors.shape[1] != dim:
         raise ValueError(f"vectors of {page.encoding.vectors.shape[1]} values, expected {dim}")
-    for position, region in enumerate(page.regions):
+    _check_regions(page.regions or ())
+
+
+def _check_regions(regions: Sequence[Region]) -> None:
+    for position, region in enumerate(regions):
         if region.index != position:
             raise ValueError(f"region {region.index} at position {position}")
-        if not -1 <= region.parent < len(page.regions):
+        if not -1 <= region.parent < len(regions):
             raise ValueError(f"region {position} has parent {region.parent}, which is not there")
         # As they are stored: float32 may close a gap that float64 has.
         x0, y0, x1, y1 = map(np.float32, (region.x0, region.y0, region.x1, region.y1))
@@ -134,28 +157,63 @@ def _check_page(page: Page, dim: int) -> None:
             raise ValueError(f"region {position} has confidence {region.confidence}")
 
 
-def _regions(where: Sequence[Mapping[str, Any]], pages: Sequence[Page]) -> pa.Table:
+def _place(page: Page) -> dict[str, Any]:
+    return {"page_id": page_id(page.doc_id, page.page), "doc_id": page.doc_id, "page": page.page}
+
+
+def _page_row(page: Page) -> dict[str, Any]:
+    return (
+        _place(page)
+        | {
+            "width_pt": page.width_pt,
+            "height_pt": page.height_pt,
+            "rotation": page.rotation,
+            "words_source": page.words_source,
+            "ocr_dpi": page.ocr_dpi,
+            "text": page.text,
+            "fingerprints": _by_stage(page.fingerprints),
+            "scale": page.scale,
+        }
+        | _counts(page)
+    )
+
+
+def _counts(page: Page) -> dict[str, int]:
+    """Counts of what is new, and of what stays as it is stored."""
+    counts = {}
+    if (kept := page.kept) is not None:
+        counts = {name: getattr(kept, name) for name in ("n_words", "n_regions", "n_vectors")}
+    if (regions := page.regions) is not None:
+        counts["n_words"] = sum(region.kind is RegionKind.WORD for region in regions)
+        counts["n_regions"] = len(regions)
+    if page.encoding is not None:
+        counts["n_vectors"] = len(page.encoding.vectors)
+    return counts
+
+
+def _regions(pages: Sequence[tuple[Page, tuple[Region, ...]]]) -> pa.Table:
     schema = schema_of(Table.REGIONS, dim=1)
     kind = schema.field("regions").type
-    flat: list[Region] = [region for page in pages for region in page.regions]
+    flat = [region for _, regions in pages for region in regions]
     attribute = {"reading_order": "order"}
     columns = [
         pa.array([getattr(r, attribute.get(field.name, field.name)) for r in flat], field.type)
         for field in kind.value_type.fields
     ]
     structs = pa.StructArray.from_arrays(columns, fields=kind.value_type.fields)
-    offsets = _offsets([len(page.regions) for page in pages])
-    return _with_place(schema, where, [pa.ListArray.from_arrays(offsets, structs, type=kind)])
+    offsets = _offsets([len(regions) for _, regions in pages])
+    lists = pa.ListArray.from_arrays(offsets, structs, type=kind)
+    return _with_place(schema, [page for page, _ in pages], [lists])
 
 
 def _patches(
-    where: Sequence[Mapping[str, Any]], pages: Sequence[Page], dim: int, kept: VectorType
+    pages: Sequence[tuple[Page, PageEncoding]], dim: int, stored_as: VectorType
 ) -> pa.Table:
-    schema = schema_of(Table.PATCHES, dim, kept)
-    encodings = [page.encoding for page in pages]
+    schema = schema_of(Table.PATCHES, dim, stored_as)
+    encodings = [encoding for _, encoding in pages]
     counts = _offsets([len(e.vectors) for e in encodings])
     exact = np.concatenate([e.vectors for e in encodings] or [np.empty((0, dim), np.float32)])
-    if kept is VectorType.INT8:
+    if stored_as is VectorType.INT8:
         vectors, scales = quantise(exact)
         scale_offsets = counts
     else:
@@ -169,7 +227,7 @@ def _patches(
     lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind.value_type)
     return _with_place(
         schema,
-        where,
+        [page for page, _ in pages],
         [
             pa.array([e.rows for e in encodings], pa.int16()),
             pa.array([e.cols for e in encodings], pa.int16()),
@@ -190,9 +248,8 @@ def _offsets(lengths: Sequence[int]) -> pa.Array:
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
 
 
-def _with_place(
-    schema: pa.Schema, where: Sequence[Mapping[str, Any]], rest: Sequence[pa.Array]
-) -> pa.Table:
+def _with_place(schema: pa.Schema, pages: Sequence[Page], rest: Sequence[pa.Array]) -> pa.Table:
+    where = [_place(page) for page in pages]
     place = [pa.array([row[n] for row in where], schema.field(n).type) for n in schema.names[:3]]
     return pa.Table.from_arrays([*place, *rest], schema=schema)
 
@@ -201,23 +258,21 @@ def documents_table(documents: Iterable[Document]) -> pa.Table:
     """Convert documents to rows of ``documents``.
 
     Raises:
-        ValueError: a document without a source, with a fingerprint of an unknown stage, or
-            with a time that has no zone.
+        ValueError: a document without a source that is not unfinished, with a fingerprint of an
+            unknown stage, or with a time that has no zone.
     """
     rows = []
     for document in documents:
-        if not document.sources:
+        if not document.sources and document.status is not DocumentStatus.UNFINISHED:
             raise ValueError(f"document {document.doc_id} has no source")
-        if unknown := set(document.fingerprints) - set(STAGES):
-            raise ValueError(f"fingerprints of unknown stages: {', '.join(sorted(unknown))}")
-        first = document.sources[0]
+        first = next(iter(document.sources), Source("", ""))
         rows.append(
             _row(document)
             | {
                 "name": first.name,
                 "uri": first.uri,
                 "sources": [{"uri": s.uri, "name": s.name} for s in document.sources],
-                "fingerprints": {stage: document.fingerprints.get(stage) for stage in STAGES},
+                "fingerprints": _by_stage(document.fingerprints),
             }
         )
     return _table(Table.DOCUMENTS, rows)
@@ -231,7 +286,7 @@ def documents_of(table: pa.Table) -> list[Document]:
             | {
                 "status": DocumentStatus(row["status"]),
                 "sources": tuple(Source(**source) for source in row["sources"]),
-                "fingerprints": {k: v for k, v in row["fingerprints"].items() if v is not None},
+                "fingerprints": _without_null(row["fingerprints"]),
             }
         )
         for row in table.to_pylist()
@@ -258,12 +313,19 @@ def runs_table(runs: Iterable[Run]) -> pa.Table:
     Raises:
         ValueError: a time has no zone.
     """
-    return _table(Table.RUNS, [_row(run) for run in runs])
+    rows = [
+        _row(run) | {"pins": [{"table": t, "version": v} for t, v in sorted(run.pins.items())]}
+        for run in runs
+    ]
+    return _table(Table.RUNS, rows)
 
 
 def runs_of(table: pa.Table) -> list[Run]:
     """Convert rows of ``runs`` to records."""
-    return [Run(**_pick(row, Run)) for row in table.to_pylist()]
+    return [
+        Run(**_pick(row, Run) | {"pins": {pin["table"]: pin["version"] for pin in row["pins"]}})
+        for row in table.to_pylist()
+    ]
 
 
 def retrievals_table(retrievals: Iterable[Retrieval]) -> pa.Table:
@@ -324,6 +386,16 @@ def meta_table(encoder: EncoderIdentity, form: VectorForm) -> pa.Table:
         "drop_blank": form.drop_blank,
     }
     return _table(Table.META, [row])
+
+
+def _by_stage(fingerprints: Mapping[str, str]) -> dict[str, str | None]:
+    if unknown := set(fingerprints) - set(STAGES):
+        raise ValueError(f"fingerprints of unknown stages: {', '.join(sorted(unknown))}")
+    return {stage: fingerprints.get(stage) for stage in STAGES}
+
+
+def _without_null(fingerprints: Mapping[str, str | None]) -> dict[str, str]:
+    return {stage: value for stage, value in fingerprints.items() if value is not None}
 
 
 def _row(record: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -13,16 +13,27 @@ import pyarrow.compute as pc
 from storage import convert
 from storage.errors import DatabaseNotFound
 from storage.identity import Identity, claim, read_identity
-from storage.reader import Snapshot, pin
-from storage.records import Document, EncoderIdentity, Failure, Run, TermStatistics, VectorForm
-from storage.schema import SCHEMA_VERSION, Table
+from storage.reader import Snapshot, pin, visible_texts
+from storage.records import (
+    Document,
+    EncoderIdentity,
+    Failure,
+    Run,
+    StoredPage,
+    TermStatistics,
+    VectorForm,
+    Word,
+    page_id,
+)
+from storage.schema import SCHEMA_VERSION, STAGES, Table
 from storage.tables import (
-    VISIBLE_FILTER,
     StorageOptions,
     database_uri,
     engine_errors,
     existing_table,
+    one_of,
     quoted,
+    some_at_a_time,
 )
 
 
@@ -117,6 +128,14 @@ class Database:
         rows = self._read(Table.DOCUMENTS)
         return sorted(convert.documents_of(rows), key=lambda document: document.doc_id)
 
+    def document_rows(self, doc_ids: Iterable[str]) -> dict[str, Document]:
+        """The documents of these ids, visible or not; unknown ones are left out."""
+        rows: dict[str, Document] = {}
+        for some in some_at_a_time(doc_ids):
+            found = self._read(Table.DOCUMENTS, condition=one_of("doc_id", some))
+            rows |= {document.doc_id: document for document in convert.documents_of(found)}
+        return rows
+
     def failures(self) -> list[Failure]:
         """All failures, by uri and page."""
         rows = self._read(Table.FAILURES)
@@ -140,31 +159,65 @@ class Database:
         rows = self._read(Table.STATISTICS, condition=f"snapshot = {quoted(snapshot)}")
         return next(iter(convert.statistics_of(rows)), None)
 
-    def stored_pages(self, doc_ids: Collection[str]) -> dict[tuple[str, int], str]:
+    def stored_pages(self, doc_ids: Collection[str]) -> dict[tuple[str, int], Mapping[str, str]]:
         """Fingerprints of the pages that are stored whole.
 
         Args:
             doc_ids: the documents to look at.
 
         Returns:
-            (doc_id, page) -> fingerprint, for visible and unfinished documents alike.
+            (doc_id, page) -> stage -> fingerprint, for visible and unfinished documents alike.
+            Pages with the same fingerprints share one mapping: there may be a million of them.
         """
-        wanted = pa.array(sorted(doc_ids), pa.string())
-        stored: dict[tuple[str, int], str] = {}
-        for batch in self._batches(Table.PAGES, ["doc_id", "page", "fingerprint"]):
-            rows = batch.filter(pc.is_in(batch["doc_id"], value_set=wanted)).to_pydict()
-            keys = zip(rows["doc_id"], rows["page"], strict=True)
-            stored.update(zip(keys, rows["fingerprint"], strict=True))
+        own = {doc_id: doc_id for doc_id in doc_ids}
+        wanted = pa.array(sorted(own), pa.string())
+        mappings: dict[tuple[str | None, ...], Mapping[str, str]] = {}
+        stored: dict[tuple[str, int], Mapping[str, str]] = {}
+        for batch in self._batches(Table.PAGES, ["doc_id", "page", "fingerprints"]):
+            rows = batch.filter(pc.is_in(batch["doc_id"], value_set=wanted))
+            stages = [rows["fingerprints"].field(stage).to_pylist() for stage in STAGES]
+            for doc_id, page, *values in zip(
+                rows["doc_id"].to_pylist(), rows["page"].to_pylist(), *stages, strict=True
+            ):
+                mapping = mappings.get(key := tuple(values))
+                if mapping is None:
+                    mapping = {s: v for s, v in zip(STAGES, key, strict=True) if v is not None}
+                    mappings[key] = mapping
+                stored[own[doc_id], page] = mapping
         return stored
+
+    def page_rows(self, doc_id: str, pages: Iterable[int]) -> dict[int, StoredPage]:
+        """What is stored of pages but their regions and vectors, by page.
+
+        Args:
+            doc_id: their document.
+            pages: 1-based numbers; those that are not stored whole are left out.
+        """
+        found: dict[int, StoredPage] = {}
+        for some in some_at_a_time(page_id(doc_id, page) for page in pages):
+            rows = self._read(Table.PAGES, condition=one_of("page_id", some))
+            numbers = rows["page"].to_pylist()
+            found |= zip(numbers, convert.stored_pages_of(rows), strict=True)
+        return found
+
+    def words(self, doc_id: str, pages: Iterable[int]) -> dict[int, tuple[Word, ...]]:
+        """Words of stored pages in reading order, by page; boxes as rounded to float32.
+
+        Ask for some dozens of pages at a time: it reads all their regions.
+
+        Args:
+            doc_id: their document.
+            pages: 1-based numbers; those without a row in ``regions`` are left out.
+        """
+        found: dict[int, tuple[Word, ...]] = {}
+        for some in some_at_a_time(page_id(doc_id, page) for page in pages):
+            rows = self._read(Table.REGIONS, condition=one_of("page_id", some))
+            found |= convert.words_of(rows)
+        return found
 
     def page_texts(self, batch_rows: int = 1024) -> Iterator[list[str]]:
         """Texts of all pages of visible documents, at most ``batch_rows`` at a time, any order."""
-        visible = self._read(Table.DOCUMENTS, columns=["doc_id"], condition=VISIBLE_FILTER)
-        value_set = visible["doc_id"].combine_chunks()
-        for batch in self._batches(Table.PAGES, ["doc_id", "text"], batch_rows):
-            texts = batch.filter(pc.is_in(batch["doc_id"], value_set=value_set))["text"].to_pylist()
-            if texts:
-                yield texts
+        return visible_texts(self.snapshot(), batch_rows)
 
     def snapshot(self) -> Snapshot:
         """Pin the tables that queries read, as they are now.

@@ -9,6 +9,7 @@ The tree (``tasks.errors`` continues it)::
         EncoderMismatch        DATABASE
         FormMismatch           DATABASE
         StorageUnavailable     DATABASE
+        LeaseLost              DATABASE
         SqlError               USAGE
 """
 
@@ -71,6 +72,10 @@ class FormMismatch(StorageError):
 
 class StorageUnavailable(StorageError):
     """The database could not be read or written (permissions, disk full, damaged files)."""
+
+
+class LeaseLost(StorageError):
+    """Another run took over from this one, which had not been heard of for too long."""
 
 
 class SqlError(StorageError):

@@ -6,7 +6,7 @@ connection, and DataFusion only for a condition.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -79,23 +79,45 @@ def pin(uri: str, storage_options: StorageOptions | None) -> Snapshot:
     """Pin the newest versions of the tables that queries read, such that they fit together.
 
     A page's regions and patches are written before its row in ``pages``, and that before its
-    document's; pinned in the opposite order, whatever is visible is whole. A page that is
-    replaced loses its row first, so an unchanged ``pages`` means that none was meanwhile.
+    document's; pinned in the opposite order, whatever is visible is whole. A document that is
+    changed is hidden first, and a page that is replaced loses its row first, so unchanged
+    ``documents`` and ``pages`` mean that none was meanwhile.
 
     Raises:
         DatabaseNotFound: making the database was interrupted.
-        StorageUnavailable: it cannot be read, or pages are committed faster than this reads.
+        StorageUnavailable: it cannot be read, or others commit faster than this reads.
     """
     versions: dict[str, int] = {}
     for _ in range(_PIN_ATTEMPTS):
         for table in (Table.DOCUMENTS, Table.PAGES, Table.REGIONS, Table.PATCHES):
             versions[table.value] = _version(uri, table, storage_options)
-        if versions[Table.PAGES] == _version(uri, Table.PAGES, storage_options):
+        if all(
+            versions[table.value] == _version(uri, table, storage_options)
+            for table in (Table.DOCUMENTS, Table.PAGES)
+        ):
             return Snapshot(uri, versions, storage_options)
     raise StorageUnavailable(
         f"database {uri} changes too fast to be read in one state. "
         "Wait until the ingest that writes to it is done, and ask again."
     )
+
+
+def pinned(snapshot: Snapshot) -> Mapping[str, int]:
+    """What a run that reads a snapshot says in its row, so that it is kept: `Run.pins`."""
+    return dict(snapshot.versions)
+
+
+def still_there(snapshot: Snapshot) -> bool:
+    """Whether a snapshot can be read; asked once its versions are pinned in the run's row.
+
+    They may have been removed between the two as no longer read. From then on they stay.
+    """
+    try:
+        for table, version in snapshot.versions.items():
+            open_table(snapshot.uri, Table(table), version, snapshot.storage_options)
+    except StorageUnavailable:
+        return False
+    return True
 
 
 def catalog(snapshot: Snapshot, where: str | None = None) -> pa.Table:
@@ -209,6 +231,22 @@ def page_texts(snapshot: Snapshot, page_ids: Iterable[str]) -> dict[str, str]:
         snapshot, Table.PAGES, _rows_of(snapshot, Table.PAGES, page_ids), ["page_id", "text"]
     )
     return dict(zip(rows["page_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
+
+
+def visible_texts(snapshot: Snapshot, batch_rows: int) -> Iterator[list[str]]:
+    """Texts of all pages that queries see, at most ``batch_rows`` at a time, in any order.
+
+    Raises:
+        StorageUnavailable: the database cannot be read.
+    """
+    visible = _scan(snapshot, Table.DOCUMENTS, ["doc_id"], VISIBLE_FILTER)["doc_id"]
+    value_set = visible.combine_chunks()
+    pages = _open(snapshot, Table.PAGES)
+    with engine_errors(snapshot.uri, Table.PAGES):
+        for batch in pages.to_batches(columns=["doc_id", "text"], batch_size=batch_rows):
+            texts = batch.filter(pc.is_in(batch["doc_id"], value_set=value_set))["text"].to_pylist()
+            if texts:
+                yield texts
 
 
 def _version(uri: str, table: Table, storage_options: StorageOptions | None) -> int:

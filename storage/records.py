@@ -48,7 +48,7 @@ class DocumentStatus(StrEnum):
     FAILED = "failed"
     """Not one page could be done."""
     UNFINISHED = "unfinished"
-    """Being made anew under other options; visible again when it is done."""
+    """In work by the run that ``run_id`` names, or left by it when it was cut off."""
     REPLACED = "replaced"
     """Its only source holds other bytes now, which are a document of their own."""
 
@@ -219,15 +219,18 @@ class Document:
 
     Attributes:
         doc_id: SHA-256 of the bytes, 64 hexadecimal digits.
-        status: complete, partial or failed.
+        status: see `DocumentStatus`.
         media_type: e.g. ``application/pdf``.
         bytes: size of the file.
         page_count: pages the file has.
         pages_stored, pages_failed: how they ended; their sum is ``page_count``.
-        sources: where the bytes were found, first seen first; never empty.
+        sources: where the bytes were found, first seen first; empty only for an unfinished
+            document that is being removed.
         fingerprints: stage (render, words, regions, encoder) -> fingerprint.
-        run_id: the run that finished it.
+        run_id: the run that is making it, or that made it.
         ingested_at: when it became visible, UTC.
+        revision: raised by each change of its row; 0 for one that was never stored.
+        changed_by: the run that changed its row last.
     """
 
     doc_id: str
@@ -241,11 +244,36 @@ class Document:
     fingerprints: Mapping[str, str]
     run_id: str
     ingested_at: datetime
+    revision: int = 0
+    changed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPage:
+    """What the row of a stored page says, without its regions and vectors.
+
+    Attributes:
+        width_pt, height_pt, rotation, words_source, ocr_dpi, text, fingerprints, scale: as in
+            `Page`.
+        n_words, n_regions, n_vectors: words, regions of all kinds, and patch vectors of it.
+    """
+
+    width_pt: float
+    height_pt: float
+    rotation: int
+    words_source: WordsSource
+    ocr_dpi: int
+    text: str
+    fingerprints: Mapping[str, str]
+    scale: float
+    n_words: int
+    n_regions: int
+    n_vectors: int
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One displayed page with all that is stored of it.
+    """One displayed page with all that is to be stored of it.
 
     Attributes:
         doc_id: document it belongs to.
@@ -255,9 +283,12 @@ class Page:
         words_source: text layer, OCR, or none.
         ocr_dpi: resolution of the picture that was OCRed; 0 when it was not.
         text: all words of the page in reading order, lines separated by newlines.
-        fingerprint: of all stages that made it; a page is up to date when it equals the run's.
-        regions: words, lines, paragraphs and blocks.
-        encoding: its patch vectors.
+        fingerprints: stage (render, words, regions, encoder) -> fingerprint of what made it.
+        regions: words, lines, paragraphs and blocks; None to keep those that are stored.
+        encoding: its patch vectors; None to keep those that are stored.
+        scale: 1.0; less where the page was drawn smaller than asked, because it is beyond a
+            limit.
+        kept: its row as it is stored; needed where something is to be kept.
     """
 
     doc_id: str
@@ -268,9 +299,11 @@ class Page:
     words_source: WordsSource
     ocr_dpi: int
     text: str
-    fingerprint: str
-    regions: tuple[Region, ...]
-    encoding: PageEncoding
+    fingerprints: Mapping[str, str]
+    regions: tuple[Region, ...] | None
+    encoding: PageEncoding | None
+    scale: float = 1.0
+    kept: StoredPage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,16 +389,22 @@ class VectorForm:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One ingest or query run; the truth about runs when no Prefect server is at hand.
+    """One run; the truth about runs when no Prefect server is at hand.
 
     Attributes:
         run_id: unique id.
-        kind: ``ingest`` or ``query``.
-        status: running, completed, completed_with_failures or failed.
+        kind: ``ingest``, ``query`` or ``delete``.
+        status: running, completed, completed_with_failures, failed, or abandoned (its lease
+            ran out).
         started_at: UTC.
         ended_at: UTC, None while it runs.
         parameters: the settings it ran with, JSON.
         summary: counts and times at its end, JSON.
+        host, pid: the machine and the process it runs in; empty and 0 if unknown.
+        process: tells the process from a later one with the same pid; empty if unknown.
+        heartbeat_at: when it was last heard of, UTC; None for a run without a lease.
+        lease_s: seconds after the heartbeat during which it counts as running.
+        pins: table -> version that it reads and that must be kept; empty for none.
     """
 
     run_id: str
@@ -375,6 +414,12 @@ class Run:
     ended_at: datetime | None = None
     parameters: str = "{}"
     summary: str = "{}"
+    host: str = ""
+    pid: int = 0
+    process: str = ""
+    heartbeat_at: datetime | None = None
+    lease_s: int = 0
+    pins: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

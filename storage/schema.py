@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from storage.records import VectorType
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of everything in this file; a database carries the version that it was made with."""
 
 STAGES = ("render", "words", "regions", "encoder")
-"""The stages a document has a fingerprint of."""
+"""The stages a document, and each of its pages, has a fingerprint of."""
 
 
 class Table(StrEnum):
@@ -83,6 +83,9 @@ _REGION = pa.struct(
 )
 
 
+_FINGERPRINTS = pa.struct([pa.field(stage, pa.string()) for stage in STAGES])
+
+
 def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) -> pa.Schema:
     """Arrow schema of a table.
 
@@ -118,9 +121,11 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
                 pages_stored=int32,
                 pages_failed=int32,
                 sources=_list_of(pa.struct([pa.field("uri", text), pa.field("name", text)])),
-                fingerprints=pa.struct([pa.field(stage, text) for stage in STAGES]),
+                fingerprints=_FINGERPRINTS,
                 run_id=text,
                 ingested_at=_TIME,
+                revision=pa.int64(),
+                changed_by=text,
             )
         case Table.PAGES:
             return _schema(
@@ -136,7 +141,8 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
                 n_regions=int32,
                 n_vectors=int32,
                 text=text,
-                fingerprint=text,
+                fingerprints=_FINGERPRINTS,
+                scale=pa.float32(),
             )
         case Table.REGIONS:
             return _schema(key, doc_id=text, page=int32, regions=_list_of(_REGION))
@@ -195,6 +201,14 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
                 ended_at=_TIME,
                 parameters=text,
                 summary=text,
+                host=text,
+                pid=int32,
+                process=text,
+                heartbeat_at=_TIME,
+                lease_s=int32,
+                pins=_list_of(
+                    pa.struct([pa.field("table", text), pa.field("version", pa.int64())])
+                ),
             )
         case Table.STATISTICS:
             return _schema(

@@ -8,13 +8,19 @@ the ``pages``, ``regions`` and ``patches`` of those. ``raw_<table>`` shows every
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import asyncio
+import queue
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lance
 import pyarrow as pa
-from datafusion import RecordBatch, RuntimeEnvBuilder, SessionConfig, SessionContext, SQLOptions
+from datafusion import DataFrame, RuntimeEnvBuilder, SessionConfig, SessionContext, SQLOptions
 
 from storage.database import Database
 from storage.errors import SqlError
@@ -23,6 +29,11 @@ from storage.tables import VISIBLE_FILTER, StorageOptions, engine_message, short
 
 _MEMORY_BYTES = 2 << 30
 """What one query may hold; beyond it sorts and joins go to temporary files or fail."""
+
+_LOOK_S = 0.2
+"""How often a query that waits for its reader looks whether it was given up."""
+_CANCEL_S = 1.0
+"""How long a query that was given up may take to tidy up."""
 
 _STORED_REGIONS = "stored_regions"
 
@@ -80,8 +91,8 @@ def run_sql(
     names = ", ".join(Table)
     with _sql_errors(query, f"Tables: {names}, and raw_<table>; 'DESCRIBE pages' shows columns."):
         frame = context.sql_with_options(query, only_look)
-        stream = frame.execute_stream()
-    return pa.RecordBatchReader.from_batches(frame.schema(), _batches(stream, query))
+        schema = _nullable(frame.schema())
+    return pa.RecordBatchReader.from_batches(schema, _batches(context, frame, schema, query))
 
 
 def matching_pages(
@@ -92,7 +103,8 @@ def matching_pages(
     Args:
         documents: table ``documents``.
         pages: table ``pages``.
-        condition: a SQL expression on the columns of both.
+        condition: a SQL expression on the columns of both; ``doc_id`` and ``fingerprints`` are
+            those of the document.
 
     Raises:
         SqlError: it is not one, or names a column that neither has.
@@ -100,17 +112,25 @@ def matching_pages(
     context = _context()
     _register(context, "d", documents)
     _register(context, "p", pages)
-    own = ", ".join(f"p.{name}" for name in pages.schema.names if name != "doc_id")
+    shared = set(documents.schema.names)
+    own = ", ".join(f"p.{name}" for name in pages.schema.names if name not in shared)
     context.sql(f"CREATE VIEW pages AS SELECT d.*, {own} FROM p JOIN d ON p.doc_id = d.doc_id")
     with _sql_errors(condition, "A condition is an expression like: name LIKE 'a%' AND page = 1."):
         # The engine parses a filter as one expression up to its end: no clause fits behind it.
-        rows = context.table("pages").filter(condition).select("page_id").to_arrow_table()
+        frame = context.table("pages").filter(condition).select("page_id")
+        rows = pa.Table.from_batches(_rows(context, frame), frame.schema())
     return rows["page_id"].cast(pa.string()).combine_chunks()
 
 
 def _context() -> SessionContext:
-    runtime = RuntimeEnvBuilder().with_disk_manager_os().with_fair_spill_pool(_MEMORY_BYTES)
-    return SessionContext(SessionConfig().with_information_schema(True), runtime)
+    spilled = tempfile.mkdtemp(prefix="patchlight-sql-")
+    runtime = RuntimeEnvBuilder().with_disk_manager_specified(spilled)
+    context = SessionContext(
+        SessionConfig().with_information_schema(True), runtime.with_fair_spill_pool(_MEMORY_BYTES)
+    )
+    # The engine would leave there what a query that was given up has written.
+    weakref.finalize(context, shutil.rmtree, spilled, ignore_errors=True)
+    return context
 
 
 def _register(context: SessionContext, name: str, dataset: lance.LanceDataset) -> None:
@@ -118,10 +138,66 @@ def _register(context: SessionContext, name: str, dataset: lance.LanceDataset) -
     context.register_table(name, provider)
 
 
-def _batches(stream: Iterable[RecordBatch], query: str) -> Iterator[pa.RecordBatch]:
+def _nullable(schema: pa.Schema) -> pa.Schema:
+    """The schema without promises that there is no null: the engine's batches break them."""
+    return pa.schema([field.with_nullable(True) for field in schema])
+
+
+def _batches(
+    context: SessionContext, frame: DataFrame, schema: pa.Schema, query: str
+) -> Iterator[pa.RecordBatch]:
     with _sql_errors(query, "Change the query and try again."):
-        for batch in stream:
-            yield batch.to_pyarrow()
+        for batch in _rows(context, frame):
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+
+
+def _rows(context: SessionContext, frame: DataFrame) -> Iterator[pa.RecordBatch]:
+    """The rows of a frame, made by a thread of their own.
+
+    The engine may compute for ever between two looks at the signals. Here it is only waited
+    for, so that Ctrl-C ends every query; one that is given up is cancelled.
+
+    Args:
+        context: of the frame; the tables in it live as long as this does.
+        frame: the query.
+    """
+    made: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(maxsize=1)
+    given_up = threading.Event()
+    loop = asyncio.new_event_loop()
+
+    def hand_over(item: pa.RecordBatch | BaseException | None) -> None:
+        while not given_up.is_set():
+            with suppress(queue.Full):
+                made.put(item, timeout=_LOOK_S)
+                return
+
+    async def pump() -> None:
+        async for batch in frame.execute_stream():
+            hand_over(batch.to_pyarrow())
+
+    def work(_held: SessionContext) -> None:
+        try:
+            loop.run_until_complete(pumping)
+            hand_over(None)
+        except BaseException as error:  # it is raised in the thread that waits
+            hand_over(error)
+        finally:
+            loop.close()
+
+    pumping = loop.create_task(pump())
+    # A daemon: the end of the process does not wait for a query that was given up.
+    thread = threading.Thread(target=work, args=(context,), name="sql", daemon=True)
+    thread.start()
+    try:
+        while (item := made.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        given_up.set()
+        with suppress(RuntimeError):  # the loop is closed: there is nothing to cancel
+            loop.call_soon_threadsafe(pumping.cancel)
+        thread.join(_CANCEL_S)
 
 
 @contextmanager

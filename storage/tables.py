@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 StorageOptions = Mapping[str, str]
 """Options of the object store, passed to LanceDB untouched."""
+
+_KEYS_PER_CONDITION = 1000
+"""Keys named in one condition: keeps the engine's expressions small."""
 
 VISIBLE_FILTER = f"status IN ({', '.join(repr(status.value) for status in VISIBLE)})"
 """Condition on ``documents`` for those that queries see."""
@@ -119,6 +123,13 @@ def one_of(column: str, values: Iterable[str]) -> str:
     """SQL condition that a text column has one of the values; never true for no values."""
     literals = ", ".join(map(quoted, values))
     return f"{column} IN ({literals})" if literals else "false"
+
+
+def some_at_a_time(keys: Iterable[str]) -> Iterator[list[str]]:
+    """Keys in lists that a condition can name without growing out of hand; no list is empty."""
+    rest = iter(keys)
+    while some := list(islice(rest, _KEYS_PER_CONDITION)):
+        yield some
 
 
 @contextmanager

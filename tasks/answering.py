@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,9 @@ from storage import reader
 from storage.committer import Committer
 from storage.convert import retrievals_table
 from storage.database import Database
-from storage.errors import PatchlightError
+from storage.errors import PatchlightError, StorageUnavailable
 from storage.reader import Snapshot
-from storage.records import QueryEncoding, Run
+from storage.records import QueryEncoding
 from tasks import results
 from tasks.encoders.protocol import EncodeQueries
 from tasks.errors import InputError, UsageError
@@ -29,6 +27,7 @@ from tasks.overlays import DocumentOverlays, Overlay
 from tasks.queryfile import BadRow, QueryRow
 from tasks.results import Answer, PageAnswer, QueryToken
 from tasks.retrieval import FoundPage, Hits, PagePlaces, RetrievalOptions
+from tasks.runs import leased
 from tasks.scope import Catalog, Positions, Scopes
 from tasks.sources import password_for, to_path
 
@@ -120,6 +119,17 @@ class QuerySession:
             )
         self._documents = {document.doc_id: document for document in database.documents()}
         self._scopes = Scopes(self.catalog, list(self._documents.values()))
+
+    def check_snapshot(self) -> None:
+        """Make sure that what is pinned was not removed before anybody knew of the pin.
+
+        Raises:
+            StorageUnavailable: it was.
+        """
+        if not reader.still_there(self.snapshot):
+            raise StorageUnavailable(
+                f"database {self.database.uri} was cleaned while this run started; start it again"
+            )
 
     def block(
         self, rows: Sequence[QueryRow], encode: EncodeQueries
@@ -254,11 +264,10 @@ class QueryRun:
         self, session: QuerySession, run_id: str, out: str, parameters: Mapping[str, object]
     ) -> None:
         self._session = session
-        self._committer = Committer(session.database)
+        self._committer = Committer(session.database, run_id)
         if any(r.run_id == run_id and r.kind != "query" for r in session.database.runs()):
             raise UsageError(f"--run-id {run_id}: is the id of an ingest run; choose another")
         self._files = results.ResultFiles(out, run_id)
-        self._started_at = datetime.now(UTC)
         self.report = QueryReport(
             run_id=run_id,
             database=session.database.uri,
@@ -269,7 +278,7 @@ class QueryRun:
             versions=dict(session.snapshot.versions),
             out=str(self._files.folder),
         )
-        self._parameters = json.dumps({**parameters, **asdict(session.options)}, default=str)
+        self._parameters = {**parameters, **asdict(session.options)}
 
     @property
     def folder(self) -> Path:
@@ -334,35 +343,26 @@ class QueryRun:
         report = self.report
         self._committer.replace_retrievals(report.run_id, self._files.read_back())
         self._files.publish(asdict(report))
-        incomplete = report.bad_rows or report.pictures_missing
-        self._commit_run(
-            "completed_with_failures" if incomplete else "completed", datetime.now(UTC)
-        )
         return report
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Keep the run's row in ``runs`` true; no result file appears if the block breaks off."""
-        self._commit_run("running", None)
-        try:
+        """Hold the run's lease; no result file appears if the block breaks off.
+
+        The versions that are read are pinned: no cleaning removes them while the run lives.
+        """
+        report, session = self.report, self._session
+        versions = session.snapshot.versions
+        with leased(
+            session.database, "query", report.run_id, self._parameters, self._ended, versions
+        ):
+            session.check_snapshot()
             with self._files:
                 yield
-        except BaseException:
-            self._commit_run("failed", datetime.now(UTC))
-            raise
 
-    def _commit_run(self, status: str, ended_at: datetime | None) -> None:
-        self._committer.commit_run(
-            Run(
-                run_id=self.report.run_id,
-                kind="query",
-                status=status,
-                started_at=self._started_at,
-                ended_at=ended_at,
-                parameters=self._parameters,
-                summary=json.dumps(asdict(self.report), default=str),
-            )
-        )
+    def _ended(self) -> tuple[bool, dict[str, Any]]:
+        incomplete = self.report.bad_rows or self.report.pictures_missing
+        return not incomplete, asdict(self.report)
 
 
 def _said(error: Exception) -> str:

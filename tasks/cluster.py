@@ -20,12 +20,13 @@ from tasks import overlays, remote, retrieval
 from tasks.answering import Block, QuerySession
 from tasks.encoderpool import WORKER_DEATHS
 from tasks.errors import Stage, UsageError, WorkerDied, fault_of
+from tasks.limits import Limits
 from tasks.overlays import DocumentOverlays
 from tasks.planning import InspectedFile
 from tasks.remote import InspectionFault
 from tasks.retrieval import FoundPage, Hits, PagePlaces
 from tasks.scope import Positions
-from tasks.settings import Settings
+from tasks.settings import Settings, load_settings
 from tasks.sources import SourceFile
 
 logger = logging.getLogger("patchlight.cluster")
@@ -105,7 +106,10 @@ def resources() -> str:
 
 
 def inspect_files(
-    files: Sequence[tuple[SourceFile, str | None]], workers: int, done: Callable[[int], None]
+    files: Sequence[tuple[SourceFile, str | None]],
+    workers: int,
+    done: Callable[[int], None],
+    limits: Limits | None = None,
 ) -> Iterator[InspectedFile | InspectionFault]:
     """Inspect files on workers, a bounded number at a time; yields in the order given.
 
@@ -115,6 +119,7 @@ def inspect_files(
         files: each with its password or None.
         workers: processes at work.
         done: called with 1 for each file.
+        limits: what a file may take; None for the defaults.
     """
     inspect = ray.remote(num_cpus=1, max_retries=1)(remote.inspect_file)
     pending: deque[tuple[SourceFile, Any]] = deque()
@@ -122,7 +127,7 @@ def inspect_files(
         if len(pending) >= _IN_FLIGHT_A_WORKER * workers:
             yield _inspected(*pending.popleft())
             done(1)
-        pending.append((file, inspect.remote(file, password)))
+        pending.append((file, inspect.remote(file, password, limits)))
     while pending:
         yield _inspected(*pending.popleft())
         done(1)
@@ -139,6 +144,7 @@ class QueryWorkers:
         self._snapshot = ray.put(session.snapshot)
         self._catalog = ray.put(session.catalog)
         self._options = session.options
+        self._limits = Limits.of(load_settings())
         self._rank = ray.remote(num_cpus=1)(retrieval.rank_stored_pages)
         self._ground = ray.remote(num_cpus=1)(retrieval.ground)
         self._draw = ray.remote(num_cpus=1, max_retries=1)(overlays.draw)
@@ -167,7 +173,7 @@ class QueryWorkers:
     def draw(self, document: DocumentOverlays) -> dict[str, str]:
         """Draw a document's pictures; see ``overlays.draw``."""
         try:
-            problems: dict[str, str] = ray.get(self._draw.remote(document))
+            problems: dict[str, str] = ray.get(self._draw.remote(document, self._limits))
             return problems
         except WORKER_DEATHS as death:
             reason = f"the process drawing it died ({type(death).__name__})"

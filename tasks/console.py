@@ -19,10 +19,30 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from tasks.plaintext import escaped
+
 logger = logging.getLogger("patchlight.progress")
 
 _LOG_EVERY_S = 30.0
 """Where there is no terminal, progress is a log line this often."""
+
+
+class PlainFormatter(logging.Formatter):
+    """Writes one line a message, whatever names and texts are in it; tracebacks are indented.
+
+    So no file name can pass for a line of the log, or steer the terminal that shows it.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        record.message = record.getMessage()
+        record.asctime = self.formatTime(record, self.datefmt)
+        lines = [self.formatMessage(record)]
+        if record.exc_info:
+            lines += self.formatException(record.exc_info).splitlines()
+        if record.stack_info:
+            lines += record.stack_info.splitlines()
+        return "\n    ".join(map(escaped, lines))
 
 
 def set_up_logging(level: str, *, libraries: bool = False) -> None:
@@ -35,10 +55,10 @@ def set_up_logging(level: str, *, libraries: bool = False) -> None:
     handler: logging.Handler
     if sys.stderr.isatty():
         handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(PlainFormatter("%(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)-7s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     logging.captureWarnings(True)  # shown with the libraries' log only

@@ -17,7 +17,7 @@ import pypdfium2.raw as raw
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from tasks import textlayer
+from tasks import pictures, textlayer, watch
 from tasks.errors import (
     CorruptSource,
     EmptyDocument,
@@ -27,13 +27,11 @@ from tasks.errors import (
     TooLarge,
     UnsupportedSource,
 )
+from tasks.limits import Limits
 from tasks.textlayer import TextLayer
 
 RENDER_VERSION = 1
 """Raise when the same page may render to other pixels."""
-
-MAX_PIXELS = 100_000_000
-"""Pixels of an image or of a rendered page beyond which it is refused, not read."""
 
 _POINTS_PER_INCH = 72.0
 _SIGNATURES = (
@@ -64,6 +62,10 @@ _DAMAGED_IMAGE = (
     zlib.error,
 )
 """What Pillow raises for damaged bytes, by format and place of the damage."""
+
+_BITS = {"1": 1, "L": 8, "P": 8, "LA": 16, "PA": 16, "I;16": 16, "I;16B": 16, "RGB": 24}
+_MOST_BITS = 32
+"""Bits of a pixel by Pillow's mode, and for all other modes."""
 
 _DEFAULT_IMAGE_DPI = 150.0
 _PLAUSIBLE_DPI = (50.0, 1200.0)
@@ -107,12 +109,15 @@ class OpenDocument(Protocol):
 
 
 @contextmanager
-def open_document(path: str, password: str | None = None) -> Iterator[OpenDocument]:
+def open_document(
+    path: str, password: str | None = None, limits: Limits | None = None
+) -> Iterator[OpenDocument]:
     """Open a file by what its bytes are, whatever it is called.
 
     Args:
         path: the file.
         password: for an encrypted PDF.
+        limits: what its pages may take; None for the defaults.
 
     Raises:
         MissingSource: the file is not there or may not be read.
@@ -121,12 +126,14 @@ def open_document(path: str, password: str | None = None) -> Iterator[OpenDocume
         EncryptedDocument: a password is needed or wrong.
         EmptyDocument: there is no page in it.
     """
+    limits = limits or Limits()
+    watch.enter(Stage.OPEN)
     media_type = media_type_of(path)
     if media_type == "application/pdf":
-        with _open_pdf(path, password) as document:
+        with _open_pdf(path, password, limits) as document:
             yield document
     else:
-        with _open_image(path, media_type) as image:
+        with _open_image(path, media_type, limits) as image:
             yield image
 
 
@@ -162,9 +169,10 @@ def media_type_of(path: str) -> str:
 class _Pdf:
     media_type = "application/pdf"
 
-    def __init__(self, path: str, pdf: pdfium.PdfDocument) -> None:
+    def __init__(self, path: str, pdf: pdfium.PdfDocument, limits: Limits) -> None:
         self._path = path
         self._pdf = pdf
+        self._limits = limits
         self._last: tuple[int, pdfium.PdfPage] | None = None
         self.page_count = len(pdf)
 
@@ -187,8 +195,10 @@ class _Pdf:
         return PageShape(float(width), float(height), int(handle.get_rotation()))
 
     def text_layer(self, page: int) -> TextLayer | None:
+        handle = self._page(page)
+        watch.enter(Stage.WORDS)
         try:
-            return textlayer.read(self._page(page))
+            return textlayer.read(handle)
         except pdfium.PdfiumError as error:
             raise CorruptSource(
                 f"{self._path}, page {page}: its text cannot be read ({error})", Stage.WORDS
@@ -196,7 +206,10 @@ class _Pdf:
 
     def render(self, page: int, dpi: float, *, gray: bool) -> Pixels:
         shape, scale = self.shape(page), dpi / _POINTS_PER_INCH
-        _check_pixels(self._path, page, shape.width_pt * scale, shape.height_pt * scale)
+        watch.enter(Stage.RENDER)
+        place = f"{self._path}, page {page}"
+        _check_pixels(place, shape.width_pt * scale, shape.height_pt * scale, self._limits)
+        pictures.check(self._page(page), self._limits, place)
         try:
             # Made a hair smaller, or 792 pt at 150 dpi are 1650.0000000000002 pixels and so 1651.
             exact = scale * (1 - 1e-9)
@@ -211,9 +224,10 @@ class _Pdf:
 
 
 class _ImageFile:
-    def __init__(self, path: str, media_type: str, image: Image.Image) -> None:
+    def __init__(self, path: str, media_type: str, image: Image.Image, limits: Limits) -> None:
         self.media_type = media_type
         self._path = path
+        self._limits = limits
         self._image = image
         self._last: tuple[int, Image.Image] | None = None
         # Only TIFF frames are pages; the others' frames are an animation.
@@ -222,19 +236,33 @@ class _ImageFile:
     def _frame(self, page: int) -> Image.Image:
         """Return a page's pixels, upright; the last page is kept, as for a PDF."""
         if self._last is None or self._last[0] != page:
+            watch.enter(Stage.RENDER)
+            place = f"{self._path}, page {page}"
             try:
                 self._image.seek(page - 1)
-                _check_pixels(self._path, page, *self._image.size)
+                self._check_size(place)
                 # Loads the frame, so that damaged data shows here; a photo is turned upright.
                 self._last = page, ImageOps.exif_transpose(self._image)
             except Image.DecompressionBombError as error:
-                raise _bomb(f"{self._path}, page {page}", error) from error
+                raise _bomb(place, self._limits) from error
             except _DAMAGED_IMAGE as error:
                 raise CorruptSource(
-                    f"{self._path}, page {page}: the image is damaged ({error}); save it again",
-                    Stage.RENDER,
+                    f"{place}: the image is damaged ({error}); save it again", Stage.RENDER
                 ) from error
         return self._last[1]
+
+    def _check_size(self, place: str) -> None:
+        """Refuse a frame that is too large, before it is unpacked.
+
+        Raises:
+            TooLarge: it is.
+        """
+        width, height = self._image.size
+        _check_pixels(place, width, height, self._limits)
+        unpacked = width * height * _BITS.get(self._image.mode, _MOST_BITS) // 8
+        packed = Path(self._path).stat().st_size
+        what = f"{place}: an image of {width:,} x {height:,} pixels"
+        pictures.check_unpacked(unpacked, packed, self._limits, what)
 
     def shape(self, page: int) -> PageShape:
         frame = self._frame(page)
@@ -256,7 +284,7 @@ class _ImageFile:
             max(1, round(frame.width * dpi / across)),
             max(1, round(frame.height * dpi / down)),
         )
-        _check_pixels(self._path, page, *size)
+        _check_pixels(f"{self._path}, page {page}", *size, self._limits)
         frame = frame.convert("L" if gray else "RGB")
         if size != frame.size:
             frame = frame.resize(size, Image.Resampling.LANCZOS)
@@ -264,7 +292,7 @@ class _ImageFile:
 
 
 @contextmanager
-def _open_pdf(path: str, password: str | None) -> Iterator[OpenDocument]:
+def _open_pdf(path: str, password: str | None, limits: Limits) -> Iterator[OpenDocument]:
     try:
         pdf = pdfium.PdfDocument(path, password=password)
     except OSError as error:
@@ -286,7 +314,7 @@ def _open_pdf(path: str, password: str | None) -> Iterator[OpenDocument]:
         ) from error
     try:
         pdf.init_forms()
-        yield _Pdf(path, pdf)
+        yield _Pdf(path, pdf, limits)
     finally:
         pdf.close()
 
@@ -306,32 +334,37 @@ def _is_without_pages(path: str, password: str | None) -> bool:
 
 
 @contextmanager
-def _open_image(path: str, media_type: str) -> Iterator[OpenDocument]:
+def _open_image(path: str, media_type: str, limits: Limits) -> Iterator[OpenDocument]:
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels  # Pillow refuses twice as many, unread
     try:
         image = Image.open(path, formats=[_PILLOW_FORMATS[media_type]])
     except Image.DecompressionBombError as error:
-        raise _bomb(path, error) from error
+        raise _bomb(path, limits) from error
     except _DAMAGED_IMAGE as error:
         raise CorruptSource(f"{path}: the image is damaged ({error}); save it again") from error
     with image:
         try:
-            document = _ImageFile(path, media_type, image)
+            document = _ImageFile(path, media_type, image, limits)
         except Image.DecompressionBombError as error:
-            raise _bomb(path, error) from error
+            raise _bomb(path, limits) from error
         except _DAMAGED_IMAGE as error:  # counting the frames of a TIFF reads all their headers
             raise CorruptSource(f"{path}: the image is damaged ({error}); save it again") from error
         yield document
 
 
-def _bomb(where: str, error: Exception) -> TooLarge:
-    return TooLarge(f"{where}: the image is too large to be read ({error}); scale it down")
+def _bomb(where: str, limits: Limits) -> TooLarge:
+    return TooLarge(
+        f"{where}: the image has more than the limit of {limits.max_pixels:,} pixels; scale it "
+        "down, or raise PATCHLIGHT_MAX_PIXELS"
+    )
 
 
-def _check_pixels(path: str, page: int, width: float, height: float) -> None:
-    if width * height > MAX_PIXELS:
+def _check_pixels(place: str, width: float, height: float, limits: Limits) -> None:
+    if width * height > limits.max_pixels:
         raise TooLarge(
-            f"{path}, page {page}: {width:.0f} x {height:.0f} pixels are more than the limit "
-            f"of {MAX_PIXELS:,}; lower --dpi or scale the page down",
+            f"{place}: {width:,.0f} x {height:,.0f} pixels are more than the limit of "
+            f"{limits.max_pixels:,}; lower --dpi, scale the page down, or raise "
+            "PATCHLIGHT_MAX_PIXELS",
             Stage.RENDER,
         )
 

@@ -216,6 +216,7 @@ class EncoderPool:
         self._render = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy="SPREAD")(
             remote.render_shard
         )
+        self._recall = ray.remote(num_cpus=1, max_retries=1)(remote.recall_shard)
         self._pack = ray.remote(num_cpus=1, max_retries=1)(remote.pack_shard)
         self._pictures = threading.BoundedSemaphore(where.pictures)
         self._gate = Gate()
@@ -245,8 +246,17 @@ class EncoderPool:
             faults={key: fault for p in parts for key, fault in p.faults.items()},
         )
 
+    def _words(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> Any:
+        """Start what gives a shard's words and regions: from its sources, or as stored."""
+        if shard.work.words:
+            return self._read.remote(shard, options)
+        return self._recall.remote(shard, stored_as)
+
     def _together(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> EncodedShard:
-        read = self._read.remote(shard, options)
+        read = self._words(shard, options, stored_as)
+        if not shard.work.encode:
+            kept: EncodedShard = get(self._pack.remote(read, None, stored_as))
+            return kept
         if self._by_words:
             with self.actors.least_busy() as actor:
                 by_words: EncodedShard = get(actor.encode_shard.remote(read, stored_as))
@@ -264,7 +274,9 @@ class EncoderPool:
         """Do one page, step by step, so that it is known at which its worker died."""
         stage = Stage.WORDS
         try:
-            read: remote.ReadShard = get(self._read.remote(shard, options))
+            read: remote.ReadShard = get(self._words(shard, options, stored_as))
+            if not shard.work.encode:
+                return remote.pack_shard(read, None, stored_as)
             with self.actors.least_busy() as actor:
                 if self._by_words:
                     stage = Stage.ENCODE

@@ -17,11 +17,14 @@ The tree::
           TooLarge                                    too_large
           OutOfMemory                                 out_of_memory
           OcrFailed                                   ocr
+            OcrDied                                   ocr
           OcrTimeout                                  timeout
+          PageTimeout                                 timeout
           EncodingFailed                              encoder
           SourceChanged                               changed
           WorkerDied                                  crashed
       PictureError             DONE_WITHOUT_PICTURES
+      DocumentInWork           DATABASE
 """
 
 from __future__ import annotations
@@ -163,8 +166,19 @@ class OcrFailed(SourceError):
     retryable = True
 
 
+class OcrDied(OcrFailed):
+    """Tesseract was ended by a signal: it crashed, or the system ended it."""
+
+
 class OcrTimeout(SourceError):
     """Tesseract took longer than the limit and was killed."""
+
+    category = Category.TIMEOUT
+    retryable = True
+
+
+class PageTimeout(SourceError):
+    """Opening the file, or reading or drawing the page, took longer than the limit."""
 
     category = Category.TIMEOUT
     retryable = True
@@ -195,6 +209,12 @@ class PictureError(PatchlightError):
     """An overlay could not be drawn: the source is gone, changed, or cannot be opened."""
 
     exit_code = ExitCode.DONE_WITHOUT_PICTURES
+
+
+class DocumentInWork(PatchlightError):
+    """A document cannot be removed now: another run works on it."""
+
+    exit_code = ExitCode.DATABASE
 
 
 @dataclass(frozen=True, slots=True)

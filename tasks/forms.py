@@ -37,3 +37,14 @@ def asked(
             "form; leave these options out, or ingest into a new --db"
         )
     return known
+
+
+def encoder_stage(database: Database) -> str:
+    """Fingerprint of the stage that makes stored vectors: the encoder, and their form."""
+    form = database.form
+    parts = [database.encoder.fingerprint, form.type.value]
+    if form.pool > 1:
+        parts.append(f"pool {form.pool}")
+    if form.drop_blank:
+        parts.append("no blank cells")
+    return "/".join(parts)

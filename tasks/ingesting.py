@@ -1,80 +1,66 @@
-"""An ingest run: what is left to do, doing it shard by shard, and accounting for every page."""
+"""An ingest run: what is left to do, doing it shard by shard, and accounting for every page.
+
+Several runs may work on one database at once. A run takes a document by its row in
+``documents`` before it writes the first page of it, and leaves alone what another live run has
+taken (``tasks.claims``). A run that was killed is found out by its lease, and what it had taken
+is free again.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from storage.committer import Committer
 from storage.database import Database
-from storage.records import (
-    VISIBLE,
-    Document,
-    DocumentStatus,
-    Failure,
-    Run,
-    Source,
-)
+from storage.leases import ABANDONED, abandon_expired, is_live
+from storage.records import VISIBLE, Document, Failure, Run, Source, failure_id
+from tasks import claims
 from tasks.encoderpool import EncoderPool
 from tasks.encoders.protocol import EncoderInfo
-from tasks.errors import Fault, SourceError, Stage, fault_of
-from tasks.ledger import Ledger, current_sources, joined
-from tasks.planning import InspectedFile, Shard, cut_shards, merge_by_content
-from tasks.reading import ReadOptions, fingerprints
+from tasks.errors import Fault, Stage, fault_of
+from tasks.forms import encoder_stage
+from tasks.ingestreport import IngestReport
+from tasks.ledger import Ledger
+from tasks.planning import InspectedFile, Shard, ShardPart, cut_shards, merge_by_content
+from tasks.reading import ReadOptions, stages_of, words_by_options
 from tasks.remote import InspectionFault, PageKey, StoredAs
+from tasks.runs import leased
+from tasks.sources import Expansion, gone_from
+from tasks.stages import WHOLE, Redo, Work
 from tasks.statistics import count_terms, is_current
 
 logger = logging.getLogger("patchlight.ingest")
 
+_LOOK_S = 1.0
+"""How often a run looks whether another one is done with a document."""
 
-@dataclass(slots=True)
-class IngestReport:
-    """How an ingest run ended; printed, and stored in ``runs``.
-
-    Attributes:
-        run_id: the run.
-        documents_added: documents that became visible or were redone.
-        documents_unchanged: documents that were there already, as they are.
-        documents_failed: sources of which not one page could be stored.
-        pages_added: pages stored.
-        pages_failed: pages in ``failures``.
-        pages_unchanged: pages of the unchanged documents.
-        skipped: suffix -> files in folders whose type is not read.
-        failures: message of every document and page that failed.
-    """
-
-    run_id: str
-    documents_added: int = 0
-    documents_unchanged: int = 0
-    documents_failed: int = 0
-    pages_added: int = 0
-    pages_failed: int = 0
-    pages_unchanged: int = 0
-    skipped: dict[str, list[str]] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
+_LOOKS_AGAIN = 5
+"""How often a document is planned anew because another run changed it meanwhile."""
 
 
 @dataclass(slots=True)
 class _Progress:
-    """What is known of a document in work; pages by number."""
+    """What is known of a document that is planned; pages by number."""
 
     file: InspectedFile
-    todo: set[int]
-    stored: set[int]
+    revision: int
+    todo: dict[int, Work] = field(default_factory=dict)
+    stored: set[int] = field(default_factory=set)
     faults: dict[int, Fault] = field(default_factory=dict)
     kept: set[int] = field(default_factory=set)
+    owned: bool = False
     finished: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether every page to do is accounted for."""
-        return self.todo <= self.stored | set(self.faults)
+        return set(self.todo) <= self.stored | set(self.faults)
 
 
 class IngestRun:
@@ -85,88 +71,138 @@ class IngestRun:
         encoder: the database's encoder.
         options: how pages are read.
         run_id: id of the run.
+        redo: what is done again.
+        max_attempts: how often what failed is tried, unless ``redo`` says otherwise.
+        shard_pages: pages a shard.
+
+    Attributes:
+        report: how it goes.
     """
 
     def __init__(
-        self, database: Database, encoder: EncoderInfo, options: ReadOptions, run_id: str
+        self,
+        database: Database,
+        encoder: EncoderInfo,
+        options: ReadOptions,
+        run_id: str,
+        *,
+        redo: Redo = Redo.MISSING,
+        max_attempts: int = 3,
+        shard_pages: int = 16,
     ) -> None:
         self.report = IngestReport(run_id)
+        self._run_id = run_id
         self._database = database
-        self._committer = Committer(database)
+        self._committer = Committer(database, run_id)
         self._terms = encoder.terms
         self._options = options
-        self._fingerprints = fingerprints(options, _encoder_stage(database))
-        self._fingerprint = _digest(self._fingerprints)
-        self._stored_as = StoredAs(self._fingerprint, database.encoder.dim, database.form)
-        self._started_at = datetime.now(UTC)
+        self._redo = redo
+        self._max_attempts = max_attempts
+        self._shard_pages = shard_pages
+        self._stages = stages_of(options, encoder, encoder_stage(database))
+        self._fingerprints = self._stages.made(words_by_options(options))
+        self._stored_as = StoredAs(
+            self._stages,
+            database.encoder.dim,
+            database.form,
+            database.uri,
+            database.storage_options,
+        )
         self._progress: dict[str, _Progress] = {}
-        self._ledger = Ledger(database.documents(), database.failures())
-        self._parameters = "{}"
-        self._lock = threading.Lock()
-        """Held while documents are finished: the ledger and the report are shared by threads."""
+        self._elsewhere: dict[str, InspectedFile] = {}
+        self._looks: dict[str, int] = {}
+        self._lock = threading.RLock()
+        """Held while documents are taken and finished: threads share the ledger and the report."""
 
     @contextmanager
     def recorded(self, parameters: Mapping[str, object]) -> Iterator[None]:
-        """Keep the run's row in ``runs`` true: running, and failed if the block breaks off.
+        """Hold the run's lease, and keep its row in ``runs`` true, while the block runs.
 
         Args:
             parameters: what the run was asked to do.
+
+        Raises:
+            LeaseLost: another run took this one for dead.
+            StorageUnavailable: the database cannot be written.
         """
-        self._parameters = json.dumps(parameters, default=str)
-        self._commit_run("running", None)
-        try:
+        ended = lambda: (not self.report.failures, asdict(self.report))  # noqa: E731
+        with leased(self._database, "ingest", self._run_id, parameters, ended) as lease:
+            self._lease = lease
+            for dead in abandon_expired(self._database, self._run_id, datetime.now(UTC)):
+                logger.warning("run %s was cut off; what it left is taken up", dead.run_id)
+            runs = self._database.runs()
+            self._cut_off = {r.run_id for r in runs if r.status in {ABANDONED, "failed"}}
+            self._ledger = Ledger(self._database.documents(), self._database.failures())
             yield
-        except BaseException as error:
-            self.report.failures.append(f"{type(error).__name__}: {error}")
-            self._commit_run("failed", datetime.now(UTC))
-            raise
+
+    def given_up_at(self, source: Source) -> Failure | None:
+        """Return the failure of a file whose opening is not tried again, if it is the same file.
+
+        A file that hangs or kills whatever opens it costs minutes each time.
+        """
+        if self._redo is not Redo.MISSING:
+            return None
+        spent = [f for f in self._ledger.failures_at(source.uri) if f.doc_id and self._spent(f)]
+        return spent[0] if spent else None
 
     def plan(
-        self,
-        inspected: Iterable[InspectedFile | InspectionFault],
-        missing: Sequence[tuple[Source, SourceError]],
-        skipped: Mapping[str, Sequence[str]],
-        shard_pages: int,
+        self, inspected: Iterable[InspectedFile | InspectionFault], given: Expansion
     ) -> list[Shard]:
         """Decide what is left to do, and record what cannot be done.
 
         Args:
             inspected: the files that were found.
-            missing: the arguments that stand for no file.
-            skipped: suffix -> files left out because of their type.
-            shard_pages: pages a shard.
+            given: what was named, and what it stands for.
 
         Returns:
-            Shards with every page that is not stored under this run's fingerprint.
+            Shards with every page that is not up to date.
         """
-        self.report.skipped = {suffix: list(names) for suffix, names in sorted(skipped.items())}
+        self.report.skipped = {s: list(names) for s, names in sorted(given.skipped.items())}
         files: list[InspectedFile] = []
         for result in inspected:
             if isinstance(result, InspectionFault):
                 self._not_opened(result)
             else:
                 files.append(result)
-        for source, error in missing:
+        for source, error in given.missing:
             self._document_failed(source, "", fault_of(error, Stage.OPEN))
-        merged = merge_by_content(files)
-        stored = self._database.stored_pages([file.doc_id for file in merged])
-        todo = []
-        for file in merged:
-            pages = self._pages_to_do(file, stored)
-            if pages:
-                todo.append((file, pages))
-        return cut_shards(todo, shard_pages)
+        found = {file.source.uri for file in given.files}
+        self.report.gone = gone_from(given.folders, self._ledger.uris(), found)
+        return self._plan(merge_by_content(files))
+
+    def rounds(self, planned: list[Shard]) -> Iterator[list[Shard]]:
+        """Yield shards to run until nothing is left: what was planned, and what was held.
+
+        Documents that another run has in work are planned anew once it is done with them or
+        dead. What a live one has is left to it, and reported.
+
+        Args:
+            planned: what ``plan`` returned.
+        """
+        shards = planned or self._plan_rest()
+        while shards:
+            yield shards
+            shards = self._plan_rest()
 
     def run_shard(self, shard: Shard, pool: EncoderPool) -> int:
         """Read, encode and store a shard; documents it completes become visible.
 
         Returns:
-            Pages accounted for.
+            Pages accounted for, here or by another run.
 
         Raises:
+            LeaseLost: another run took this one for dead.
             StorageUnavailable: the database cannot be written.
         """
+        taken = self._take([part.file.doc_id for part in shard.parts])
+        mine = [part for part in shard.parts if part.file.doc_id in taken]
+        for whole in self._possible(Shard(shard.index, tuple(mine), shard.work)):
+            self._run(whole, pool)
+        return shard.page_count
+
+    def _run(self, shard: Shard, pool: EncoderPool) -> None:
         encoded = pool.process(shard, self._options, self._stored_as)
+        self._lease.check()
         self._committer.commit_pages(encoded.tables)
         with self._lock:
             for doc_id, page in encoded.stored:
@@ -180,73 +216,171 @@ class IngestRun:
                 if progress.complete and not progress.finished:
                     self._finish(progress)
                     progress.finished = True
-        return shard.page_count
 
-    def end(self) -> IngestReport:
-        """Bring the corpus statistics up to date, tidy up, and record how the run ended."""
+    def _possible(self, shard: Shard) -> list[Shard]:
+        """Cut a shard into what can be done as planned, and pages that must be made whole.
+
+        Something can be kept of a page only if its row is there; a repeated shard may find that
+        the first attempt ended between taking the old row away and writing the new one.
+        """
+        if shard.work == WHOLE:
+            return [shard] if shard.parts else []
+        there: list[ShardPart] = []
+        lost: list[ShardPart] = []
+        for part in shard.parts:
+            rows = self._database.page_rows(part.file.doc_id, part.pages)
+            for found, parts in ((True, there), (False, lost)):
+                pages = tuple(page for page in part.pages if (page in rows) is found)
+                if pages:
+                    parts.append(ShardPart(part.file, pages))
+        shards = [Shard(shard.index, tuple(there), shard.work), Shard(shard.index, tuple(lost))]
+        return [shard for shard in shards if shard.parts]
+
+    def end(self, *, sync: bool = False) -> IngestReport:
+        """Bring the corpus statistics up to date, tidy up, and say how the run went.
+
+        Args:
+            sync: whether files that are gone from the folders named leave the database.
+        """
         left = [p.file.label for p in self._progress.values() if not p.finished]
         if left:
             raise RuntimeError(f"{len(left)} documents were not finished, {left[0]} among them")
+        self._lease.check()
+        if sync:
+            self._remove_gone()
         if self._terms and not is_current(self._database):
             self._committer.commit_statistics(count_terms(self._database, self._terms))
-        if self.report.pages_added:
+        if self.report.pages_added or self.report.documents_removed:
             self._committer.optimize()
-        status = "completed_with_failures" if self.report.failures else "completed"
-        self._commit_run(status, datetime.now(UTC))
         return self.report
 
-    def _pages_to_do(self, file: InspectedFile, stored: Mapping[PageKey, str]) -> set[int]:
-        """Pages of a document to do now; an empty set where it is up to date."""
-        known = self._up_to_date(file.doc_id)
-        every = set(range(1, file.page_count + 1))
-        there = {p for p in every if stored.get((file.doc_id, p)) == self._fingerprint}
-        given_up = (
-            {f.page for f in self._ledger.page_failures(file.doc_id) if not f.retryable}
-            if known
-            else set()
-        )
-        todo = every - there - given_up
-        progress = _Progress(file, todo, set(there), kept=given_up)
-        self._progress[file.doc_id] = progress
-        if todo:
-            self._hide(file.doc_id)
-            return todo
-        if known:
-            self._unchanged(known, file.sources, progress)
-        else:  # all pages were stored by a run that was cut off before its last step
+    def _plan(self, files: Sequence[InspectedFile]) -> list[Shard]:
+        """Cut what is to be done of documents into shards; note those that need nothing."""
+        ids = [file.doc_id for file in files]
+        made = self._database.stored_pages(ids)
+        rows = self._database.document_rows(ids)
+        live = self._live_runs()
+        todo = []
+        for file in files:
+            row = rows.get(file.doc_id)
+            if row:
+                self._ledger.put(row)
+                if claims.is_held(row, self._run_id, live):
+                    self._elsewhere[file.doc_id] = file
+                    continue
+            progress = self._progress_of(file, row, made)
+            self._progress[file.doc_id] = progress
+            if progress.todo:
+                todo.append((file, progress.todo))
+            else:
+                self._needs_nothing(progress, row)
+        return cut_shards(todo, self._shard_pages)
+
+    def _progress_of(
+        self, file: InspectedFile, row: Document | None, made: Mapping[PageKey, Mapping[str, str]]
+    ) -> _Progress:
+        given_up: set[int] = set()
+        if row and dict(row.fingerprints) == self._fingerprints and self._redo is Redo.MISSING:
+            failures = self._ledger.page_failures(file.doc_id)
+            given_up = {f.page for f in failures if not f.retryable or self._spent(f)}
+        progress = _Progress(file, row.revision if row else 0)
+        for page in range(1, file.page_count + 1):
+            there = made.get((file.doc_id, page))
+            work = WHOLE if self._redo is Redo.ALL else self._stages.work(there)
+            if work is None:
+                progress.stored.add(page)
+            elif there is None and page in given_up:
+                progress.kept.add(page)
+            else:
+                progress.todo[page] = work
+        return progress
+
+    def _needs_nothing(self, progress: _Progress, row: Document | None) -> None:
+        """Note a document whose pages are all there."""
+        if row and row.status in VISIBLE:
+            self._unchanged(row, progress.file.sources, progress.kept)
+        elif self._take([progress.file.doc_id]):  # left so by a run that was cut off at its end
             self._finish(progress)
         progress.finished = True
-        return set()
 
-    def _up_to_date(self, doc_id: str) -> Document | None:
-        """The document, if it is visible and this run would make it the same."""
-        known = self._ledger.document(doc_id)
-        if known is None or known.status not in VISIBLE:
-            return None
-        return known if dict(known.fingerprints) == self._fingerprints else None
+    def _plan_rest(self) -> list[Shard]:
+        """Plan documents that no other run has any more; wait until it is known of each."""
+        first_seen: dict[str, datetime | None] = {}
+        while self._elsewhere:
+            free, holders = self._released()
+            shards = self._plan([self._elsewhere.pop(doc_id) for doc_id in free])
+            if shards:
+                return shards
+            for run in holders:
+                first_seen.setdefault(run.run_id, run.heartbeat_at)
+            if all(run.heartbeat_at != first_seen[run.run_id] for run in holders):
+                break  # they are alive
+            time.sleep(_LOOK_S)
+        names = sorted(file.label for file in self._elsewhere.values())
+        self.report.documents_elsewhere = names
+        self._elsewhere.clear()
+        return []
 
-    def _hide(self, doc_id: str) -> None:
-        """Take a document that is made anew out of sight, so that no query sees half of each."""
-        known = self._ledger.document(doc_id)
-        if known and known.status in VISIBLE and not self._up_to_date(doc_id):
-            hidden = replace(known, status=DocumentStatus.UNFINISHED)
-            self._committer.commit_documents([hidden])
-            self._ledger.put(hidden)
+    def _take(self, doc_ids: Sequence[str]) -> set[str]:
+        """Take documents into work, those that are not taken; return those that this run has."""
+        with self._lock:
+            known = {d: self._progress[d] for d in doc_ids if d in self._progress}
+            new = [doc_id for doc_id, progress in known.items() if not progress.owned]
+            if new:
+                live, now = self._live_runs(), datetime.now(UTC)
+                rows = self._change(
+                    new,
+                    lambda doc_id, row: claims.claim(
+                        row,
+                        known[doc_id].file,
+                        self._run_id,
+                        revision=known[doc_id].revision,
+                        live=live,
+                        now=now,
+                    ),
+                )
+                for doc_id in new:
+                    if claims.is_owned(rows[doc_id], self._run_id):
+                        known[doc_id].owned = True
+                    else:
+                        self._give_way(doc_id)
+            return {doc_id for doc_id, progress in known.items() if progress.owned}
 
-    def _unchanged(
-        self, known: Document, found: Sequence[Source], progress: _Progress | None
-    ) -> None:
+    def _give_way(self, doc_id: str) -> None:
+        """Leave a document to another run for now; it is looked at again at the end."""
+        self._elsewhere[doc_id] = self._progress.pop(doc_id).file
+
+    def _released(self) -> tuple[list[str], list[Run]]:
+        """Documents that no other live run has any more, and the runs that have the others."""
+        rows = self._database.document_rows(list(self._elsewhere))
+        runs = {run.run_id: run for run in self._live(self._database.runs())}
+        free, holders = [], {}
+        for doc_id in self._elsewhere:
+            row = rows.get(doc_id)
+            if row and claims.is_held(row, self._run_id, runs):
+                holders[row.run_id] = runs[row.run_id]
+            elif self._looks.setdefault(doc_id, 0) < _LOOKS_AGAIN:
+                self._looks[doc_id] += 1
+                free.append(doc_id)
+        return free, list(holders.values())
+
+    def _live_runs(self) -> set[str]:
+        return {run.run_id for run in self._live(self._database.runs())}
+
+    def _live(self, runs: Iterable[Run]) -> list[Run]:
+        now = datetime.now(UTC)
+        return [run for run in runs if run.run_id != self._run_id and is_live(run, now)]
+
+    def _unchanged(self, known: Document, found: Sequence[Source], kept: set[int]) -> None:
         """Count a document that is there as it should be, and note where else it was found."""
-        kept = progress.kept if progress else {f.page for f in self._page_failures(known)}
         self.report.documents_unchanged += 1
         self.report.pages_unchanged += known.pages_stored
         self.report.pages_failed += len(kept)
         self.report.failures += self._messages_of(known.doc_id, kept)
-        document = replace(known, sources=joined(known.sources, found))
-        displaced = self._ledger.displaced_by(document)
-        self._committer.clear_failures(self._ledger.disproved_by(document, kept))
-        if document.sources != known.sources or displaced:
-            self._commit_documents([document, *displaced])
+        if claims.found_at(known, found):
+            rows = self._change([known.doc_id], lambda _, row: claims.found_at(row, found))
+            known = rows[known.doc_id] or known
+        self._settle(known, kept)
 
     def _finish(self, progress: _Progress) -> None:
         """Make a document visible, with a failure row for every page that is not there."""
@@ -257,25 +391,26 @@ class IngestRun:
         ]
         failed = {failure.page for failure in failures} | progress.kept
         stored = len(progress.stored)
-        status = DocumentStatus.PARTIAL if failed else DocumentStatus.COMPLETE
-        document = Document(
-            doc_id=file.doc_id,
-            status=status if stored else DocumentStatus.FAILED,
-            media_type=file.media_type,
-            bytes=file.bytes,
-            page_count=file.page_count,
-            pages_stored=stored,
-            pages_failed=len(failed),
-            sources=joined(current_sources(self._ledger.document(file.doc_id)), file.sources),
-            fingerprints=self._fingerprints,
-            run_id=self.report.run_id,
-            ingested_at=now,
-        )
+        self._lease.check()
         self._committer.commit_failures(failures)
         self._committer.drop_pages(file.doc_id, sorted(failed))
-        self._commit_documents([document, *self._ledger.displaced_by(document)])
-        self._committer.clear_failures(self._ledger.disproved_by(document, failed))
-        self.report.pages_added += len(progress.stored & progress.todo)
+        rows = self._change(
+            [file.doc_id],
+            lambda _, row: claims.finish(
+                row,
+                self._run_id,
+                stored=stored,
+                failed=len(failed),
+                fingerprints=self._fingerprints,
+                now=now,
+            ),
+        )
+        document = rows[file.doc_id]
+        if document is None or document.run_id != self._run_id:  # taken, though the lease held
+            self._give_way(file.doc_id)
+            return
+        self._settle(document, failed)
+        self.report.pages_added += len(progress.stored & set(progress.todo))
         self.report.pages_failed += len(failed)
         self.report.failures += [failure.message for failure in failures]
         self.report.failures += self._messages_of(file.doc_id, progress.kept)
@@ -284,23 +419,57 @@ class IngestRun:
         else:
             self.report.documents_failed += 1
 
-    def _commit_documents(self, documents: Sequence[Document]) -> None:
-        self._committer.commit_documents(documents)
-        for document in documents:
-            self._ledger.put(document)
+    def _settle(self, document: Document, failed: set[int]) -> None:
+        """Take from other documents what is this one's now, and failures that are past."""
+        here = {source.uri for source in document.sources}
+        others = self._ledger.others_at(document)
+        if others:
+            self._change(others, lambda _, row: claims.leave(row, here))
+        self._committer.clear_failures(self._ledger.disproved_by(document, failed))
 
-    def _page_failures(self, document: Document) -> list[Failure]:
-        return self._ledger.page_failures(document.doc_id)
+    def _change(
+        self,
+        doc_ids: Sequence[str],
+        change: Callable[[str, Document | None], Document | None],
+    ) -> dict[str, Document | None]:
+        """Change rows of documents, and remember them as they are then."""
+        self._lease.check()
+        rows = self._committer.change_documents(doc_ids, change)
+        for row in rows.values():
+            if row is not None:
+                self._ledger.put(row)
+        return rows
+
+    def _remove_gone(self) -> None:
+        """Take files that are gone from their documents; remove those that have none left."""
+        gone = set(self.report.gone)
+        past = [f for uri in gone for f in self._ledger.failures_at(uri)]
+        self._committer.clear_failures([failure_id(failure) for failure in past])
+        ids = sorted({doc_id for uri in gone for doc_id in self._ledger.at(uri)})
+        rows = self._change(ids, lambda _, row: claims.lose(row, gone))
+        orphans = [
+            doc_id
+            for doc_id, row in rows.items()
+            if row and row.status in VISIBLE and all(s.uri in gone for s in row.sources)
+        ]
+        self.report.documents_removed = self._committer.remove_documents(orphans)
+        self.report.gone = []
+
+    def _spent(self, failure: Failure) -> bool:
+        """Whether a failure was tried often enough."""
+        return failure.retryable and failure.attempts >= self._max_attempts
 
     def _messages_of(self, doc_id: str, pages: set[int]) -> list[str]:
-        """Messages of pages that are not tried again because that cannot help."""
+        """Messages of pages that are not tried again."""
         return [f.message for f in self._ledger.page_failures(doc_id) if f.page in pages]
 
     def _not_opened(self, result: InspectionFault) -> None:
         """Note a file that could not be opened, unless its pages are all there already."""
-        known = self._up_to_date(result.doc_id)
-        if known:  # e.g. stored with its password, which was not given this time
-            self._unchanged(known, (result.source,), None)
+        known = self._ledger.document(result.doc_id)
+        if known and known.status in VISIBLE and dict(known.fingerprints) == self._fingerprints:
+            # E.g. stored with its password, which was not given this time.
+            kept = {failure.page for failure in self._ledger.page_failures(known.doc_id)}
+            self._unchanged(known, (result.source,), kept)
         else:
             self._document_failed(result.source, result.doc_id, result.fault)
 
@@ -323,37 +492,8 @@ class IngestRun:
             retryable=fault.retryable,
             message=fault.message,
             attempts=1,
-            run_id=self.report.run_id,
+            run_id=self._run_id,
             failed_at=now,
         )
-        return replace(failure, attempts=1 + self._ledger.failed_before(failure))
-
-    def _commit_run(self, status: str, ended_at: datetime | None) -> None:
-        self._committer.commit_run(
-            Run(
-                run_id=self.report.run_id,
-                kind="ingest",
-                status=status,
-                started_at=self._started_at,
-                ended_at=ended_at,
-                parameters=self._parameters,
-                summary=json.dumps(asdict(self.report)),
-            )
-        )
-
-
-def _encoder_stage(database: Database) -> str:
-    """Fingerprint of the stage that makes stored vectors: the encoder, and their form."""
-    form = database.form
-    parts = [database.encoder.fingerprint, form.type.value]
-    if form.pool > 1:
-        parts.append(f"pool {form.pool}")
-    if form.drop_blank:
-        parts.append("no blank cells")
-    return "/".join(parts)
-
-
-def _digest(stages: Mapping[str, str]) -> str:
-    """One fingerprint of all stages."""
-    text = json.dumps(stages, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        before = self._ledger.attempts_before(failure, self._cut_off)
+        return replace(failure, attempts=1 + before)

@@ -7,16 +7,21 @@ import platform
 import shutil
 import subprocess
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from storage.database import Database
-from storage.records import VISIBLE, Failure
+from storage.leases import RUNNING, is_live
+from storage.records import VISIBLE, Document, DocumentStatus, Run
 from storage.schema import Table
 from tasks import ocr
 from tasks.encoders import checkpoints, registry
 from tasks.encoders.families import FAMILIES
 from tasks.errors import EncoderUnavailable, UsageError
+from tasks.finding import name_of
+from tasks.quarantine import CategoryCount, by_category
 from tasks.settings import Settings
 
 _NVIDIA_TIMEOUT_S = 20
@@ -25,17 +30,22 @@ _LATEST_RUNS = 5
 
 @dataclass(slots=True)
 class Status:
-    """What is in a database.
+    """What is in a database, for people.
 
     Attributes:
-        facts: name -> value, for people.
-        failures: documents and pages that could not be done.
+        facts: name -> value.
+        live: the runs that are at work: run_id, kind, host, pid and when they were heard of.
+        unfinished: documents that queries do not see yet, with the run that has them in work, or
+            that was cut off.
+        failures: how many there are of each category.
         runs: the latest runs, newest first.
     """
 
     facts: dict[str, Any]
-    failures: list[Failure] = field(default_factory=list)
-    runs: list[dict[str, Any]] = field(default_factory=list)
+    live: list[dict[str, Any]]
+    unfinished: list[dict[str, Any]]
+    failures: list[CategoryCount]
+    runs: list[dict[str, Any]]
 
 
 def status(db: str) -> Status:
@@ -62,17 +72,55 @@ def status(db: str) -> Status:
         f"rows in {table}": database.table(table).count_rows()
         for table in (Table.PAGES, Table.PATCHES, Table.RETRIEVALS)
     }
-    runs = [
-        {
-            "run_id": run.run_id,
-            "kind": run.kind,
-            "status": run.status,
-            "started_at": f"{run.started_at:%Y-%m-%d %H:%M:%S}",
-            "ended_at": f"{run.ended_at:%Y-%m-%d %H:%M:%S}" if run.ended_at else "",
-        }
-        for run in reversed(database.runs()[-_LATEST_RUNS:])
-    ]
-    return Status(facts, database.failures(), runs)
+    now = datetime.now(UTC)
+    runs = database.runs()
+    live = {run.run_id: run for run in runs if is_live(run, now)}
+    return Status(
+        facts,
+        [_at_work(run, now) for run in live.values()],
+        [
+            _unfinished(document, live)
+            for document in documents
+            if document.status is DocumentStatus.UNFINISHED
+        ],
+        by_category(database.failures()),
+        [_summary(run, live) for run in reversed(runs[-_LATEST_RUNS:])],
+    )
+
+
+def _at_work(run: Run, now: datetime) -> dict[str, Any]:
+    heard = f"{(now - run.heartbeat_at).total_seconds():.0f} s ago" if run.heartbeat_at else ""
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "host": run.host,
+        "pid": run.pid,
+        "heard of": heard,
+        "started_at": _time(run.started_at),
+    }
+
+
+def _unfinished(document: Document, live: Collection[str]) -> dict[str, Any]:
+    return {
+        "document": name_of(document),
+        "run_id": document.run_id,
+        "state": "in work" if document.run_id in live else "cut off",
+    }
+
+
+def _summary(run: Run, live: Collection[str]) -> dict[str, Any]:
+    cut_off = run.status == RUNNING and run.run_id not in live
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "status": "cut off" if cut_off else run.status,
+        "started_at": _time(run.started_at),
+        "ended_at": _time(run.ended_at) if run.ended_at else "",
+    }
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,13 @@ def regions_of(words: Sequence[Word], width_pt: float, height_pt: float) -> tupl
     """
     if not words:
         return ()
-    words = sorted(words, key=lambda w: (w.y0, w.x0, w.y1, w.x1, w.text, w.confidence))
     fractions = _with_area(np.array([(w.x0, w.y0, w.x1, w.y1) for w in words], dtype=np.float64))
+    # As they are stored, so that stored words give the same regions again.
+    fractions = fractions.astype(np.float32).astype(np.float64)
+    trust = np.array([w.confidence for w in words], dtype=np.float32).tolist()
+    keys = [(y0, x0, y1, x1) for x0, y0, x1, y1 in fractions.tolist()]
+    order = sorted(range(len(words)), key=lambda i: (keys[i], words[i].text, trust[i]))
+    words, fractions = [words[i] for i in order], fractions[order]
     points = fractions * np.array([width_pt, height_pt, width_pt, height_pt])
     grouped = _group([w.text for w in words], points)
 
@@ -166,7 +171,7 @@ def _assemble(words: Sequence[Word], boxes: Boxes, grouped: Grouping) -> tuple[R
     word_text = [words[w].text for w in word_order]
     line_text = _joined(word_text, line_sizes, " ")
     paragraph_text = _joined(line_text, paragraph_sizes, "\n")
-    confidence = np.array([words[w].confidence for w in word_order])
+    confidence = np.array([words[w].confidence for w in word_order], np.float32).astype(np.float64)
     word_boxes = boxes[word_order]
     levels = [(RegionKind.WORD, word_text, np.ones(len(words), dtype=np.intp))]
     for kind, texts, sizes in (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable
 
-from storage.records import Document, DocumentStatus, Failure, Source, failure_id
+from storage.records import Document, DocumentStatus, Failure, failure_id
+from tasks.claims import current_sources
 
 
 class Ledger:
@@ -39,31 +39,49 @@ class Ledger:
 
     def put(self, document: Document) -> None:
         """Note a document's present state."""
+        before = self._documents.get(document.doc_id)
+        for source in before.sources if before else ():
+            self._at_uri[source.uri].discard(document.doc_id)
         self._documents[document.doc_id] = document
         for source in document.sources:
             self._at_uri.setdefault(source.uri, set()).add(document.doc_id)
 
-    def displaced_by(self, document: Document) -> list[Document]:
-        """Return the documents that lose a source because its bytes are this document now.
+    def others_at(self, document: Document) -> list[str]:
+        """Return ids of other documents that a source of this one stands for too."""
+        ids = {d for source in document.sources for d in self._at_uri.get(source.uri, ())}
+        return sorted(
+            doc_id
+            for doc_id in ids - {document.doc_id}
+            if self._documents[doc_id].status is not DocumentStatus.REPLACED
+        )
 
-        One that has no source left is ``replaced``; it keeps its last source for the record.
+    def uris(self) -> list[str]:
+        """Return the URIs that a document or a failure of a whole source stands for."""
+        current = {s.uri for d in self._documents.values() for s in current_sources(d)}
+        failed = {failure.uri for failure in self._failures.values() if not failure.page}
+        return sorted(current | failed)
+
+    def at(self, uri: str) -> list[str]:
+        """Return ids of the documents that a URI stands for."""
+        return sorted(self._at_uri.get(uri, ()))
+
+    def failures_at(self, uri: str) -> list[Failure]:
+        """Return the failures of a source as a whole."""
+        found = (self._failures[key] for key in sorted(self._failed_at.get(uri, ())))
+        return [failure for failure in found if not failure.page]
+
+    def attempts_before(self, failure: Failure, cut_off: Collection[str]) -> int:
+        """Return how often the same thing was tried before and failed.
+
+        Args:
+            failure: what failed now.
+            cut_off: runs that did not end; what such a run tried is tried by the next one, and
+                counts once.
         """
-        here = {source.uri for source in document.sources}
-        ids = {doc_id for uri in here for doc_id in self._at_uri.get(uri, ())}
-        displaced = []
-        for doc_id in sorted(ids - {document.doc_id}):
-            other = self._documents[doc_id]
-            left = tuple(source for source in other.sources if source.uri not in here)
-            if left and len(left) < len(other.sources):
-                displaced.append(replace(other, sources=left))
-            elif not left and other.status is not DocumentStatus.REPLACED:
-                displaced.append(replace(other, status=DocumentStatus.REPLACED))
-        return displaced
-
-    def failed_before(self, failure: Failure) -> int:
-        """Return how often the same thing was tried before and failed."""
         before = self._failures.get(failure_id(failure))
-        return before.attempts if before else 0
+        if before is None:
+            return 0
+        return before.attempts - (before.run_id in cut_off)
 
     def page_failures(self, doc_id: str) -> list[Failure]:
         """Return the failures of a document's pages, by page."""
@@ -98,14 +116,3 @@ class Ledger:
         other = self._documents.get(failure.doc_id)
         only_here = other is None or all(source.uri in here for source in other.sources)
         return failure.doc_id != doc_id and only_here
-
-
-def joined(known: Sequence[Source], found: Sequence[Source]) -> tuple[Source, ...]:
-    """Return sources in order of first sight, each URI once."""
-    uris = {source.uri for source in known}
-    return (*known, *(source for source in found if source.uri not in uris))
-
-
-def current_sources(known: Document | None) -> tuple[Source, ...]:
-    """Return the sources that still hold a document's bytes."""
-    return () if known is None or known.status is DocumentStatus.REPLACED else known.sources

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.records import Word
-from tasks.errors import OcrFailed, OcrTimeout, Stage, UsageError
+from tasks import watch
+from tasks.errors import (
+    OcrDied,
+    OcrFailed,
+    OcrTimeout,
+    OutOfMemory,
+    SourceError,
+    Stage,
+    UsageError,
+)
 
 MIN_CONFIDENCE = 0.3
 """Words Tesseract trusts less than this are specks and lines, not words."""
@@ -121,6 +130,8 @@ def read_words(
 
     Raises:
         OcrTimeout: it took longer than ``timeout_s``.
+        OutOfMemory: it was refused the memory it asked for.
+        OcrDied: it was ended by a signal.
         OcrFailed: it failed.
     """
     height, width = gray.shape
@@ -129,17 +140,16 @@ def read_words(
     prepare_environment(binary)
     pytesseract.pytesseract.tesseract_cmd = binary
     try:
-        found = pytesseract.image_to_data(
-            image,
-            lang=lang,
-            config=f"--psm 3 --dpi {round(dpi)}",
-            output_type=pytesseract.Output.DICT,
-            timeout=timeout_s,
-        )
+        with watch.in_tesseract(timeout_s):
+            found = pytesseract.image_to_data(
+                image,
+                lang=lang,
+                config=f"--psm 3 --dpi {round(dpi)}",
+                output_type=pytesseract.Output.DICT,
+                timeout=timeout_s,
+            )
     except pytesseract.TesseractError as error:
-        raise OcrFailed(
-            f"{label}: Tesseract failed ({error}); check --lang, or use --ocr never", Stage.WORDS
-        ) from error
+        raise _failed(error, label) from error
     except OSError as error:  # what pytesseract raises for a program that is gone
         raise OcrFailed(
             f"{label}: Tesseract at {binary} cannot be run ({error}); install the package "
@@ -171,6 +181,25 @@ def read_words(
         if x1 > x0 and y1 > y0:
             words.append(Word(text, x0, y0, x1, y1, min(share, 1.0)))
     return tuple(words)
+
+
+def _failed(error: pytesseract.TesseractError, label: str) -> SourceError:
+    """Say how Tesseract failed; a status below 0 is the signal that ended it."""
+    if error.status >= 0:
+        return OcrFailed(
+            f"{label}: Tesseract failed ({error}); check --lang, or use --ocr never", Stage.WORDS
+        )
+    if "bad_alloc" in error.message:
+        return OutOfMemory(
+            f"{label}: Tesseract needs more memory than it may have; raise "
+            "PATCHLIGHT_PAGE_MEMORY_MB, or lower --dpi",
+            Stage.WORDS,
+        )
+    return OcrDied(
+        f"{label}: Tesseract was ended by signal {-error.status} ({error.message}); lower --dpi, "
+        "or use --ocr never",
+        Stage.WORDS,
+    )
 
 
 def _run(binary: str, argument: str) -> str:

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from storage.records import FloatArray
-from tasks import geometry
-from tasks.documents import open_document
+from tasks import geometry, pagework, sandbox
 from tasks.errors import PictureError, SourceError
+from tasks.limits import Limits
+from tasks.pagework import Where
 from tasks.results import whole_file
+from tasks.settings import load_settings
 from tasks.sources import sha256_of
 
 _DPI = 110
@@ -65,29 +67,30 @@ class DocumentOverlays:
     password: str | None = field(default=None, repr=False)
 
 
-def draw(document: DocumentOverlays) -> dict[str, str]:
+def draw(document: DocumentOverlays, limits: Limits | None = None) -> dict[str, str]:
     """Draw a document's pictures.
+
+    Args:
+        document: the document and its pictures.
+        limits: what reading it may take; None for what this process's settings say.
 
     Returns:
         Path of a picture that could not be drawn -> why; empty if all were.
     """
+    limits = limits or Limits.of(load_settings())
     try:
-        path = _unchanged(document)
+        where = Where(_unchanged(document), document.password, limits)
         problems: dict[str, str] = {}
-        with open_document(path, document.password) as opened:
-            for overlay in document.overlays:
-                try:
-                    shape = opened.shape(overlay.page)
-                    longest = max(shape.width_pt, shape.height_pt) / 72.0
-                    dpi = min(_DPI, _MOST_PIXELS_A_SIDE / longest)
-                    picture = compose(opened.render(overlay.page, dpi, gray=False), overlay)
-                    Path(overlay.out).parent.mkdir(parents=True, exist_ok=True)
-                    with whole_file(Path(overlay.out)) as part:
-                        picture.save(part, format="PNG")
-                except (SourceError, OSError) as error:
-                    problems[overlay.out] = str(error)
-                except Exception as error:  # one picture must not take the others with it
-                    problems[overlay.out] = f"{type(error).__name__}: {error}"
+        for overlay in document.overlays:
+            try:
+                picture = compose(_page(where, overlay.page), overlay)
+                Path(overlay.out).parent.mkdir(parents=True, exist_ok=True)
+                with whole_file(Path(overlay.out)) as part:
+                    picture.save(part, format="PNG")
+            except (SourceError, OSError) as error:
+                problems[overlay.out] = str(error)
+            except Exception as error:  # one picture must not take the others with it
+                problems[overlay.out] = f"{type(error).__name__}: {error}"
         return problems
     except (SourceError, PictureError) as error:
         return {overlay.out: str(error) for overlay in document.overlays}
@@ -124,6 +127,13 @@ def compose(page: NDArray[np.uint8], overlay: Overlay) -> Image.Image:
                 anchor="mm",
             )
     return _with_caption(picture, overlay.caption)
+
+
+def _page(where: Where, page: int) -> NDArray[np.uint8]:
+    """Draw a page in a process that can be killed."""
+    args = where, page, _DPI, _MOST_PIXELS_A_SIDE
+    label = f"{where.path}, page {page}"
+    return sandbox.call(pagework.draw_page, *args, label=label, limits=where.limits)
 
 
 def _heat(scores: FloatArray, rows: int, cols: int, width: int, height: int) -> Image.Image:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from storage.records import Source
+from tasks.stages import WHOLE, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,12 @@ class Shard:
     Attributes:
         index: 0-based number within the run.
         parts: pages of one or several documents.
+        work: what is done of each page.
     """
 
     index: int
     parts: tuple[ShardPart, ...]
+    work: Work = WHOLE
 
     @property
     def page_count(self) -> int:
@@ -71,7 +74,7 @@ class Shard:
     def single_pages(self) -> list[Shard]:
         """Cut into shards of one page each."""
         return [
-            Shard(self.index, (ShardPart(part.file, (page,)),))
+            Shard(self.index, (ShardPart(part.file, (page,)),), self.work)
             for part in self.parts
             for page in part.pages
         ]
@@ -99,14 +102,15 @@ def merge_by_content(files: Iterable[InspectedFile]) -> list[InspectedFile]:
 
 
 def cut_shards(
-    todo: Sequence[tuple[InspectedFile, Collection[int]]], shard_pages: int
+    todo: Sequence[tuple[InspectedFile, Mapping[int, Work]]], shard_pages: int
 ) -> list[Shard]:
     """Cut documents into shards of at most ``shard_pages`` pages, in order.
 
-    A shard may hold several small documents, and a large document takes several shards.
+    A shard may hold several small documents, and a large document takes several shards. All its
+    pages have the same work.
 
     Args:
-        todo: documents, each with the pages to do (1-based).
+        todo: documents, each with the pages to do (1-based) and what is to be done of them.
         shard_pages: at least 1.
 
     Raises:
@@ -114,18 +118,20 @@ def cut_shards(
     """
     if shard_pages < 1:
         raise ValueError(f"a shard holds at least 1 page, got {shard_pages}")
+    kinds = dict.fromkeys(work for _, pages in todo for work in pages.values())
     shards: list[Shard] = []
-    parts: list[ShardPart] = []
-    room = shard_pages
-    for file, pages in todo:
-        left = sorted(set(pages))
-        while left:
-            taken, left = left[:room], left[room:]
-            parts.append(ShardPart(file, tuple(taken)))
-            room -= len(taken)
-            if room == 0:
-                shards.append(Shard(len(shards), tuple(parts)))
-                parts, room = [], shard_pages
-    if parts:
-        shards.append(Shard(len(shards), tuple(parts)))
+    for kind in kinds:
+        parts: list[ShardPart] = []
+        room = shard_pages
+        for file, pages in todo:
+            left = sorted(page for page, work in pages.items() if work == kind)
+            while left:
+                taken, left = left[:room], left[room:]
+                parts.append(ShardPart(file, tuple(taken)))
+                room -= len(taken)
+                if room == 0:
+                    shards.append(Shard(len(shards), tuple(parts), kind))
+                    parts, room = [], shard_pages
+        if parts:
+            shards.append(Shard(len(shards), tuple(parts), kind))
     return shards

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from storage.records import PageInput, Region, RegionKind, Word, WordsSource
 from tasks import layout, ocr
-from tasks.documents import OpenDocument, PageShape
+from tasks.documents import RENDER_VERSION, OpenDocument, PageShape
+from tasks.encoders.protocol import EncoderInfo
+from tasks.limits import Limits
+from tasks.stages import Stages
 
 WORDS_VERSION = 1
 """Raise when the same page may give other words."""
+
+_WORDS = f"words-{WORDS_VERSION}"
+_BY_LAYER = f"{_WORDS}:layer"
+_AS_IT_IS = f"{_WORDS}:as it is"
+"""Words of a layer that cannot stand for the page, or none, because OCR was not wanted."""
 
 _OCR_PIXELS = 40_000_000
 """Pixels of a picture given to Tesseract; a poster is drawn smaller to stay below."""
@@ -42,6 +50,7 @@ class ReadOptions:
         ocr_timeout_s: seconds a page may be in Tesseract.
         image_pixels: most pixels of the picture an encoder is given; a page that has more at
             ``dpi`` is drawn smaller. 0 for an encoder that is given none.
+        limits: what a file and a page may take.
     """
 
     ocr: OcrMode
@@ -50,6 +59,7 @@ class ReadOptions:
     tesseract: str
     ocr_timeout_s: int
     image_pixels: int
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,9 @@ class ReadPage:
         words_source: where the words came from.
         ocr_dpi: resolution of the picture that was OCRed; 0 when it was not.
         regions: words, lines, paragraphs and blocks.
+        words_made: fingerprint of the words.
+        scale: 1.0, or below it the part of the resolution asked for at which the page was drawn
+            for OCR, because it would have had too many pixels.
     """
 
     doc_id: str
@@ -73,6 +86,8 @@ class ReadPage:
     words_source: WordsSource
     ocr_dpi: int
     regions: tuple[Region, ...]
+    words_made: str
+    scale: float = 1.0
 
     def words(self) -> tuple[Word, ...]:
         """Return the words in reading order."""
@@ -83,24 +98,43 @@ class ReadPage:
         )
 
 
-def fingerprints(options: ReadOptions, encoder_fingerprint: str) -> dict[str, str]:
-    """Fingerprints of the stages that make a page, by stage.
+def words_by_options(options: ReadOptions) -> str:
+    """Fingerprint of the words of a document: what they may depend on, page by page or not."""
+    if options.ocr is OcrMode.NEVER:
+        return f"{_WORDS}:never"
+    return _by_ocr(options, options.ocr)
 
-    A stage's fingerprint changes when the same document would give other rows: it holds the
-    version numbers in our code and the options that matter, never a library's version.
+
+def words_as_read(options: ReadOptions) -> frozenset[str]:
+    """Fingerprints of the words that reading a page by these options may give.
+
+    A fingerprint holds the version numbers in our code and the options that mattered to the
+    page, never a library's version. Stored words with one of these are what would be read now.
     """
-    from tasks.documents import RENDER_VERSION
+    if options.ocr is OcrMode.AUTO:
+        return frozenset({_BY_LAYER, _by_ocr(options, OcrMode.AUTO)})
+    if options.ocr is OcrMode.ALWAYS:
+        return frozenset(_by_ocr(options, mode) for mode in (OcrMode.AUTO, OcrMode.ALWAYS))
+    return frozenset({_BY_LAYER, _AS_IT_IS})
 
-    words = f"words-{WORDS_VERSION}:{options.ocr}"
-    if options.ocr is not OcrMode.NEVER:
-        words += f":{options.lang}:{options.dpi}dpi"
-    picture = f":{options.dpi}dpi:{options.image_pixels}px" if options.image_pixels else ""
-    return {
-        "render": f"render-{RENDER_VERSION}" + picture,
-        "words": words,
-        "regions": f"regions-{layout.REGIONS_VERSION}",
-        "encoder": encoder_fingerprint,
-    }
+
+def stages_of(options: ReadOptions, encoder: EncoderInfo, encoder_stage: str) -> Stages:
+    """The stages that make a page by these options.
+
+    Args:
+        options: how pages are read.
+        encoder: what encodes them.
+        encoder_stage: fingerprint of the encoder and of the form of its vectors.
+    """
+    seen = f":{options.dpi}dpi:{options.image_pixels}px" if encoder.needs_image else ""
+    return Stages(
+        render=f"render-{RENDER_VERSION}{seen}",
+        words=words_as_read(options),
+        regions=f"regions-{layout.REGIONS_VERSION}",
+        encoder=encoder_stage,
+        encodes_words=encoder.needs_words,
+        encodes_pictures=encoder.needs_image,
+    )
 
 
 def read_page(
@@ -120,15 +154,17 @@ def read_page(
     """
     shape = document.shape(page)
     place = f"{label}, page {page}"
-    source, dpi, words = _words(document, page, shape, options, place)
+    found = _words(document, page, shape, options, place)
     return ReadPage(
         doc_id=doc_id,
         page=page,
         label=place,
         shape=shape,
-        words_source=source,
-        ocr_dpi=dpi,
-        regions=layout.regions_of(words, shape.width_pt, shape.height_pt),
+        words_source=found.source,
+        ocr_dpi=found.ocr_dpi,
+        regions=layout.regions_of(found.words, shape.width_pt, shape.height_pt),
+        words_made=found.made,
+        scale=found.scale,
     )
 
 
@@ -141,19 +177,33 @@ def read_picture(document: OpenDocument, page: int, options: ReadOptions) -> Pag
         SourceError: the page cannot be drawn; says where and what to do.
     """
     shape = document.shape(page)
-    dpi = _within(options.image_pixels, shape, shape.native_dpi or float(options.dpi))
+    pixels = min(options.image_pixels, options.limits.max_pixels)
+    dpi = _within(pixels, shape, shape.native_dpi or float(options.dpi))
     return PageInput((), document.render(page, dpi, gray=False), shape.width_pt, shape.height_pt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Words of a page, and how they were come by."""
+
+    source: WordsSource
+    words: tuple[Word, ...]
+    made: str
+    ocr_dpi: int = 0
+    scale: float = 1.0
 
 
 def _words(
     document: OpenDocument, page: int, shape: PageShape, options: ReadOptions, label: str
-) -> tuple[WordsSource, int, tuple[Word, ...]]:
+) -> _Found:
     layer = None if options.ocr is OcrMode.ALWAYS else document.text_layer(page)
     if layer is not None and (layer.usable or (options.ocr is OcrMode.NEVER and layer.words)):
-        return WordsSource.TEXT_LAYER, 0, layer.words
+        made = _BY_LAYER if layer.usable else _AS_IT_IS
+        return _Found(WordsSource.TEXT_LAYER, layer.words, made)
     if options.ocr is OcrMode.NEVER:
-        return WordsSource.NONE, 0, ()
-    dpi = _ocr_dpi(shape, options.dpi)
+        return _Found(WordsSource.NONE, (), _AS_IT_IS)
+    asked = _ocr_dpi(shape, options.dpi)
+    dpi = _within(min(_OCR_PIXELS, options.limits.max_pixels), shape, asked)
     words = ocr.read_words(
         document.render(page, dpi, gray=True),
         dpi=dpi,
@@ -162,13 +212,18 @@ def _words(
         timeout_s=options.ocr_timeout_s,
         label=label,
     )
-    return WordsSource.OCR, round(dpi), words
+    made = _by_ocr(options, options.ocr)
+    return _Found(WordsSource.OCR, words, made, round(dpi), dpi / asked)
+
+
+def _by_ocr(options: ReadOptions, mode: OcrMode) -> str:
+    """Fingerprint of words from OCR; under ``always`` the page may have a layer as good."""
+    return f"{_WORDS}:{mode} ocr:{options.lang}:{options.dpi}dpi:render-{RENDER_VERSION}"
 
 
 def _ocr_dpi(shape: PageShape, wanted: int) -> float:
     """Resolution for OCR: an image keeps its own pixels unless they are coarse."""
-    dpi = max(shape.native_dpi, 150.0) if shape.native_dpi >= 100.0 else float(wanted)
-    return _within(_OCR_PIXELS, shape, dpi)
+    return max(shape.native_dpi, 150.0) if shape.native_dpi >= 100.0 else float(wanted)
 
 
 def _within(pixels: int, shape: PageShape, dpi: float) -> float:

@@ -16,10 +16,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from storage.convert import PageTables, concat_page_tables, page_tables
 from storage.records import (
@@ -28,11 +29,12 @@ from storage.records import (
     PageInput,
     QueryEncoding,
     Source,
+    StoredPage,
     TermStatistics,
     VectorForm,
 )
-from tasks import compaction, layout
-from tasks.documents import OpenDocument, open_document
+from tasks import compaction, layout, pagework, sandbox
+from tasks.documents import PageShape
 from tasks.encoders import registry
 from tasks.encoders.protocol import Encoder, EncoderInfo
 from tasks.errors import (
@@ -43,11 +45,19 @@ from tasks.errors import (
     SourceChanged,
     SourceError,
     Stage,
+    TooLarge,
     fault_of,
 )
+from tasks.limits import MEBIBYTE, Limits
+from tasks.pagework import Where
 from tasks.planning import InspectedFile, Shard, ShardPart
-from tasks.reading import ReadOptions, ReadPage, read_page, read_picture
+from tasks.reading import ReadOptions, ReadPage
 from tasks.sources import SourceFile, sha256_of, shown, stamp_of
+from tasks.stages import Stages
+
+if TYPE_CHECKING:
+    from storage.database import Database
+    from storage.tables import StorageOptions
 
 logger = logging.getLogger("patchlight.worker")
 
@@ -133,34 +143,49 @@ class StoredAs:
     """What the rows of a run's pages carry.
 
     Attributes:
-        fingerprint: of all stages that made a page.
+        stages: that make a page.
         dim: length of a vector.
         form: of the stored vectors.
+        uri: the database, for pages of which something is kept.
+        storage_options: options of the object store it is in, or None.
     """
 
-    fingerprint: str
+    stages: Stages
     dim: int
     form: VectorForm
+    uri: str
+    storage_options: StorageOptions | None = None
 
 
-def inspect_file(file: SourceFile, password: str | None) -> InspectedFile | InspectionFault:
-    """Hash a file, open it and count its pages."""
+def inspect_file(
+    file: SourceFile, password: str | None, limits: Limits | None = None
+) -> InspectedFile | InspectionFault:
+    """Hash a file, open it and count its pages.
+
+    Args:
+        file: which.
+        password: for an encrypted PDF.
+        limits: what it may take; None for the defaults.
+    """
+    limits = limits or Limits()
     doc_id = ""
     try:
         stamp = stamp_of(file.path)
+        _check_size(file, stamp[0], limits)
         doc_id, size = sha256_of(file.path)
-        with open_document(file.path, password) as document:
-            _check_unchanged(file.path, stamp)
-            return InspectedFile(
-                doc_id=doc_id,
-                path=file.path,
-                sources=(file.source,),
-                media_type=document.media_type,
-                bytes=size,
-                page_count=document.page_count,
-                stamp=stamp,
-                password=password,
-            )
+        where = Where(file.path, password, limits)
+        found = sandbox.call(pagework.inspect, where, label=file.source.name, limits=limits)
+        _check_unchanged(file.path, stamp)
+        return InspectedFile(
+            doc_id=doc_id,
+            path=file.path,
+            sources=(file.source,),
+            media_type=found.media_type,
+            bytes=size,
+            page_count=found.page_count,
+            stamp=stamp,
+            password=password,
+        )
     except Exception as error:  # whatever a damaged file raises must not end the run
         return InspectionFault(file.source, doc_id, _fault(error, Stage.OPEN))
 
@@ -168,22 +193,52 @@ def inspect_file(file: SourceFile, password: str | None) -> InspectedFile | Insp
 def read_shard(shard: Shard, options: ReadOptions) -> ReadShard:
     """Read the words and regions of a shard's pages."""
 
-    def read(document: OpenDocument, part: ShardPart, page: int) -> ReadPage:
-        return read_page(document, part.file.doc_id, page, options, part.file.label)
+    def read(where: Where, part: ShardPart, page: int) -> ReadPage:
+        name = part.file.label
+        args = where, part.file.doc_id, page, options, name
+        return sandbox.call(
+            pagework.read_page, *args, label=_label(part, page), limits=options.limits
+        )
 
-    pages, faults = _each_page(shard, read, Stage.WORDS)
+    pages, faults = _each_page(shard, options.limits, read, Stage.WORDS)
     return ReadShard(tuple(pages.values()), faults)
+
+
+def recall_shard(shard: Shard, stored_as: StoredAs) -> ReadShard:
+    """Take a shard's words from the database, and make their regions anew."""
+    pages: list[ReadPage] = []
+    database = _database(stored_as)
+    for part in shard.parts:
+        doc_id = part.file.doc_id
+        rows, words = database.page_rows(doc_id, part.pages), database.words(doc_id, part.pages)
+        for page in part.pages:
+            row = rows[page]
+            pages.append(
+                ReadPage(
+                    doc_id=doc_id,
+                    page=page,
+                    label=_label(part, page),
+                    shape=PageShape(row.width_pt, row.height_pt, row.rotation),
+                    words_source=row.words_source,
+                    ocr_dpi=row.ocr_dpi,
+                    regions=layout.regions_of(words[page], row.width_pt, row.height_pt),
+                    words_made=row.fingerprints["words"],
+                    scale=row.scale,
+                )
+            )
+    return ReadShard(tuple(pages), {})
 
 
 def render_shard(shard: Shard, options: ReadOptions) -> EncoderInputs:
     """Draw a shard's pages for an encoder that sees pictures."""
     labels: dict[PageKey, str] = {}
 
-    def draw(document: OpenDocument, part: ShardPart, page: int) -> PageInput:
-        labels[part.file.doc_id, page] = _label(part, page)
-        return read_picture(document, page, options)
+    def draw(where: Where, part: ShardPart, page: int) -> PageInput:
+        label = labels[part.file.doc_id, page] = _label(part, page)
+        args = where, page, options
+        return sandbox.call(pagework.read_picture, *args, label=label, limits=options.limits)
 
-    pages, faults = _each_page(shard, draw, Stage.RENDER)
+    pages, faults = _each_page(shard, options.limits, draw, Stage.RENDER)
     return EncoderInputs(pages, labels, faults)
 
 
@@ -216,24 +271,51 @@ def encode(encoder: Encoder, inputs: EncoderInputs, form: VectorForm) -> Encodin
     return Encodings(pages, faults)
 
 
-def pack_shard(read: ReadShard, encoded: Encodings, stored_as: StoredAs) -> EncodedShard:
-    """Make the rows of a shard's pages from what was read and what was encoded."""
-    faults = {**encoded.faults, **read.faults}
+def pack_shard(read: ReadShard, encoded: Encodings | None, stored_as: StoredAs) -> EncodedShard:
+    """Make the rows of a shard's pages from what was read and what was encoded.
+
+    Args:
+        read: words and regions.
+        encoded: vectors; None to keep those that are stored.
+        stored_as: what the rows carry.
+    """
+    faults = {**(encoded.faults if encoded else {}), **read.faults}
     parts: list[PageTables] = [page_tables([], stored_as.dim, stored_as.form.type)]
     stored: list[PageKey] = []
+    kept = {} if encoded else _stored_rows(read, stored_as)
     for page in read.pages:
         key = (page.doc_id, page.page)
         if key in faults:
             continue
         try:
-            encoding = compaction.pool(encoded.pages[key], stored_as.form.pool)
-            row = _page(page, encoding, stored_as.fingerprint)
+            encoding = compaction.pool(encoded.pages[key], stored_as.form.pool) if encoded else None
+            row = _page(page, encoding, stored_as.stages, kept.get(key))
             parts.append(page_tables([row], stored_as.dim, stored_as.form.type))
             stored.append(key)
         except ValueError as error:  # a box off the page, text that is no Unicode
             wrapped = CorruptSource(f"{page.label}: cannot be stored ({error})", Stage.ENCODE)
             faults[key] = fault_of(wrapped, Stage.ENCODE)
     return EncodedShard(concat_page_tables(parts), tuple(stored), faults)
+
+
+def _stored_rows(read: ReadShard, stored_as: StoredAs) -> dict[PageKey, StoredPage]:
+    """What is stored of the pages of a shard."""
+    database = _database(stored_as)
+    pages = defaultdict(list)
+    for page in read.pages:
+        pages[page.doc_id].append(page.page)
+    return {
+        (doc_id, number): row
+        for doc_id, numbers in pages.items()
+        for number, row in database.page_rows(doc_id, numbers).items()
+    }
+
+
+def _database(stored_as: StoredAs) -> Database:
+    # Imported here: the engine takes a second and 100 MB that few workers need.
+    from storage.database import Database
+
+    return Database.open(stored_as.uri, stored_as.storage_options)
 
 
 class EncoderWorker:
@@ -312,7 +394,7 @@ def _process_ends_with_device() -> Iterator[None]:
 
 
 def _each_page(
-    shard: Shard, do: Callable[[OpenDocument, ShardPart, int], _T], stage: Stage
+    shard: Shard, limits: Limits, do: Callable[[Where, ShardPart, int], _T], stage: Stage
 ) -> tuple[dict[PageKey, _T], dict[PageKey, Fault]]:
     """Do something with each page of a shard; what fails is a fault of that page."""
     done: dict[PageKey, _T] = {}
@@ -320,13 +402,13 @@ def _each_page(
     for part in shard.parts:
         doc_id = part.file.doc_id
         mine: dict[PageKey, _T] = {}
+        where = Where(part.file.path, part.file.password, limits)
         try:
-            with open_document(part.file.path, part.file.password) as document:
-                for page in part.pages:
-                    try:
-                        mine[doc_id, page] = do(document, part, page)
-                    except Exception as error:  # one page must not take the others with it
-                        faults[doc_id, page] = _page_fault(error, part, page, stage)
+            for page in part.pages:
+                try:
+                    mine[doc_id, page] = do(where, part, page)
+                except Exception as error:  # one page must not take the others with it
+                    faults[doc_id, page] = _page_fault(error, part, page, stage)
             # Other bytes must not be stored under the hash of these.
             _check_unchanged(part.file.path, part.file.stamp)
             done |= mine
@@ -345,7 +427,9 @@ def _encoder_fault(error: Exception, label: str) -> Fault:
     return fault_of(failed, Stage.ENCODE)
 
 
-def _page(page: ReadPage, encoding: PageEncoding, fingerprint: str) -> Page:
+def _page(
+    page: ReadPage, encoding: PageEncoding | None, stages: Stages, kept: StoredPage | None
+) -> Page:
     return Page(
         doc_id=page.doc_id,
         page=page.page,
@@ -355,9 +439,11 @@ def _page(page: ReadPage, encoding: PageEncoding, fingerprint: str) -> Page:
         words_source=page.words_source,
         ocr_dpi=page.ocr_dpi,
         text=layout.page_text(page.regions),
-        fingerprint=fingerprint,
+        fingerprints=stages.made(page.words_made),
         regions=page.regions,
         encoding=encoding,
+        scale=page.scale,
+        kept=kept,
     )
 
 
@@ -365,6 +451,14 @@ def _fault(error: BaseException, stage: Stage) -> Fault:
     """Describe an error; the paths in its message need not be UTF-8, what is stored must be."""
     fault = fault_of(error, stage)
     return replace(fault, message=shown(fault.message))
+
+
+def _check_size(file: SourceFile, size: int, limits: Limits) -> None:
+    if size > limits.max_file_mb * MEBIBYTE:
+        raise TooLarge(
+            f"{file.source.name}: has {size / MEBIBYTE:,.1f} MiB, and the limit is "
+            f"{limits.max_file_mb:,}; cut it into parts, or raise PATCHLIGHT_MAX_FILE_MB"
+        )
 
 
 def _check_unchanged(path: str, stamp: tuple[int, int]) -> None:

@@ -84,6 +84,34 @@ class Settings(BaseSettings):
         default=None, description="Tesseract binary; default: the one on PATH, else the bundled one"
     )
     ocr_timeout_s: int = Field(default=120, ge=1, description="seconds a page may be in Tesseract")
+    sandbox: bool = Field(
+        default=True,
+        description="read documents in a process that can be killed; off only to measure what "
+        "that costs",
+    )
+    page_timeout_s: int = Field(
+        default=60,
+        ge=1,
+        description="seconds that opening a file, or a page without its OCR, may take",
+    )
+    page_memory_mb: int = Field(
+        default=1024,
+        ge=256,
+        description="MiB of memory that opening a file, or a page with its OCR, may take",
+    )
+    max_file_mb: int = Field(default=2048, ge=1, description="MiB of a file that is read")
+    max_pages: int = Field(default=10_000, ge=1, description="pages of a document that is read")
+    max_pixels: int = Field(
+        default=100_000_000,
+        ge=1_000_000,
+        description="pixels of an image that is read, and of a page as it is drawn",
+    )
+    max_expansion: int = Field(
+        default=2000,
+        ge=1,
+        description="how many times larger a picture may be than its compressed bytes; those that "
+        "unfold to less than 64 MiB are not asked",
+    )
     shard_pages: int = Field(
         default=16,
         ge=1,
@@ -99,6 +127,12 @@ class Settings(BaseSettings):
     )
     query_block: int = Field(
         default=1024, ge=1, description="queries answered together; bounds memory of a batch"
+    )
+    max_attempts: int = Field(
+        default=3,
+        ge=1,
+        description="how often a page or file that may go well another time is tried, by as many "
+        "runs; 'patchlight retry' tries it again",
     )
     log_level: LogLevel = Field(default=LogLevel.INFO, description="level of the log on stderr")
 

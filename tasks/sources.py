@@ -7,7 +7,7 @@ import glob
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,6 +17,7 @@ from tasks.errors import EmptyDocument, InputError, MissingSource, SourceError, 
 
 READ_SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"})
 _CHUNK = 1 << 20
+_FILE_SCHEME = "file://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,13 @@ class Expansion:
         files: files to read, sorted within a folder, each path once.
         skipped: suffix -> files found in folders whose type is not read.
         missing: one error for each argument, or folder it stands for, without a file to read.
+        folders: URIs of the folders that were looked through and hold a file to read.
     """
 
     files: list[SourceFile] = field(default_factory=list)
     skipped: dict[str, list[str]] = field(default_factory=dict)
     missing: list[tuple[Source, SourceError]] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
 
 
 def to_uri(path: str) -> str:
@@ -80,7 +83,7 @@ def expand(arguments: Sequence[str]) -> Expansion:
     found = Expansion()
     seen: set[str] = set()
     for argument in arguments:
-        given = to_path(argument) if argument.startswith("file://") else argument
+        given = to_path(argument) if argument.startswith(_FILE_SCHEME) else argument
         matches = (
             [given] if os.path.lexists(given) else sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - keeps names as given
         )
@@ -96,6 +99,32 @@ def expand(arguments: Sequence[str]) -> Expansion:
     if not found.files:
         raise InputError(_nothing(found))
     return found
+
+
+def gone_from(folders: Sequence[str], known: Iterable[str], found: Collection[str]) -> list[str]:
+    """Return the known URIs whose files are no more in folders that were looked through.
+
+    A file that cannot be looked at, for example because a folder may not be read, is not gone.
+
+    Args:
+        folders: URIs of folders, as in ``Expansion``. One without any file to read is not among
+            them: it may be a disk that is not mounted.
+        known: URIs of files that were there once.
+        found: URIs of the files that are there.
+    """
+    below = tuple(f"{folder.rstrip('/')}/" for folder in folders)
+    missing = (uri for uri in known if uri not in found and uri.startswith(below))
+    return sorted(uri for uri in missing if not _is_there(to_path(uri)))
+
+
+def _is_there(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def describe_skipped(skipped: Mapping[str, Sequence[str]]) -> str:
@@ -147,8 +176,9 @@ def stamp_of(path: str) -> tuple[int, int]:
 def read_passwords(path: str) -> dict[str, str]:
     """Read a password file: one ``<name or pattern> <tab or colon> <password>`` a line.
 
-    A pattern (``*``, ``?``, ``[...]``) is matched against a source's file name and its path.
-    Empty lines and lines starting with ``#`` are skipped.
+    A pattern (``*``, ``?``, ``[...]``) is matched against a source's file name, path and
+    ``file://`` URI. Empty lines and lines starting with ``#`` are skipped. Of two lines with one
+    pattern the first counts.
 
     Raises:
         UsageError: the file cannot be read, or a line has no separator; the message names the
@@ -157,24 +187,29 @@ def read_passwords(path: str) -> dict[str, str]:
     passwords: dict[str, str] = {}
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: the password file cannot be read ({error})") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    except UnicodeDecodeError:
+        # Not chained: that error holds all that was read.
+        raise UsageError(f"{path}: the password file is not UTF-8; save it as that") from None
+    except OSError as error:
+        problem = f"{path}: the password file cannot be read ({error.strerror or error})"
+        raise UsageError(problem) from error
+    for number, line in enumerate(text.split("\n"), 1):  # other line breaks may be in a password
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         separator = "\t" if "\t" in line else ":"
-        pattern, found, password = line.partition(separator)
+        scheme = _FILE_SCHEME if line.lstrip().startswith(_FILE_SCHEME) else ""
+        pattern, found, password = line.lstrip().removeprefix(scheme).partition(separator)
         if not found or not pattern.strip():
             raise UsageError(f"{path}, line {number}: expected '<name or pattern>:<password>'")
-        passwords[pattern.strip()] = password
+        passwords.setdefault(scheme + pattern.strip(), password)
     return passwords
 
 
 def password_for(path: str, passwords: Mapping[str, str]) -> str | None:
-    """Return the password of the first pattern that fits a file's name or path, or None."""
-    name = os.path.basename(path)  # noqa: PTH119 - a string is enough
+    """Return the password of the first pattern that fits a file, or None."""
+    names = (os.path.basename(path), path, to_uri(path))  # noqa: PTH119 - a string is enough
     for pattern, password in passwords.items():
-        if fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(path, pattern):
+        if any(fnmatch.fnmatchcase(name, pattern) for name in names):
             return password
     return None
 
@@ -192,6 +227,8 @@ def _take(match: str, found: Expansion, seen: set[str]) -> bool:
             _add(path, found, seen)
         else:
             found.skipped.setdefault(suffix, []).append(path)
+    if any_read:
+        found.folders.append(to_uri(match))
     return any_read
 
 

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tasks.plaintext import plain
+from tasks.quarantine import NamedFailure
 from tasks.results import Answer
 from tasks.scope import Catalog
 
@@ -23,11 +24,6 @@ _UNBOUNDED_WIDTH = 10_000
 _LONGEST_CELL = 200
 _LONGEST_REGION = 300
 _LONGEST_WORD = 30
-
-
-def plain(text: str) -> str:
-    """Return a text without characters that a terminal acts on."""
-    return "".join(c if c.isprintable() else " " for c in text if unicodedata.category(c) != "Cs")
 
 
 def as_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -43,13 +39,30 @@ def as_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
+def values_of(rows: pa.Table | pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
+    """Return the values of each row; two columns may have one name."""
+    return zip(*(column.to_pylist() for column in rows.columns), strict=True)
+
+
+def failures_table(failures: Iterable[NamedFailure]) -> pa.Table:
+    """Lay failures out: what failed, why, and how often it was tried."""
+    names = ("page", "stage", "category", "retryable", "attempts", "message", "uri", "doc_id")
+    kinds = [pa.string(), pa.int32(), *[pa.string()] * 2, pa.bool_(), pa.int32()]
+    schema = pa.schema(zip(("source", *names), [*kinds, *[pa.string()] * 3], strict=True))
+    rows = [
+        {"source": named.name} | {name: getattr(named.failure, name) for name in names}
+        for named in failures
+    ]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
 def as_csv(rows: pa.RecordBatchReader) -> Iterable[str]:
     """Yield CSV lines, header first; nested values are JSON; exact unless for a terminal."""
     for_people = sys.stdout.isatty()
     yield _csv_line(rows.schema.names)
     for batch in rows:
-        for row in batch.to_pylist():
-            values = [_json(v) if isinstance(v, list | dict) else v for v in row.values()]
+        for row in values_of(batch):
+            values = [_json(v) if isinstance(v, list | dict) else v for v in row]
             yield _csv_line([plain(v) if for_people and isinstance(v, str) else v for v in values])
 
 

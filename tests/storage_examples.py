@@ -21,10 +21,12 @@ from storage.records import (
     RegionKind,
     Retrieval,
     Source,
+    StoredPage,
     WordsSource,
     page_id,
     region_id,
 )
+from storage.schema import STAGES
 
 DIM = 8
 ENCODER = EncoderIdentity("text-patch", "0123456789abcdef" * 4, DIM)
@@ -33,6 +35,11 @@ NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 
 def doc_id(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
+
+
+def made_with(fingerprint: str) -> dict[str, str]:
+    """Fingerprints of a page or document, the same for all stages."""
+    return dict.fromkeys(STAGES, fingerprint)
 
 
 def page(doc: str, number: int, words: int = 3, vectors: int = 4, fingerprint: str = "one") -> Page:
@@ -49,7 +56,7 @@ def page(doc: str, number: int, words: int = 3, vectors: int = 4, fingerprint: s
         words_source=WordsSource.TEXT_LAYER if words else WordsSource.NONE,
         ocr_dpi=0,
         text=" ".join(texts),
-        fingerprint=fingerprint,
+        fingerprints=made_with(fingerprint),
         regions=tuple(
             Region(i, RegionKind.WORD, words, i, i / words, 0, (i + 1) / words, 0.5, text, 1.0)
             for i, text in enumerate(texts)
@@ -63,6 +70,23 @@ def page(doc: str, number: int, words: int = 3, vectors: int = 4, fingerprint: s
             if vectors
             else np.full(6, -1, np.int32),
         ),
+    )
+
+
+def stored_page(page: Page, n_words: int, n_regions: int, n_vectors: int) -> StoredPage:
+    """What is to be read of a page that was stored."""
+    return StoredPage(
+        width_pt=page.width_pt,
+        height_pt=page.height_pt,
+        rotation=page.rotation,
+        words_source=page.words_source,
+        ocr_dpi=page.ocr_dpi,
+        text=page.text,
+        fingerprints=page.fingerprints,
+        scale=page.scale,
+        n_words=n_words,
+        n_regions=n_regions,
+        n_vectors=n_vectors,
     )
 
 
@@ -110,6 +134,12 @@ def retrieval(run: str, query: str, index: int = 0, score: float = 0.5) -> Retri
     )
 
 
+def put(committer: Committer, *documents: Document) -> None:
+    """Store documents, whatever was stored of them."""
+    new = {document.doc_id: document for document in documents}
+    committer.change_documents(new, lambda doc_id, _: new[doc_id])
+
+
 def fill(
     database: Database,
     name: str,
@@ -117,7 +147,7 @@ def fill(
     status: DocumentStatus = DocumentStatus.COMPLETE,
 ) -> list[str]:
     """Commit a document with its pages; returns their page_ids."""
-    committer = Committer(database)
+    committer = Committer(database, "run")
     committer.commit_pages(page_tables([page(name, n) for n in range(1, pages + 1)], DIM))
-    committer.commit_documents([document(name, pages, status)])
+    put(committer, document(name, pages, status))
     return [page_id(doc_id(name), n) for n in range(1, pages + 1)]

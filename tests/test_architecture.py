@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = ("storage", "tasks", "flows")
 KERNELS = (
+    "claims",
     "compaction",
     "geometry",
     "grouping",
@@ -21,6 +22,7 @@ KERNELS = (
     "planning",
     "propagation",
     "selection",
+    "stages",
 )
 KERNEL_IMPORTS = {
     "numpy",
@@ -32,7 +34,7 @@ KERNEL_IMPORTS = {
 } | {f"tasks.{name}" for name in KERNELS}
 ONLY_IN = {
     "ray": {"tasks/cluster.py", "tasks/encoderpool.py"},
-    "prefect": {"tasks/steps.py", "flows/ingest.py", "flows/query.py"},
+    "prefect": {"tasks/prefectserver.py", "tasks/steps.py", "flows/ingest.py", "flows/query.py"},
     "pypdfium2": {"tasks/documents.py", "tasks/textlayer.py"},
     "pytesseract": {"tasks/ocr.py"},
     "scipy": {"tasks/compaction.py"},

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from storage.database import Database
+from tasks.encoders import registry
+from tasks.encoders.protocol import Encoder
 from tasks.settings import Settings, set_environment_defaults
 
 ROOT = Path(__file__).parent.parent.parent
@@ -28,6 +31,26 @@ def engines() -> Iterator[None]:
         cluster.ray_session(Settings(), WORKERS),
     ):
         yield
+
+
+@pytest.fixture(scope="session")
+def text_patch() -> Encoder:
+    """The embedded encoder."""
+    return registry.load(registry.describe("text-patch"))
+
+
+@pytest.fixture
+def empty_db(tmp_path: Path, text_patch: Encoder) -> Database:
+    """A database for the embedded encoder with nothing in it."""
+    return Database.create_or_open(tmp_path / "db", text_patch.info.identity)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder for documents."""
+    place = tmp_path / "docs"
+    place.mkdir()
+    return place
 
 
 @pytest.fixture(scope="session")

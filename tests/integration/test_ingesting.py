@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,108 +12,38 @@ from storage.committer import Committer
 from storage.database import Database
 from storage.errors import StorageUnavailable
 from storage.records import DocumentStatus
-from tasks.encoders import registry
 from tasks.encoders.protocol import Encoder
 from tasks.errors import Category, Fault, Stage
-from tasks.ingesting import IngestReport, IngestRun
+from tasks.ingesting import IngestRun
 from tasks.planning import Shard
-from tasks.reading import OcrMode, ReadOptions
-from tasks.remote import (
-    EncodedShard,
-    ReadShard,
-    StoredAs,
-    encode,
-    inputs_of,
-    inspect_file,
-    pack_shard,
-    read_shard,
-)
-from tasks.sources import expand, password_for
+from tasks.stages import Redo
 from tests import fixtures
-
-OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=0)
-
-
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return registry.load(registry.describe("text-patch"))
-
-
-class InProcess:
-    """Stands for the pool of Ray workers: the same work, in this process."""
-
-    def __init__(self, encoder: Encoder, faulty: Mapping[int, Fault] | None = None) -> None:
-        self._encoder = encoder
-        self._faulty = faulty or {}
-
-    def process(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> EncodedShard:
-        read = read_shard(shard, options)
-        good = tuple(page for page in read.pages if page.page not in self._faulty)
-        faults = {
-            (page.doc_id, page.page): self._faulty[page.page]
-            for page in read.pages
-            if page.page in self._faulty
-        }
-        kept = ReadShard(good, {**read.faults, **faults})
-        encoded = encode(self._encoder, inputs_of(kept), stored_as.form)
-        return pack_shard(kept, encoded, stored_as)
-
-
-def ingest(
-    folder: Path,
-    database: Database,
-    encoder: Encoder,
-    *,
-    options: ReadOptions = OPTIONS,
-    passwords: Mapping[str, str] | None = None,
-    pool: InProcess | None = None,
-    run_shards: Callable[[IngestRun, list[Shard], Any], None] | None = None,
-    before_shards: Callable[[], None] = lambda: None,
-) -> IngestReport:
-    run = IngestRun(database, encoder.info, options, "run")
-    given = expand([str(folder)])
-    with run.recorded({}):
-        inspected = [inspect_file(f, password_for(f.path, passwords or {})) for f in given.files]
-        shards = run.plan(inspected, given.missing, given.skipped, 1)
-        before_shards()
-        pool = pool or InProcess(encoder)
-        if run_shards:
-            run_shards(run, shards, pool)
-        else:
-            for shard in shards:
-                run.run_shard(shard, pool)  # type: ignore[arg-type]
-        return run.end()
+from tests.ingest_examples import InProcess, ingest, write
 
 
 @pytest.fixture
-def database(tmp_path: Path, encoder: Encoder) -> Database:
-    return Database.create_or_open(tmp_path / "db", encoder.info.identity)
+def database(empty_db: Database) -> Database:
+    return empty_db
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    place = tmp_path / "docs"
-    place.mkdir()
-    return place
-
-
-def write(path: Path, *pages: str) -> None:
-    fixtures.make_text_pdf(path, pages)
+def encoder(text_patch: Encoder) -> Encoder:
+    return text_patch
 
 
 def test_a_repeated_shard_finishes_what_the_first_attempt_could_not(
     folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(folder / "a.pdf", "apples", "bananas")
-    real, calls = Committer.commit_documents, []
+    real, calls = Committer.change_documents, []
 
-    def away_once(self: Committer, documents: Any) -> None:
+    def away_once(self: Committer, doc_ids: Any, change: Any) -> Any:
         calls.append(1)
-        if len(calls) == 1:
+        if len(calls) == 2:  # the document is taken, and now finished
             raise StorageUnavailable("away for a moment")
-        real(self, documents)
+        return real(self, doc_ids, change)
 
-    monkeypatch.setattr(Committer, "commit_documents", away_once)
+    monkeypatch.setattr(Committer, "change_documents", away_once)
 
     def with_retries(run: IngestRun, shards: list[Shard], pool: Any) -> None:
         for shard in shards:
@@ -176,7 +105,7 @@ def test_statistics_missed_by_a_killed_run_are_made_by_the_next(
     ingest(folder, database, encoder)
     write(folder / "b.pdf", "giraffes")
     with monkeypatch.context() as patch:
-        patch.setattr(IngestRun, "end", lambda self: self.report)
+        patch.setattr(IngestRun, "end", lambda self, sync: self.report)
         ingest(folder, database, encoder)
     ingest(folder, database, encoder)
     statistics = database.latest_statistics()
@@ -190,17 +119,11 @@ def test_a_page_that_fails_when_done_anew_is_in_failures_only(
     write(folder / "a.pdf", "apples", "bananas", "cherries")
     ingest(folder, database, encoder)
     fault = Fault(Stage.WORDS, Category.OCR, True, "a.pdf, page 2: no")
-    other = ReadOptions(OcrMode.NEVER, "eng", 201, "", 60, image_pixels=1000)
+    pool = InProcess(encoder, {2: fault})
     seen: list[DocumentStatus] = []
-    report = ingest(
-        folder,
-        database,
-        encoder,
-        options=other,
-        pool=InProcess(encoder, {2: fault}),
-        before_shards=lambda: seen.extend(d.status for d in database.documents()),
-    )
-    assert seen == [DocumentStatus.UNFINISHED]  # not half of each while it is made anew
+    pool.meanwhile = lambda: seen.extend(d.status for d in database.documents())
+    report = ingest(folder, database, encoder, redo=Redo.ALL, pool=pool)
+    assert seen == [DocumentStatus.UNFINISHED] * 3  # not half of each while it is made anew
     assert (report.pages_added, report.pages_failed) == (2, 1)
     (document,) = database.documents()
     assert (document.status, document.pages_stored) == (DocumentStatus.PARTIAL, 2)

@@ -3,13 +3,12 @@
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from storage import committer as committer_module
 from storage import reader
 from storage.committer import Committer
 from storage.convert import concat_page_tables, page_tables, retrievals_table
@@ -17,6 +16,7 @@ from storage.database import Database
 from storage.errors import StorageUnavailable
 from storage.records import Run, VectorForm, VectorType, failure_id, page_id
 from storage.schema import Table
+from storage.writer import Writer
 from tests.storage_examples import (
     DIM,
     ENCODER,
@@ -24,9 +24,11 @@ from tests.storage_examples import (
     doc_id,
     document,
     failure,
-    fill,
+    made_with,
     page,
+    put,
     retrieval,
+    stored_page,
 )
 
 
@@ -37,7 +39,7 @@ def database(tmp_path: Path) -> Database:
 
 @pytest.fixture
 def committer(database: Database) -> Committer:
-    return Committer(database)
+    return Committer(database, "run")
 
 
 def rows(database: Database, table: Table) -> int:
@@ -48,12 +50,18 @@ def regions_of(database: Database, key: str) -> list[str]:
     return reader.read_regions(database.snapshot(), [key])["text"].to_pylist()
 
 
+def vectors_of(database: Database, key: str) -> np.ndarray:
+    snapshot = database.snapshot()
+    found = [r for r in reader.catalog(snapshot).to_pylist() if r["page_id"] == key]
+    return reader.read_patches(snapshot, [found[0]["patch_row"]]).vectors
+
+
 def test_committing_again_changes_nothing(database: Database, committer: Committer) -> None:
     # A shard whose answer was lost is done again.
     tables = page_tables([page("a", n) for n in (1, 2, 3)], DIM)
     for _ in range(2):
         committer.commit_pages(tables)
-        committer.commit_documents([document("a", 3)])
+        put(committer, document("a", 3))
         committer.commit_failures([failure()])
     assert [rows(database, t) for t in (Table.PAGES, Table.REGIONS, Table.PATCHES)] == [3, 3, 3]
     assert (rows(database, Table.DOCUMENTS), rows(database, Table.FAILURES)) == (1, 1)
@@ -78,7 +86,7 @@ def test_a_replaced_page_leaves_no_region_behind(database: Database, committer: 
     assert regions_of(database, page_id(doc_id("a"), 1)) == ["a-1-0", "a-1-0"]
     assert len(regions_of(database, page_id(doc_id("a"), 2))) == 4
     stored = database.stored_pages([doc_id("a")])
-    assert stored == {(doc_id("a"), 1): "two", (doc_id("a"), 2): "one"}
+    assert stored == {(doc_id("a"), 1): made_with("two"), (doc_id("a"), 2): made_with("one")}
 
 
 @pytest.mark.parametrize("failing", [Table.REGIONS, Table.PATCHES, Table.PAGES])
@@ -90,21 +98,71 @@ def test_killed_within_a_commit_the_page_is_not_there(
 ) -> None:
     # Neither a new page nor one that replaces another may ever be seen half written.
     committer.commit_pages(page_tables([page("a", 1), page("a", 2)], DIM))
-    upsert = Committer._upsert
+    upsert = Writer.upsert
 
-    def killed(self: Committer, table: Table, rows: object) -> None:
+    def killed(self: Writer, table: Table, rows: pa.Table) -> None:
         if table is failing:
             raise KeyboardInterrupt
         upsert(self, table, rows)
 
     new = page_tables([page("a", 1, words=1, fingerprint="two"), page("a", 3)], DIM)
     with monkeypatch.context() as patch:
-        patch.setattr(Committer, "_upsert", killed)
+        patch.setattr(Writer, "upsert", killed)
         with pytest.raises(KeyboardInterrupt):
             committer.commit_pages(new)
-    assert database.stored_pages([doc_id("a")]) == {(doc_id("a"), 2): "one"}
+    assert database.stored_pages([doc_id("a")]) == {(doc_id("a"), 2): made_with("one")}
     committer.commit_pages(new)
     assert len(database.stored_pages([doc_id("a")])) == 3
+
+
+def test_a_page_keeps_the_part_that_is_not_given(database: Database, committer: Committer) -> None:
+    # Other regions need no new vectors, and another encoder needs no OCR.
+    key, first = page_id(doc_id("a"), 1), page("a", 1)
+    committer.commit_pages(page_tables([first, page("a", 2)], DIM))
+    put(committer, document("a", 2))
+    vectors = vectors_of(database, key)
+
+    kept = database.page_rows(doc_id("a"), [1])[1]
+    changed = page("a", 1, words=1, vectors=0, fingerprint="two")
+    new = replace(changed, encoding=None, kept=kept)
+    committer.commit_pages(page_tables([new], DIM))
+    assert regions_of(database, key) == ["a-1-0", "a-1-0"]
+    np.testing.assert_array_equal(vectors_of(database, key), vectors)
+    row = database.page_rows(doc_id("a"), [1])[1]
+    assert row == stored_page(changed, n_words=1, n_regions=2, n_vectors=4)
+
+    changed = replace(page("a", 1, vectors=1, fingerprint="three"), text=row.text)
+    new = replace(changed, regions=None, kept=row)
+    committer.commit_pages(page_tables([new, page("a", 3)], DIM))
+    assert regions_of(database, key) == ["a-1-0", "a-1-0"]
+    assert vectors_of(database, key).shape == (1, DIM)
+    row = database.page_rows(doc_id("a"), [1])[1]
+    assert row == stored_page(changed, n_words=1, n_regions=2, n_vectors=1)
+    assert [rows(database, t) for t in (Table.PAGES, Table.REGIONS, Table.PATCHES)] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("failing", [Table.REGIONS, Table.PAGES])
+def test_killed_while_a_part_is_replaced_the_page_is_not_there(
+    database: Database,
+    committer: Committer,
+    failing: Table,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # New regions beside old vectors are no page; what made which is no longer known.
+    committer.commit_pages(page_tables([page("a", 1)], DIM))
+    kept = database.page_rows(doc_id("a"), [1])[1]
+    new = replace(page("a", 1, words=1, fingerprint="two"), encoding=None, kept=kept)
+    upsert = Writer.upsert
+
+    def killed(self: Writer, table: Table, rows: pa.Table) -> None:
+        if table is failing:
+            raise KeyboardInterrupt
+        upsert(self, table, rows)
+
+    monkeypatch.setattr(Writer, "upsert", killed)
+    with pytest.raises(KeyboardInterrupt):
+        committer.commit_pages(page_tables([new], DIM))
+    assert database.stored_pages([doc_id("a")]) == {}
 
 
 def test_unfinished_pages_are_known_but_not_visible(
@@ -112,7 +170,7 @@ def test_unfinished_pages_are_known_but_not_visible(
 ) -> None:
     # A resumed run must find them; a query must not.
     committer.commit_pages(page_tables([page("a", 1)], DIM))
-    assert database.stored_pages([doc_id("a"), doc_id("b")]) == {(doc_id("a"), 1): "one"}
+    assert database.stored_pages([doc_id("a"), doc_id("b")]) == {(doc_id("a"), 1): made_with("one")}
     assert reader.catalog(database.snapshot()).num_rows == 0
     assert list(database.page_texts()) == []
 
@@ -160,22 +218,6 @@ def test_threads_share_a_committer(database: Database, committer: Committer) -> 
     assert rows(database, Table.PAGES) == 13
 
 
-def test_optimize_keeps_the_rows_and_what_is_pinned(
-    database: Database, committer: Committer
-) -> None:
-    ids = [key for name in "abcdefgh" for key in fill(database, name, 1)]
-    pinned = database.snapshot()
-    before = reader.read_patches(pinned, reader.catalog(pinned)["patch_row"].to_numpy())
-    committer.commit_pages(page_tables([page("a", 1)], DIM))
-    committer.optimize()
-    for snapshot in (pinned, database.snapshot()):
-        catalog = reader.catalog(snapshot)
-        after = reader.read_patches(snapshot, catalog["patch_row"].to_numpy())
-        assert after.page_ids == before.page_ids == sorted(ids)
-        np.testing.assert_array_equal(after.vectors, before.vectors)
-    assert len(database.table(Table.PATCHES).get_fragments()) == 1
-
-
 def test_page_tables_travel_between_processes(database: Database, committer: Committer) -> None:
     tables = pickle.loads(pickle.dumps(page_tables([page("a", 1)], DIM)))
     committer.commit_pages(tables)
@@ -192,56 +234,14 @@ def test_what_cannot_be_written_is_reported(
         committer.commit_run(Run("r", "ingest", "running", NOW))
 
 
-def test_files_that_cannot_be_merged_lose_nothing(
-    database: Database,
-    committer: Committer,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    # Merging is housekeeping: it may not fail the run whose pages are all stored.
-    fill(database, "a", 1)
-    for path in (tmp_path / "db" / "runs.lance" / "_versions").iterdir():
-        path.write_bytes(b"damaged")
-    committer.optimize()
-    assert "table runs of database" in caplog.text
-    assert reader.catalog(database.snapshot()).num_rows == 1
-
-
 @pytest.mark.parametrize("own", VectorType)
 def test_vectors_of_another_type_are_not_cast(tmp_path: Path, own: VectorType) -> None:
     # The engine casts int8 to float16 without a word: 127 for 1.0, and no scale.
     database = Database.create_or_open(tmp_path / "form", ENCODER, VectorForm(own))
     (other,) = set(VectorType) - {own}
     with pytest.raises(ValueError, match="the database holds"):
-        Committer(database).commit_pages(page_tables([page("a", 1)], DIM, other))
+        Committer(database, "run").commit_pages(page_tables([page("a", 1)], DIM, other))
     assert rows(database, Table.PATCHES) == rows(database, Table.REGIONS) == 0
-
-
-def test_many_commits_do_not_leave_many_files(
-    database: Database, committer: Committer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Each file costs every later commit and every query time.
-    monkeypatch.setattr(committer_module, "_COMMITS_PER_OPTIMIZE", 5)
-    for number in range(1, 13):
-        committer.commit_pages(page_tables([page("a", number)], DIM))
-    for table in (Table.PAGES, Table.REGIONS, Table.PATCHES):
-        assert len(database.table(table).get_fragments()) == 3
-    assert len(database.stored_pages([doc_id("a")])) == 12
-
-
-def test_forgetting_old_versions_keeps_the_newest_whole(
-    database: Database, committer: Committer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ids = fill(database, "a", 2) + fill(database, "b", 1)
-    pinned = database.snapshot()
-    monkeypatch.setattr(committer_module, "_KEEP_VERSIONS", timedelta(0))
-    committer.optimize()
-    snapshot = database.snapshot()
-    assert len(database.table(Table.PATCHES).versions()) == 1
-    assert reader.catalog(snapshot)["page_id"].to_pylist() == sorted(ids)
-    assert reader.read_regions(snapshot, ids).num_rows == 12
-    with pytest.raises(StorageUnavailable, match="of database"):
-        reader.catalog(pinned)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +254,10 @@ def test_forgetting_old_versions_keeps_the_newest_whole(
             lambda p: replace(p, regions=(replace(p.regions[3], index=0, y0=float("nan")),)),
             "off the page",
         ),
+        (lambda p: replace(p, scale=0.0), "a scale of 0.0"),
+        (lambda p: replace(p, fingerprints={"ocr": "1"}), "unknown stages: ocr"),
+        (lambda p: replace(p, regions=None), "its stored row is not given"),
+        (lambda p: replace(p, encoding=None), "its stored row is not given"),
         (lambda p: replace(p, regions=p.regions[1:]), "region 1 at position 0"),
         (lambda p: replace(p, regions=p.regions[:1]), "has parent 3, which is not there"),
     ],

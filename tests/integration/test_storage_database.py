@@ -5,12 +5,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import lance
 import lancedb
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from storage.committer import Committer
-from storage.convert import meta_table
+from storage.convert import meta_table, page_tables
 from storage.database import Database
 from storage.errors import (
     DatabaseNotFound,
@@ -20,9 +22,28 @@ from storage.errors import (
     SchemaMismatch,
     StorageUnavailable,
 )
-from storage.records import DocumentStatus, Run, TermStatistics, VectorForm, VectorType
-from storage.schema import KEYS, Table
-from tests.storage_examples import ENCODER, NOW, document, failure, fill
+from storage.records import (
+    DocumentStatus,
+    Run,
+    TermStatistics,
+    VectorForm,
+    VectorType,
+    Word,
+    WordsSource,
+)
+from storage.schema import KEYS, SCHEMA_VERSION, Table
+from tests.storage_examples import (
+    DIM,
+    ENCODER,
+    NOW,
+    doc_id,
+    document,
+    failure,
+    fill,
+    page,
+    put,
+    stored_page,
+)
 
 
 def test_opening_what_is_not_there_says_where_and_what_to_do(tmp_path: Path) -> None:
@@ -103,13 +124,16 @@ def test_another_form_is_refused_and_both_are_named(
     assert caught.value.exit_code is ExitCode.DATABASE
 
 
-def test_another_schema_version_is_refused(tmp_path: Path) -> None:
-    meta = meta_table(ENCODER, VectorForm())
-    meta = meta.set_column(1, "schema_version", pa.array([99], pa.int32()))
-    lancedb.connect(tmp_path).create_table("meta", data=meta)
+@pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
+def test_a_database_of_an_older_or_a_later_schema_is_refused(tmp_path: Path, version: int) -> None:
+    Database.create_or_open(tmp_path, ENCODER)
+    meta = lance.dataset(tmp_path / "meta.lance")
+    meta.update({"schema_version": str(version)})
+    said = rf"{tmp_path} has schema version {version}, .*version {SCHEMA_VERSION}\. .*--db, or use"
     for call in (Database.open, lambda uri: Database.create_or_open(uri, ENCODER)):
-        with pytest.raises(SchemaMismatch, match=r"version 99.*version 2\. .*--db"):
+        with pytest.raises(SchemaMismatch, match=said) as caught:
             call(tmp_path)
+        assert caught.value.exit_code is ExitCode.DATABASE
 
 
 def test_a_database_of_version_1_is_refused_and_says_so(tmp_path: Path) -> None:
@@ -120,7 +144,7 @@ def test_a_database_of_version_1_is_refused_and_says_so(tmp_path: Path) -> None:
     meta = meta.set_column(1, "schema_version", pa.array([1], pa.int32()))
     lancedb.connect(tmp_path).create_table("meta", data=meta)
     for call in (Database.open, lambda uri: Database.create_or_open(uri, ENCODER)):
-        with pytest.raises(SchemaMismatch, match=r"version 1, .*version 2\. .*--db"):
+        with pytest.raises(SchemaMismatch, match=r"version 1, .*version 3\. .*--db"):
             call(tmp_path)
 
 
@@ -192,7 +216,7 @@ except EncoderMismatch:
 
 def test_damaged_files_are_reported_and_named(tmp_path: Path) -> None:
     database = Database.create_or_open(tmp_path / "db", ENCODER)
-    Committer(database).commit_documents([document("a", 1)])
+    put(Committer(database, "run"), document("a", 1))
     for path in (tmp_path / "db" / "documents.lance").rglob("*.lance"):
         path.write_bytes(b"damaged")
     with pytest.raises(StorageUnavailable, match=r"table documents of database .*/db: .*try again"):
@@ -201,13 +225,26 @@ def test_damaged_files_are_reported_and_named(tmp_path: Path) -> None:
 
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     database = Database.create_or_open(tmp_path / "db", ENCODER)
-    committer = Committer(database)
+    committer = Committer(database, "run")
     documents = [document("b", 2, DocumentStatus.FAILED), document("a", 1)]
-    committer.commit_documents(documents)
+    put(committer, *documents)
     committer.commit_failures([failure()])
-    running = Run("r1", "ingest", "running", NOW, parameters='{"dpi": 150}')
+    running = Run(
+        "r1",
+        "query",
+        "running",
+        NOW,
+        parameters='{"dpi": 150}',
+        host="here",
+        pid=7,
+        process="boot/start",
+        heartbeat_at=NOW,
+        lease_s=60,
+        pins={"pages": 3, "documents": 1 << 40},
+    )
     committer.commit_run(running)
-    assert database.documents() == sorted(documents, key=lambda d: d.doc_id)
+    stored = [replace(d, revision=1, changed_by="run") for d in documents]
+    assert database.documents() == sorted(stored, key=lambda d: d.doc_id)
     assert database.failures() == [failure()]
     assert database.runs() == [running]
     done = replace(running, status="completed", ended_at=NOW)
@@ -219,7 +256,7 @@ def test_the_latest_statistics_and_every_older_snapshot_can_be_read(tmp_path: Pa
     # A stored result names its snapshot; ingesting more must not take that away.
     database = Database.create_or_open(tmp_path / "db", ENCODER)
     assert database.latest_statistics() is None
-    committer = Committer(database)
+    committer = Committer(database, "run")
     first = TermStatistics("s2", 3, {"wörd": 2, "x": 3})
     second = TermStatistics("s1", 4, {})
     committer.commit_statistics(first)
@@ -227,6 +264,51 @@ def test_the_latest_statistics_and_every_older_snapshot_can_be_read(tmp_path: Pa
     assert database.latest_statistics() == second
     assert database.statistics("s2") == first
     assert database.statistics("it's none") is None
+
+
+def test_documents_are_found_by_id(tmp_path: Path) -> None:
+    database = Database.create_or_open(tmp_path / "db", ENCODER)
+    assert database.document_rows([doc_id("a")]) == {}
+    fill(database, "a", 1)
+    fill(database, "hidden", 1, DocumentStatus.UNFINISHED)
+    found = database.document_rows([doc_id("hidden"), doc_id("x"), doc_id("a")])
+    assert {key: row.doc_id for key, row in found.items()} == {
+        doc_id(name): doc_id(name) for name in ("a", "hidden")
+    }
+
+
+def test_fingerprints_of_a_million_pages_take_little_room(tmp_path: Path) -> None:
+    database = Database.create_or_open(tmp_path / "db", ENCODER)
+    committer = Committer(database, "run")
+    pages = [page("a", 1), page("a", 2, fingerprint="two"), page("a", 3), page("b", 1)]
+    pages.append(replace(page("c", 1), fingerprints={"words": "one"}))
+    committer.commit_pages(page_tables(pages, DIM))
+    stored = database.stored_pages([doc_id("a"), doc_id("c")])
+    assert stored == {(p.doc_id, p.page): p.fingerprints for p in pages if p != pages[3]}
+    assert stored[doc_id("a"), 1] is stored[doc_id("a"), 3]
+    assert len({id(key[0]) for key in stored}) == 2
+
+
+def test_what_is_stored_of_a_page_comes_back_without_its_source(tmp_path: Path) -> None:
+    # Regions are made anew from these words; a box may be off by the rounding to float32.
+    database = Database.create_or_open(tmp_path / "db", ENCODER)
+    first = replace(page("a", 1), scale=0.5, words_source=WordsSource.OCR, ocr_dpi=300)
+    w0, w1, w2, line = first.regions or ()
+    shuffled = (replace(w0, order=2), replace(w1, order=0), replace(w2, order=1), line)
+    first = replace(first, regions=shuffled)
+    blank = page("a", 2, words=0, vectors=0)
+    Committer(database, "run").commit_pages(page_tables([first, blank, page("b", 1)], DIM))
+    assert database.page_rows(doc_id("a"), [1, 2, 3]) == {
+        1: stored_page(first, n_words=3, n_regions=4, n_vectors=4),
+        2: stored_page(blank, n_words=0, n_regions=0, n_vectors=0),
+    }
+    assert database.words(doc_id("a"), [1, 2, 3]) == {
+        1: tuple(
+            Word(w.text, np.float32(w.x0), 0.0, np.float32(w.x1), 0.5, 1.0) for w in (w1, w2, w0)
+        ),
+        2: (),
+    }
+    assert database.words(doc_id("b"), []) == database.page_rows(doc_id("b"), []) == {}
 
 
 def test_page_texts_are_of_visible_documents_and_come_in_batches(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from storage.records import (
     region_id,
 )
 from storage.schema import Table
-from tests.storage_examples import DIM, ENCODER, doc_id, document, fill, page
+from tests.storage_examples import DIM, ENCODER, doc_id, document, fill, page, put
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ def test_a_pinned_snapshot_does_not_change(database: Database) -> None:
     fill(database, "a", 2)
     pinned = pickle.loads(pickle.dumps(database.snapshot()))
     before = reader.catalog(pinned)
-    committer = Committer(database)
+    committer = Committer(database, "run")
     committer.commit_pages(page_tables([page("a", 1, words=1, fingerprint="two")], DIM))
-    committer.commit_documents([document("a", 2, DocumentStatus.FAILED)])
+    put(committer, document("a", 2, DocumentStatus.FAILED))
     fill(database, "b", 2)
     assert reader.catalog(pinned).equals(before)
     assert reader.read_regions(pinned, [page_id(doc_id("a"), 1)]).num_rows == 4
@@ -86,7 +86,7 @@ def test_pinning_fits_the_tables_together(
     def busy(uri: str, table: Table, options: None) -> int:
         if table is Table.REGIONS and not replaced:
             new = page("a", 1, words=1, fingerprint="two")
-            Committer(database).commit_pages(page_tables([new], DIM))
+            Committer(database, "run").commit_pages(page_tables([new], DIM))
             replaced.append(True)
         return version(uri, table, options)
 
@@ -94,6 +94,28 @@ def test_pinning_fits_the_tables_together(
     snapshot = database.snapshot()
     assert reader.page_texts(snapshot, [key]) == {key: "a-1-0"}
     assert reader.read_regions(snapshot, [key]).num_rows == 2
+
+
+def test_pinning_shows_no_document_without_a_page_that_is_being_redone(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Hidden after its row was pinned, and a page gone before the pages were.
+    fill(database, "a", 2)
+    stays = fill(database, "b", 1)
+    version = reader._version
+    redone = []
+
+    def busy(uri: str, table: Table, options: None) -> int:
+        if table is Table.PAGES and not redone:
+            redone.append(True)
+            committer = Committer(database, "other")
+            put(committer, document("a", 2, DocumentStatus.UNFINISHED))
+            committer.drop_pages(doc_id("a"), [1])
+        return version(uri, table, options)
+
+    monkeypatch.setattr(reader, "_version", busy)
+    assert reader.catalog(database.snapshot())["page_id"].to_pylist() == stays
+    assert [len(texts) for texts in database.page_texts()] == [1]
 
 
 @pytest.mark.parametrize(
@@ -141,9 +163,9 @@ def test_what_is_not_a_condition_is_refused_and_named(database: Database, where:
 
 def test_patches_are_exact_and_in_the_order_asked_for(database: Database) -> None:
     pages = [page("a", 1), page("a", 2, vectors=0), page("a", 3, vectors=7)]
-    committer = Committer(database)
+    committer = Committer(database, "run")
     committer.commit_pages(page_tables(pages, DIM))
-    committer.commit_documents([document("a", 3)])
+    put(committer, document("a", 3))
     snapshot = database.snapshot()
     rows = reader.catalog(snapshot)["patch_row"].to_pylist()
     batch = reader.read_patches(snapshot, [rows[2], rows[0], rows[1], rows[2]])
@@ -163,10 +185,10 @@ def test_patches_are_exact_and_in_the_order_asked_for(database: Database) -> Non
 def test_int8_patches_come_with_a_scale_each(tmp_path: Path) -> None:
     database = Database.create_or_open(tmp_path / "int8", ENCODER, VectorForm(VectorType.INT8))
     pages = [page("a", 1), page("a", 2, vectors=0), page("a", 3, vectors=7)]
-    committer = Committer(database)
+    committer = Committer(database, "run")
     parts = [page_tables([p], DIM, VectorType.INT8) for p in pages]
     committer.commit_pages(concat_page_tables(parts))
-    committer.commit_documents([document("a", 3)])
+    put(committer, document("a", 3))
     snapshot = database.snapshot()
     empty = reader.read_patches(snapshot, [])
     assert empty.scales is not None

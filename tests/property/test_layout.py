@@ -154,6 +154,20 @@ def test_the_order_of_the_words_does_not_matter(words: list[Word], random: objec
     assert regions_of(shuffled) == regions_of(words)
 
 
+@given(PAGES, st.tuples(st.floats(50, 2000), st.floats(50, 2000)))
+def test_words_as_they_are_stored_give_the_same_regions_again(
+    words: list[Word], shape: tuple[float, float]
+) -> None:
+    """So that regions can be made anew without the document, and be those of a clean run."""
+    first = layout.regions_of(words, *shape)
+    stored = [
+        Word(r.text, *(float(np.float32(v)) for v in (r.x0, r.y0, r.x1, r.y1, r.confidence)))
+        for r in of_kind(first, RegionKind.WORD)
+    ]
+    assert layout.regions_of(stored, *shape) == first
+
+
+
 @settings(deadline=None, max_examples=60)
 @given(PAGES, st.sampled_from([0.25, 2.0, 8.0]))
 def test_the_size_of_the_page_does_not_matter(words: list[Word], scale: float) -> None:

@@ -26,7 +26,7 @@ from storage.records import (
     region_id,
 )
 from storage.schema import STAGES
-from tests.storage_examples import DIM, ENCODER, NOW, doc_id, document
+from tests.storage_examples import DIM, ENCODER, NOW, doc_id, document, put
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 FRACTION = st.floats(0, 1, width=32)
@@ -70,7 +70,8 @@ def pages(draw: st.DrawFn) -> list[Page]:
             words_source=draw(st.sampled_from(WordsSource)),
             ocr_dpi=draw(st.integers(0, 600)),
             text=draw(TEXT),
-            fingerprint=draw(st.text("0123456789abcdef", min_size=1, max_size=4)),
+            fingerprints=draw(st.dictionaries(st.sampled_from(STAGES), st.text("0f", max_size=4))),
+            scale=draw(st.floats(0.125, 1, width=32)),
             regions=draw(regions()),
             encoding=draw(encodings()),
         )
@@ -81,8 +82,8 @@ def pages(draw: st.DrawFn) -> list[Page]:
 @pytest.fixture(scope="module")
 def committer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Committer]:
     database = Database.create_or_open(tmp_path_factory.mktemp("schema") / "db", ENCODER)
-    committer = Committer(database)
-    committer.commit_documents([document("a", 3)])
+    committer = Committer(database, "run")
+    put(committer, document("a", 3))
     yield committer
 
 
@@ -104,7 +105,7 @@ def test_pages_survive_the_database_exactly(committer: Committer, given_pages: l
         assert (row["width_pt"], row["height_pt"]) == (page.width_pt, page.height_pt)
         assert row["n_vectors"] == len(page.encoding.vectors)
         assert texts[key] == page.text
-        assert stored[page.doc_id, page.page] == page.fingerprint
+        assert stored[page.doc_id, page.page] == page.fingerprints
         vectors = slice(*batch.vector_offsets[position : position + 2])
         cells = slice(*batch.cell_offsets[position : position + 2])
         read = PageEncoding(
@@ -132,7 +133,7 @@ def regions_of(snapshot: reader.Snapshot, key: str) -> tuple[Region, ...]:
 @given(arrays(np.float32, (3, DIM), elements=st.floats(-1, 1, width=32)))
 def test_vectors_are_rounded_to_the_nearest_float16(vectors: np.ndarray) -> None:
     page = Page(
-        doc_id("a"), 1, 1.0, 1.0, 0, WordsSource.NONE, 0, "", "f", (),
+        doc_id("a"), 1, 1.0, 1.0, 0, WordsSource.NONE, 0, "", {}, (),
         PageEncoding(1, 1, vectors, np.zeros(1, np.int32)),
     )  # fmt: skip
     stored = page_tables([page], DIM).patches["vectors"].combine_chunks()

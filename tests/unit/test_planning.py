@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from storage.records import Source
 from tasks.planning import InspectedFile, cut_shards, merge_by_content
+from tasks.stages import WHOLE, Work
 
 
 def inspected(
@@ -33,7 +34,7 @@ def inspected(
     st.integers(1, 20),
 )
 def test_every_page_is_in_exactly_one_shard(todo: list[set[int]], size: int) -> None:
-    files = [(inspected(f"d{i}", 60), pages) for i, pages in enumerate(todo)]
+    files = [(inspected(f"d{i}", 60), dict.fromkeys(pages, WHOLE)) for i, pages in enumerate(todo)]
     shards = cut_shards(files, size)
     done = [(p.file.doc_id, page) for shard in shards for p in shard.parts for page in p.pages]
     assert Counter(done) == Counter((f.doc_id, page) for f, pages in files for page in pages)
@@ -47,7 +48,8 @@ def test_every_page_is_in_exactly_one_shard(todo: list[set[int]], size: int) -> 
 
 @given(st.lists(st.sets(st.integers(1, 9), min_size=1, max_size=9), min_size=1, max_size=5))
 def test_a_shard_falls_apart_into_its_pages(todo: list[set[int]]) -> None:
-    [shard] = cut_shards([(inspected(f"d{i}"), pages) for i, pages in enumerate(todo)], 100)
+    files = [(inspected(f"d{i}"), dict.fromkeys(pages, WHOLE)) for i, pages in enumerate(todo)]
+    [shard] = cut_shards(files, 100)
     singles = shard.single_pages()
     assert all(single.page_count == 1 and single.index == shard.index for single in singles)
     assert [(single.parts[0].file.doc_id, single.parts[0].pages[0]) for single in singles] == [
@@ -55,14 +57,21 @@ def test_a_shard_falls_apart_into_its_pages(todo: list[set[int]]) -> None:
     ]
 
 
-def test_a_page_asked_for_twice_is_done_once() -> None:
-    [shard] = cut_shards([(inspected("d"), [3, 1, 3])], 16)
-    assert shard.parts[0].pages == (1, 3)
+def test_pages_with_other_work_are_in_other_shards() -> None:
+    regions_only = Work(words=False, encode=False)
+    pages = {1: WHOLE, 2: regions_only, 3: WHOLE, 4: regions_only}
+    shards = cut_shards([(inspected("a"), pages), (inspected("b"), {1: regions_only})], 16)
+    assert [(shard.work, [part.pages for part in shard.parts]) for shard in shards] == [
+        (WHOLE, [(1, 3)]),
+        (regions_only, [(2, 4), (1,)]),
+    ]
+    assert [shard.index for shard in shards] == [0, 1]
+    assert all(single.work == shard.work for shard in shards for single in shard.single_pages())
 
 
 def test_a_shard_without_room_is_an_error_and_not_an_endless_loop() -> None:
     with pytest.raises(ValueError, match="at least 1 page"):
-        cut_shards([(inspected("d"), [1])], 0)
+        cut_shards([(inspected("d"), {1: WHOLE})], 0)
 
 
 def test_the_same_bytes_are_one_document_with_all_its_places() -> None:
@@ -79,4 +88,4 @@ def test_the_same_bytes_are_one_document_with_all_its_places() -> None:
 
 
 def test_a_password_is_never_shown() -> None:
-    assert "s3cret" not in repr(cut_shards([(inspected("d", password="s3cret"), [1])], 1))
+    assert "s3cret" not in repr(cut_shards([(inspected("d", password="s3cret"), {1: WHOLE})], 1))

@@ -16,7 +16,6 @@ from tasks.reading import (
     OcrMode,
     ReadOptions,
     ReadPage,
-    fingerprints,
     read_page,
     read_picture,
 )
@@ -185,20 +184,3 @@ def test_a_timeout_names_file_and_page(tmp_path: Path, options: ReadOptions) -> 
     fixtures.scan(["Harbour"]).save(path)
     with pytest.raises(OcrTimeout, match=r"a\.pdf, page 1.*1 s"):
         read_all(str(path), slow)
-
-
-def test_fingerprints_hold_what_changes_the_stage_and_nothing_else(options: ReadOptions) -> None:
-    base = fingerprints(options, "enc")
-    assert fingerprints(replace(options, tesseract="/x", ocr_timeout_s=1), "enc") == base
-    assert fingerprints(options, "other")["encoder"] == "other"
-
-    def changed(**change: object) -> set[str]:
-        other = fingerprints(replace(options, **change), "enc")  # type: ignore[arg-type]
-        return {stage for stage in base if other[stage] != base[stage]}
-
-    assert changed(dpi=200) == {"words"}
-    assert changed(lang="deu") == {"words"}
-    assert changed(ocr=OcrMode.NEVER) == {"words"}
-    assert changed(image_pixels=1000) == {"render"}
-    never = replace(options, ocr=OcrMode.NEVER)
-    assert fingerprints(replace(never, dpi=300, lang="deu"), "enc") == fingerprints(never, "enc")

@@ -1,0 +1,139 @@
+"""Commands that look at a database, or at this machine, and change nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flows import options, reports
+from flows.options import database_of
+from storage.errors import ExitCode
+from tasks.plaintext import plain
+from tasks.settings import OutputFormat, load_settings
+
+
+def sql_command(
+    statement: options.StatementArgument,
+    db: options.DbOption = None,
+    output: options.FormatOption = OutputFormat.TABLE,
+) -> ExitCode:
+    """Look at the tables with SQL; nothing can be changed.
+
+    Tables: documents, pages, regions, patches, failures, retrievals, runs, statistics, meta.
+    They show what queries see, and raw_<table> shows every row. 'DESCRIBE pages' lists columns.
+
+    Example: patchlight sql "SELECT name, page_count FROM documents" --db mydb
+    """
+    from storage.sql import run_sql
+    from tasks import tables
+
+    rows = run_sql(database_of(db), statement)
+    if output is OutputFormat.JSON:
+        lines = tables.as_json_lines(rows)
+    elif output is OutputFormat.CSV:
+        lines = tables.as_csv(rows)
+    else:
+        found = rows.read_all()
+        lines = [tables.as_table(found.schema.names, tables.values_of(found))]
+    reports.print_all(lines)
+    return ExitCode.OK
+
+
+def status_command(db: options.DbOption = None) -> ExitCode:
+    """Show what is in a database, who is at work on it, and how many failures there are."""
+    from tasks import tables
+    from tasks.inspecting import status
+
+    found = status(database_of(db))
+    print(tables.key_values(found.facts))
+    _show_rows("Runs at work:", found.live)
+    _show_rows("Documents that queries do not see yet:", found.unfinished)
+    _show_rows(
+        f"Failures ('patchlight failures --db {database_of(db)}' lists them):",
+        reports.counted(found.failures),
+    )
+    _show_rows("Latest runs:", found.runs)
+    return ExitCode.OK
+
+
+def failures_command(
+    db: options.DbOption = None,
+    category: options.CategoryOption = None,
+    stage: options.StageOption = None,
+    retryable: options.RetryableOption = None,
+    doc: options.OfDocumentOption = None,
+    output: options.FormatOption = OutputFormat.TABLE,
+) -> ExitCode:
+    """List the documents and pages that could not be done, and what to do about them.
+
+    Example: patchlight failures --db mydb --category encrypted --category corrupt
+    """
+    from storage.database import Database
+    from tasks import tables
+    from tasks.quarantine import Choice, by_category, choose, next_steps
+
+    choice = Choice(tuple(category or ()), tuple(stage or ()), retryable, doc)
+    database = Database.open(database_of(db))
+    found = choose(database, choice)
+    rows = tables.failures_table(found)
+    if output is OutputFormat.JSON:
+        reports.print_all(tables.as_json_lines(rows.to_reader()))
+    elif output is OutputFormat.CSV:
+        reports.print_all(tables.as_csv(rows.to_reader()))
+    elif not found:
+        print("no failures" if choice == Choice() else "no such failures")
+    else:
+        shown = rows.drop_columns(["uri", "doc_id"])
+        reports.print_all([tables.as_table(shown.schema.names, tables.values_of(shown))])
+        counts = by_category(named.failure for named in found)
+        _show_rows("By category:", reports.counted(counts))
+        reports.show_list("What to do:", next_steps(counts, database_of(db)))
+    return ExitCode.OK
+
+
+def digest_command(
+    db: options.DbOption = None,
+    vectors: options.WithVectorsOption = False,
+    against: options.AgainstOption = None,
+    tolerance: options.ToleranceOption = 0.0,
+) -> ExitCode:
+    """Print a digest of what each table holds, or what is different in another database.
+
+    Two databases made of the same files by the same options have the same digests, however they
+    came about: to check a copy, a migration, or a run that was resumed.
+
+    Example: patchlight digest --db mydb --against copy-of-mydb
+    """
+    from storage import digest
+    from tasks import tables
+
+    if against is None:
+        print(tables.key_values(digest.digest(database_of(db), vectors)))
+        return ExitCode.OK
+    # Without --vectors only their number counts.
+    allowed = tolerance if vectors else math.inf
+    found = digest.differences(database_of(db), against, allowed)
+    for difference in found or ["no differences"]:
+        print(plain(difference))
+    return ExitCode.DONE_WITH_FAILURES if found else ExitCode.OK
+
+
+def doctor_command() -> ExitCode:
+    """Check what patchlight needs on this machine: Tesseract, Ray, GPU, encoders."""
+    from tasks import tables
+    from tasks.inspecting import doctor
+
+    checks = doctor(load_settings())
+    rows = (("ok" if check.fine else "FAILS", check.name, check.finding) for check in checks)
+    print(tables.as_table(["", "what", "finding"], rows))
+    return ExitCode.OK if all(check.fine for check in checks) else ExitCode.BAD_INPUT
+
+
+def _show_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows under a title, if there are any."""
+    from tasks import tables
+
+    if rows:
+        print(f"\n{plain(title)}")
+        print(tables.as_table(list(rows[0]), (list(row.values()) for row in rows)))

@@ -1,0 +1,161 @@
+"""What the commands print of what was done, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import ExitCode
+from tasks.finding import name_of
+from tasks.plaintext import plain
+
+if TYPE_CHECKING:
+    from tasks.quarantine import CategoryCount
+    from tasks.removing import Removal
+
+_NAMES_SHOWN = 10
+
+
+def of(state: Any) -> dict[str, Any]:
+    """Return the report of a flow, or raise what ended it."""
+    report: dict[str, Any] = state.result()
+    return report
+
+
+def code_of_ingest(report: Mapping[str, Any]) -> ExitCode:
+    """Return the exit code of an ingest."""
+    if not report["failures"]:
+        return ExitCode.OK
+    done = ("documents_added", "documents_unchanged", "documents_removed")
+    return ExitCode.DONE_WITH_FAILURES if any(map(report.get, done)) else ExitCode.BAD_INPUT
+
+
+def show_ingest(report: Mapping[str, Any], db: str, as_json: bool) -> None:
+    """Print how an ingest went, and what can be done about what did not."""
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    _show_counts(report)
+    for suffix, names in report["skipped"].items():
+        show_list(f"not read, {suffix or 'no suffix'}:", names, _NAMES_SHOWN)
+    _show_left(report, db)
+    nothing = not any(map(report.get, ("documents_added", "documents_removed")))
+    if nothing and not report["failures"] and not report["documents_elsewhere"]:
+        print("\nnothing to do: every document is in the database already")
+
+
+def show_retry(report: Mapping[str, Any], db: str, as_json: bool) -> None:
+    """Print how it went to try again what failed."""
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    if "run_id" in report:
+        _show_counts(report)
+    elif not report["failures"]:
+        print("nothing to try again")
+    _show_left(report, db)
+
+
+def show_removal(removal: Removal) -> None:
+    """Print what is to be removed."""
+    from tasks import tables
+
+    if removal.documents:
+        rows = [
+            (d.doc_id[:12], name_of(d), d.status.value, d.pages_stored, d.pages_failed)
+            for d in removal.documents
+        ]
+        columns = ("document", "name", "status", "pages stored", "pages failed")
+        print(tables.as_table(columns, rows))
+    for document in removal.documents:
+        names = [source.name for source in document.sources[1:]]
+        show_list(f"{document.doc_id[:12]} was also found at:", names, _NAMES_SHOWN)
+    messages = [failure.message for failure in removal.failures]
+    show_list("failures of files as a whole:", messages)
+
+
+def show_query(report: Mapping[str, Any], as_json: bool) -> None:
+    """Print how a batch of queries went."""
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    from tasks.tables import key_values
+
+    tokens = report["tokens"]
+    facts = {
+        "queries answered": report["queries"],
+        "pages returned": report["pages"],
+        "regions returned": report["regions"],
+        "context tokens": f"{tokens['regions']} (all text of these pages "
+        f"{tokens['page_text']}, their pictures {tokens['page_image']})",
+        "pictures drawn": report["pictures"],
+        "results": report["out"],
+        "run": report["run_id"],
+    }
+    print(key_values(facts))
+    problems = [row["message"] for row in report["bad_rows"]] + report["pictures_missing"]
+    show_list("not done:", problems)
+
+
+def print_all(lines: Iterable[str]) -> None:
+    """Print lines until they end or the reader, e.g. head, has seen enough."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes again at its end, and must not find the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def counted(counts: Iterable[CategoryCount]) -> list[dict[str, Any]]:
+    """Return counts of failures as rows to print."""
+    return [
+        {"category": c.category, "failures": c.failures, "of these retryable": c.retryable}
+        for c in counts
+    ]
+
+
+def show_list(title: str, texts: Sequence[str], most: int | None = None) -> None:
+    """Print texts under a title, if there are any."""
+    if texts:
+        print(f"\n{plain(title)}")
+    for text in texts[:most]:
+        print(f"  {plain(text)}")
+    if most and len(texts) > most:
+        print(f"  and {len(texts) - most} more")
+
+
+def _show_counts(report: Mapping[str, Any]) -> None:
+    from tasks.sources import describe_skipped
+    from tasks.tables import key_values
+
+    facts = {
+        "documents added": report["documents_added"],
+        "documents already there": report["documents_unchanged"],
+        "documents failed": report["documents_failed"],
+        "documents removed": report["documents_removed"],
+        "pages added": report["pages_added"],
+        "pages already there": report["pages_unchanged"],
+        "pages failed": report["pages_failed"],
+        "files of other types": describe_skipped(report["skipped"]) or 0,
+        "run": report["run_id"],
+    }
+    print(key_values(facts))
+
+
+def _show_left(report: Mapping[str, Any], db: str) -> None:
+    """Print what an ingest left as it is, and what can be done about it."""
+    show_list(
+        "in work by another run, and left to it; if that is cut off, ingest again:",
+        report.get("documents_elsewhere", ()),
+    )
+    show_list(
+        "gone from their folder, still in the database; 'patchlight ingest --sync' or 'patchlight "
+        "delete' removes them:",
+        report.get("gone", ()),
+    )
+    show_list(f"failed; see 'patchlight failures --db {db}':", report["failures"])

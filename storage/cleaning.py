@@ -1,0 +1,112 @@
+"""Keeping a database small and quick: merging files, and forgetting what nobody reads.
+
+Merging is safe beside everything else. Cleaning removes files for good, so it looks first who is
+at work: it leaves what a living run reads, and does nothing beside another run that writes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import lance
+
+from storage.database import Database
+from storage.errors import StorageUnavailable
+from storage.leases import is_live
+from storage.locks import is_local, nobody_writing, writing
+from storage.records import Run
+from storage.schema import Table
+from storage.tables import engine_errors
+
+logger = logging.getLogger("patchlight.storage")
+
+KEEP_VERSIONS = timedelta(days=1)
+"""How long a version that was replaced stays readable. Until then the files that were merged
+take their place on the disk twice or more."""
+
+_WIDE = (Table.REGIONS, Table.PATCHES)
+_WIDE_ROWS_PER_FILE = 4096
+"""Pages in a file of a wide table, some 100 kB each: what one merge rewrites stays below twice
+this, however large the table."""
+_NARROW_ROWS_PER_FILE = 1 << 18
+
+_WRITING_KINDS = ("ingest", "delete")
+_FOREVER = timedelta(days=36500)
+
+
+def merge_files(database: Database) -> None:
+    """Merge the small files that commits leave; rewrites a bounded amount.
+
+    A table that cannot be treated, because another process writes to it at the same time, stays
+    as it is, with a warning in the log.
+    """
+
+    def merge(table: Table) -> None:
+        rows = _WIDE_ROWS_PER_FILE if table in _WIDE else _NARROW_ROWS_PER_FILE
+        with writing(database.uri), engine_errors(database.uri, table):
+            database.table(table).optimize.compact_files(target_rows_per_fragment=rows)
+
+    _each_table(merge, "files were not merged")
+
+
+def clean(database: Database, run_id: str, keep: timedelta = KEEP_VERSIONS) -> None:
+    """Remove versions that were replaced a while ago, and files that killed writers left.
+
+    Kept are the versions that living runs pin, and those that were the newest within ``keep``.
+    Nothing is removed beside another living run that writes, nor, in a folder, of a table while
+    any process writes. In an object store, where that cannot be told, files that killed writers
+    left stay for a week. What cannot be removed stays, with a warning in the log.
+
+    Args:
+        database: the database.
+        run_id: the run that asks.
+        keep: how long a version that was replaced stays.
+    """
+
+    def tidy(table: Table) -> None:
+        with nobody_writing(database.uri) as alone:
+            if is_local(database.uri) and not alone:
+                return
+            # Asked under the lock: a run that comes now and pins versions waits for its end,
+            # and then finds them gone, if they are.
+            now = datetime.now(UTC)
+            live = [run for run in database.runs() if is_live(run, now)]
+            if any(run.kind in _WRITING_KINDS and run.run_id != run_id for run in live):
+                return
+            with engine_errors(database.uri, table):
+                dataset = database.table(table)
+                if old := _replaced_before(now - keep, dataset, _pinned(table, live)):
+                    dataset.cleanup_old_versions(versions=old)
+                if alone:
+                    dataset.cleanup_old_versions(older_than=_FOREVER, delete_unverified=True)
+
+    _each_table(tidy, "old files were not removed")
+
+
+def _each_table(treat: Callable[[Table], None], problem: str) -> None:
+    """Treat every table; housekeeping may not fail the run whose work is all stored."""
+    for table in Table:
+        try:
+            treat(table)
+        except StorageUnavailable as error:
+            logger.warning("%s: %s", problem, error)
+
+
+def _pinned(table: Table, runs: Collection[Run]) -> set[int]:
+    return {run.pins[table.value] for run in runs if table.value in run.pins}
+
+
+def _replaced_before(
+    limit: datetime, dataset: lance.LanceDataset, pinned: Collection[int]
+) -> list[int]:
+    """Versions that were not the newest any more at a time, without those that are pinned."""
+    versions = sorted(dataset.versions(), key=lambda version: int(version["version"]))
+    return [
+        version["version"]
+        for version, newer in pairwise(versions)
+        # The engine gives local time without a zone.
+        if newer["timestamp"].astimezone(UTC) < limit and version["version"] not in pinned
+    ]

@@ -1,0 +1,321 @@
+"""A process that runs functions for this one, watched while it does: parent's side.
+
+It has a session, a process group and a folder for temporary files of its own. It ends with its
+parent, and everything that it started ends with it. ``tasks.sandboxed`` is what runs in it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tasks.errors import Stage
+from tasks.limits import MEBIBYTE, Limits
+from tasks.procfs import Group, memory_of
+
+_LOOK_S = 0.02
+"""How often time and memory are looked at while a function runs."""
+
+_LOOKS_A_SEARCH = 5
+"""Of these looks, how many pass between two searches for what the process has started."""
+
+_START_TIMEOUT_S = 120
+"""Seconds a process may take to start; a quarter of a second is usual."""
+
+_OCR_GRACE_S = 5
+"""Seconds beyond Tesseract's own limit in which it should have been ended already."""
+
+_NEAR = 0.8
+"""Share of the memory limit beyond which a process that dies is taken to have wanted more."""
+
+DATA_FACTOR = 2
+"""The system refuses a process more than this many times the limit, between two looks too."""
+
+_BOOT = "import sys; sys.path[:] = sys.argv[3:]; from tasks.sandboxed import main; main()"
+
+Call = tuple[Callable[..., Any], tuple[Any, ...], int]
+"""What is asked of the process: a function, its arguments, and bytes of ``RLIMIT_DATA``."""
+
+
+class Said(StrEnum):
+    """What the process says, first in every message of it."""
+
+    READY = "ready"
+    """It has started: then the most bytes of memory it is said to have had."""
+    ENTERED = "entered"
+    """A stage: then the stage, and the seconds Tesseract may take."""
+    RETURNED = "returned"
+    """The function's result."""
+    RAISED = "raised"
+    """The exception it ended with."""
+
+
+class Cause(StrEnum):
+    """Why the process is gone."""
+
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    CRASH = "crash"
+
+
+@dataclass(slots=True, eq=False)
+class Death(Exception):
+    """The process died over a function, or was killed.
+
+    Attributes:
+        cause: why.
+        stage: where the function was.
+        ocr: whether Tesseract was at work.
+        how: how the process ended, for people.
+    """
+
+    cause: Cause
+    stage: Stage
+    ocr: bool
+    how: str
+
+
+class Child:
+    """A process that waits for functions. Not for use by several threads at once.
+
+    Raises:
+        OSError: it cannot be started.
+        ChildProcessError: it ended, or said nothing, before it was ready.
+    """
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._folder = tempfile.mkdtemp(prefix="patchlight-")
+        self._connection = Connection(ours.detach())
+        self._poll = select.poll()
+        self._poll.register(self._connection.fileno(), select.POLLIN)
+        self._lock = threading.Lock()
+        self._gone = False
+        self._status: int | None = None
+        self._most = 0
+        self._refused: Exception | None = None
+        self.pid = 0
+        started = threading.Event()
+        # The kernel ends the process when the *thread* that started it ends: so it has its own.
+        self._keeper = threading.Thread(
+            target=self._keep, args=(theirs, started), name="document-reader", daemon=True
+        )
+        self._keeper.start()
+        started.wait()
+        if self._refused is not None:
+            self._connection.close()
+            raise self._refused
+        self._group = Group(self.pid)
+        self._inherited = self._ready()
+
+    def _ready(self) -> int:
+        """Wait until it is ready; return the most bytes of memory it is said to have had by then.
+
+        The system counts those of the parent it was forked from.
+        """
+        problem = f"nothing was heard of it in {_START_TIMEOUT_S} s"
+        try:
+            if self._poll.poll(1000 * _START_TIMEOUT_S):
+                said, *rest = self._receive()
+                if said is Said.READY:
+                    return int(rest[0])
+                problem = repr(rest[0])
+        except (EOFError, ConnectionError):
+            problem = ""
+        self.end()
+        problem = problem or self._how()
+        raise ChildProcessError(f"a process that reads documents did not start: {problem}")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is there."""
+        return not self._gone
+
+    def resident_mb(self) -> float:
+        """MiB that it has in memory now."""
+        return memory_of(self.pid)[0] / MEBIBYTE
+
+    def run(
+        self, function: Callable[..., Any], args: tuple[Any, ...], limits: Limits
+    ) -> tuple[Said, Any]:
+        """Run a function in it, and wait.
+
+        Returns:
+            ``RETURNED`` and the result, or ``RAISED`` and the exception.
+
+        Raises:
+            Death: the process died, or went beyond a limit and was killed.
+        """
+        call: Call = function, args, DATA_FACTOR * limits.page_memory_mb * MEBIBYTE
+        request = pickle.dumps(call, pickle.HIGHEST_PROTOCOL)
+        watch = _Watch(limits, self.pid, self._group)
+        try:
+            self._connection.send_bytes(request)
+            while True:
+                if self._poll.poll(1000 * watch.wait_s()):
+                    said, *rest = self._receive()
+                    if said is Said.ENTERED:
+                        watch.entered(*rest)
+                        continue
+                    if said is Said.RAISED and isinstance(rest[0], MemoryError):
+                        self.end()
+                        raise Death(Cause.MEMORY, watch.stage, watch.ocr_s > 0, "ran out of it")
+                    return said, rest[0]
+                cause = watch.cause_to_kill()
+                if cause:
+                    self.end()
+                    raise Death(cause, watch.stage, watch.ocr_s > 0, "was stopped")
+        except (EOFError, ConnectionError):
+            self.end()
+            most = self._most if self._most > self._inherited else 0
+            wanted_more = watch.was_near_limit(most)
+            cause = Cause.MEMORY if wanted_more else Cause.CRASH
+            raise Death(cause, watch.stage, watch.ocr_s > 0, self._how()) from None
+        except BaseException:  # e.g. Ctrl-C: what it is at would answer the next call
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Kill it with all it has started, and wait until nothing is left of it."""
+        self._kill()
+        self._keeper.join()
+        self._connection.close()
+
+    def _receive(self) -> Any:
+        return pickle.loads(self._connection.recv_bytes())
+
+    def _keep(self, theirs: socket.socket, started: threading.Event) -> None:
+        """Start the process, wait for its end, and tidy up after it."""
+        try:
+            try:
+                process = self._start(theirs)
+            except Exception as error:  # it is raised where the process is wanted
+                self._refused = error
+                return
+            finally:
+                theirs.close()
+            self.pid = process.pid
+            started.set()
+            # Its number is not given to another process before it has been waited for.
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            with self._lock:
+                self._signal_group()
+                self._gone = True
+            with suppress(ChildProcessError):
+                _, status, used = os.wait4(self.pid, 0)
+                self._most = used.ru_maxrss * 1024
+                self._status = os.waitstatus_to_exitcode(status)
+            process.returncode = self._status if self._status is not None else -1
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            started.set()
+
+    def _start(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        place = [str(theirs.fileno()), str(os.getpid())]
+        path = [entry or os.getcwd() for entry in sys.path]  # noqa: PTH109 - a string is wanted
+        environment = {
+            **os.environ,
+            "TMPDIR": self._folder,
+            # One thread a process: there is a process a CPU already.
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", _BOOT, *place, *path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # what libraries print must not end up between messages
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+
+    def _kill(self) -> None:
+        with self._lock:
+            if not self._gone:
+                self._signal_group()
+
+    def _signal_group(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _how(self) -> str:
+        if self._status is None:
+            return "it is gone"
+        if self._status >= 0:
+            return f"it ended with code {self._status}"
+        try:
+            return f"it was ended by {signal.Signals(-self._status).name}"
+        except ValueError:
+            return f"it was ended by signal {-self._status}"
+
+
+class _Watch:
+    """Time and memory of one call.
+
+    Attributes:
+        stage: where the function is.
+        ocr_s: seconds Tesseract may take, if it is at work; else 0.
+    """
+
+    def __init__(self, limits: Limits, pid: int, group: Group) -> None:
+        self.stage = Stage.OPEN
+        self.ocr_s = 0
+        self._memory = limits.page_memory_mb * MEBIBYTE
+        self._pid = pid
+        self._group = group
+        self._left_s = float(limits.page_timeout_s)
+        self._since = time.monotonic()
+        self._looks = 0
+        self._near = False
+
+    def entered(self, stage: Stage, ocr_s: int) -> None:
+        """Note that the function enters a stage; Tesseract's time is not the function's."""
+        now = time.monotonic()
+        if not self.ocr_s:
+            self._left_s -= now - self._since
+        self.stage, self.ocr_s, self._since = stage, ocr_s, now
+
+    def wait_s(self) -> float:
+        """Seconds until the next look."""
+        return min(_LOOK_S, max(self._deadline() - time.monotonic(), 0.0))
+
+    def cause_to_kill(self) -> Cause | None:
+        """Say which limit the process is beyond, if it is."""
+        resident, data = memory_of(self._pid)
+        if self.ocr_s:
+            if self._looks % _LOOKS_A_SEARCH == 0:
+                self._group.look()
+            self._looks += 1
+            resident += self._group.resident()
+        self._near = resident > _NEAR * self._memory or data > _NEAR * DATA_FACTOR * self._memory
+        if resident > self._memory:
+            return Cause.MEMORY
+        return Cause.TIMEOUT if time.monotonic() >= self._deadline() else None
+
+    def was_near_limit(self, most: int) -> bool:
+        """Whether the process was about to need more memory than it may have.
+
+        Args:
+            most: most bytes that it, or a process it waited for, ever had in memory.
+        """
+        return self._near or most > _NEAR * self._memory
+
+    def _deadline(self) -> float:
+        return self._since + (self.ocr_s + _OCR_GRACE_S if self.ocr_s else self._left_s)

@@ -1,0 +1,19 @@
+"""Text from documents, names and errors, made such that it cannot steer a terminal or a log."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def plain(text: str) -> str:
+    """Return a text to be read: a space for every character that a terminal acts on."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " for c in text if unicodedata.category(c) != "Cs")
+
+
+def escaped(text: str) -> str:
+    r"""Return a text to be told from others: ``\n`` or ``\x1b`` for what cannot be shown."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

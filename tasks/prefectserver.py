@@ -1,0 +1,54 @@
+"""Prefect's temporary server, tied to this process.
+
+Where no Prefect server is configured, Prefect starts a private one in a process of its own and
+ends it when ours ends well. Killed, ours would leave it behind for ever; so here the kernel ends
+it with us.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_API_URL, get_current_settings
+
+_TIED = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9);"
+    "os.getppid() == int(sys.argv[1]) and os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+)
+"""Asks for SIGKILL at the parent's end (PR_SET_PDEATHSIG, which an exec keeps), unless that has
+come already, and becomes the server."""
+
+
+def start() -> None:
+    """Start a temporary server, unless one is configured; Prefect uses it and ends it at exit.
+
+    Call it from the main thread: the kernel ends the server with the thread that started it.
+
+    Raises:
+        RuntimeError: it does not start.
+    """
+    if not PREFECT_API_URL.value() and sys.platform.startswith("linux"):
+        _TiedServer().start()
+
+
+class _TiedServer(SubprocessASGIServer):
+    """Prefect's own, but for the command; there is one in a process, whoever asks for it."""
+
+    def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
+        server = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+        place = ["--host", "127.0.0.1", "--port", str(self.port)]
+        quiet = ["--log-level", "error", "--lifespan", "on"]
+        return subprocess.Popen(
+            [sys.executable, "-c", _TIED, str(os.getpid()), *server, *place, *quiet],
+            env={
+                **os.environ,
+                **get_current_settings().to_environment_variables(exclude_unset=True),
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT__SERVER_EPHEMERAL": "1",
+                "PREFECT__SERVER_FINAL": "1",
+            },
+        )

@@ -1,0 +1,82 @@
+"""Trying again what failed: which files, and under which options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from storage.records import Failure, Run
+from tasks.errors import InputError
+from tasks.reading import OcrMode
+from tasks.sources import expand
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAs:
+    """The options of an ingest that decide what its pages are.
+
+    Attributes:
+        ocr: when pages go through OCR.
+        lang: Tesseract language.
+        dpi: resolution at which PDF pages are drawn.
+    """
+
+    ocr: OcrMode = OcrMode.AUTO
+    lang: str = "eng"
+    dpi: int = 200
+
+
+def plan(
+    failures: Iterable[Failure], runs: Iterable[Run]
+) -> tuple[dict[ReadAs, list[str]], list[str]]:
+    """Group the sources of failures by the options of the run that failed on them.
+
+    Under other options the whole document would be read again, not what failed.
+
+    Args:
+        failures: what is to be tried again.
+        runs: all runs of the database.
+
+    Returns:
+        Options -> URIs of sources, each once, sorted; and why others are not tried.
+    """
+    asked = {run.run_id: run.parameters for run in runs}
+    groups: dict[ReadAs, list[str]] = {}
+    problems = []
+    wanted = {(failure.uri, asked.get(failure.run_id, "{}")) for failure in failures}
+    for uri, parameters in sorted(wanted):
+        try:
+            expand([uri])
+            groups.setdefault(_read_as(parameters), []).append(uri)
+        except InputError as error:  # nothing is there now
+            problems.append(str(error))
+    return {options: sorted(set(uris)) for options, uris in groups.items()}, sorted(set(problems))
+
+
+def merged(reports: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> dict[str, Any]:
+    """Make one report of those of several ingest runs.
+
+    Args:
+        reports: of the runs.
+        problems: why other sources were not tried; they count as failures.
+    """
+    whole: dict[str, Any] = {"failures": list(problems), "documents_failed": len(problems)}
+    for report in reports:
+        for name, value in report.items():
+            if isinstance(value, Mapping):
+                whole[name] = {**whole.get(name, {}), **value}
+            elif isinstance(value, str):
+                whole[name] = f"{whole[name]}, {value}" if name in whole else value
+            else:
+                whole[name] = whole[name] + value if name in whole else value
+    return whole
+
+
+def _read_as(parameters: str) -> ReadAs:
+    """Read a run's parameters; what they do not say, as those of a query do not, is default."""
+    asked = json.loads(parameters)
+    names = [name for name in ("lang", "dpi") if name in asked]
+    options = {name: asked[name] for name in names}
+    return ReadAs(OcrMode(asked.get("ocr", OcrMode.AUTO)), **options)

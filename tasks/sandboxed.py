@@ -1,0 +1,132 @@
+"""What runs in the process that reads documents: it waits for functions, and runs them.
+
+Damaged or hostile files may make it hang, crash or fill the memory; its parent
+(``tasks.childprocess``) then kills it. That, and to open no connection, is all it is for: what
+takes control of it can do what its user can.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import resource
+import shutil
+import signal
+import sys
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any, NoReturn
+
+from tasks import watch
+from tasks.childprocess import Call, Said
+from tasks.errors import Stage
+
+_PR_SET_PDEATHSIG = 1
+_NETWORK = frozenset(
+    {
+        "socket.bind",
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyaddr",
+        "socket.gethostbyname",
+        "socket.getnameinfo",
+        "socket.sendmsg",
+        "socket.sendto",
+    }
+)
+"""Audit events of everything that reaches another machine or process by a socket."""
+
+
+def main() -> NoReturn:
+    """Serve the process that started this one until it goes away."""
+    connection, parent = Connection(int(sys.argv[1])), int(sys.argv[2])
+    signal.signal(signal.SIGTERM, _end)
+    _die_with(parent, signal.SIGTERM)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold passwords
+    sys.addaudithook(_refuse_network)
+    try:
+        import tasks.pagework  # noqa: F401 - so that no page's time goes into it
+    except BaseException as error:
+        _send(connection, Said.RAISED, error)
+        raise
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    _send(connection, Said.READY, most)
+
+    def entered(stage: Stage, ocr_timeout_s: int) -> None:
+        # A handler can end Tesseract too, but does not run while a library is at work.
+        _die_with(parent, signal.SIGTERM if ocr_timeout_s else signal.SIGKILL)
+        _send(connection, Said.ENTERED, stage, ocr_timeout_s)
+
+    watch.watched_by(entered)
+    while True:
+        _die_with(parent, signal.SIGTERM)
+        try:
+            request = connection.recv_bytes()
+        except (EOFError, OSError):
+            _end()
+        _die_with(parent, signal.SIGKILL)
+        _answer(connection, request)
+
+
+def _answer(connection: Connection, request: bytes) -> None:
+    """Run what was asked for, and send back how it ended."""
+    try:
+        call: Call = pickle.loads(request)
+        function, args, data_bytes = call
+        _bound_memory(data_bytes)
+        answer = _pickled(Said.RETURNED, function(*args))
+    except Exception as error:
+        answer = _raised(error)
+    connection.send_bytes(answer)
+
+
+def _raised(error: Exception) -> bytes:
+    """Pickle an exception; one that cannot cross is described by one that can."""
+    try:
+        answer = _pickled(Said.RAISED, error)
+        pickle.loads(answer)
+        return answer
+    except Exception:  # e.g. its constructor wants other arguments than it keeps
+        return _pickled(Said.RAISED, RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+def _send(connection: Connection, *message: Any) -> None:
+    connection.send_bytes(_pickled(*message))
+
+
+def _pickled(*message: Any) -> bytes:
+    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+
+
+def _bound_memory(data_bytes: int) -> None:
+    """Have the system refuse more memory to this process, and to each that it starts."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = data_bytes if hard == resource.RLIM_INFINITY else min(data_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _die_with(parent: int, by: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent is gone; Linux only."""
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, int(by), 0, 0, 0)
+    if os.getppid() != parent:  # it was gone before
+        _end()
+
+
+def _refuse_network(event: str, args: tuple[object, ...]) -> None:
+    """Audit hook: a document must not make this process talk to anybody."""
+    if event in _NETWORK:
+        raise PermissionError(f"{event}: what reads documents opens no connections")
+
+
+def _end(number: int = 0, frame: FrameType | None = None) -> NoReturn:
+    """End this process and all that it has started, and leave no files."""
+    folder = os.environ.get("TMPDIR", "")
+    if os.path.basename(folder).startswith("patchlight-"):  # noqa: PTH119 - a string is enough
+        shutil.rmtree(folder, ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)

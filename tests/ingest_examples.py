@@ -1,0 +1,101 @@
+"""Ingest runs in this process: the real database and reading, without Ray and Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from storage.database import Database
+from tasks.encoders.protocol import Encoder
+from tasks.errors import Fault
+from tasks.ingesting import IngestRun
+from tasks.ingestreport import IngestReport
+from tasks.planning import InspectedFile, Shard
+from tasks.reading import OcrMode, ReadOptions
+from tasks.remote import (
+    EncodedShard,
+    InspectionFault,
+    ReadShard,
+    StoredAs,
+    encode,
+    inputs_of,
+    inspect_file,
+    pack_shard,
+    read_shard,
+    recall_shard,
+)
+from tasks.sources import SourceFile, expand, password_for
+from tasks.stages import Redo, Work
+from tests import fixtures
+
+OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=0)
+
+
+class InProcess:
+    """Stands for the pool of Ray workers: the same work, in this process.
+
+    Attributes:
+        work: what was done of each page, in order.
+        meanwhile: called while a shard is in work.
+    """
+
+    def __init__(self, encoder: Encoder, faulty: Mapping[int, Fault] | None = None) -> None:
+        self._encoder = encoder
+        self._faulty = faulty or {}
+        self.work: list[Work] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def process(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> EncodedShard:
+        self.work += [shard.work] * shard.page_count
+        self.meanwhile()
+        read = read_shard(shard, options) if shard.work.words else recall_shard(shard, stored_as)
+        good = tuple(page for page in read.pages if page.page not in self._faulty)
+        faults = {
+            (page.doc_id, page.page): self._faulty[page.page]
+            for page in read.pages
+            if page.page in self._faulty
+        }
+        kept = ReadShard(good, {**read.faults, **faults})
+        encoded = None
+        if shard.work.encode:
+            encoded = encode(self._encoder, inputs_of(kept), stored_as.form)
+        return pack_shard(kept, encoded, stored_as)
+
+
+def ingest(
+    folder: Path,
+    database: Database,
+    encoder: Encoder,
+    *,
+    options: ReadOptions = OPTIONS,
+    passwords: Mapping[str, str] | None = None,
+    pool: InProcess | None = None,
+    run_shards: Callable[[IngestRun, list[Shard], Any], None] | None = None,
+    before_shards: Callable[[], None] = lambda: None,
+    redo: Redo = Redo.MISSING,
+    run_id: str = "run",
+    sync: bool = False,
+) -> IngestReport:
+    run = IngestRun(database, encoder.info, options, run_id, redo=redo, shard_pages=1)
+    given = expand([str(folder)])
+    pool = pool or InProcess(encoder)
+    with run.recorded({}):
+        inspected = [inspect(file, passwords or {}) for file in given.files]
+        planned = run.plan(inspected, given)
+        before_shards()
+        for shards in run.rounds(planned):
+            if run_shards:
+                run_shards(run, shards, pool)
+            else:
+                for shard in shards:
+                    run.run_shard(shard, pool)  # type: ignore[arg-type]
+        return run.end(sync=sync)
+
+
+def inspect(file: SourceFile, passwords: Mapping[str, str]) -> InspectedFile | InspectionFault:
+    return inspect_file(file, password_for(file.path, passwords))
+
+
+def write(path: Path, *pages: str) -> None:
+    fixtures.make_text_pdf(path, pages)

@@ -1,0 +1,315 @@
+"""Two runs at once, stages apart, files that go: every page once, and no document half."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.database import Database
+from storage.errors import LeaseLost
+from storage.leases import Lease, abandon_expired
+from storage.records import DocumentStatus, Run
+from tasks import layout, ocr
+from tasks.encoders.protocol import Encoder
+from tasks.errors import Category, Fault, Stage
+from tasks.reading import OcrMode, ReadOptions
+from tasks.stages import WHOLE, Redo, Work
+from tests import fixtures
+from tests.ingest_examples import InProcess, ingest, write
+
+
+@pytest.fixture
+def database(empty_db: Database) -> Database:
+    return empty_db
+
+
+@pytest.fixture
+def encoder(text_patch: Encoder) -> Encoder:
+    return text_patch
+
+
+def texts(database: Database) -> list[str]:
+    return sorted(text for batch in database.page_texts() for text in batch)
+
+
+def states(database: Database) -> list[DocumentStatus]:
+    return sorted(document.status for document in database.documents())
+
+
+class Other:
+    """Another process's run on the database: alive, and with a document in work."""
+
+    def __init__(self, database: Database, run_id: str = "other") -> None:
+        self._database = database
+        self._run = Run(run_id, "ingest", "running", datetime.now(UTC))
+        self.lease = Lease(database, self._run, heartbeat_s=0.2, lease_s=60)
+
+    def die(self) -> None:
+        """Leave the row as a killed process on another machine does, its lease run out."""
+        self.lease.update(self._run)
+        self.lease.__exit__(None, None, None)
+        later = datetime.now(UTC).replace(year=datetime.now(UTC).year + 1)
+        abandon_expired(self._database, "somebody", later)
+
+
+# ------------------------------------------------------------------------------ stages apart
+
+
+def mixed(folder: Path) -> None:
+    """A document with a text page and a scanned one."""
+
+    def draw(canvas: Any) -> None:
+        fixtures.prose(canvas)
+        canvas.showPage()
+        fixtures.draw_image(canvas, fixtures.scan(["Plain scan"]), (0.0, 0.0, 612.0, 792.0))
+
+    fixtures.make_pdf(folder / "a.pdf", draw)
+
+
+def test_another_resolution_reads_scanned_pages_again_and_no_others(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    mixed(folder)
+    options = ReadOptions(OcrMode.AUTO, "eng", 150, ocr.find_tesseract(None), 60, image_pixels=0)
+    assert ingest(folder, database, encoder, options=options).pages_added == 2
+    pool = InProcess(encoder)
+    finer = replace(options, dpi=200)
+    report = ingest(folder, database, encoder, options=finer, pool=pool)
+    assert (report.pages_added, pool.work) == (1, [WHOLE])
+    (document,) = database.documents()
+    rows = database.page_rows(document.doc_id, [1, 2])
+    assert (rows[1].ocr_dpi, rows[2].ocr_dpi) == (0, 200)
+    again = ingest(folder, database, encoder, options=finer)
+    assert (again.documents_unchanged, again.pages_added) == (1, 0)
+
+
+def test_new_regions_are_made_from_stored_words_and_vectors_stay(
+    folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixtures.make_pdf(folder / "a.pdf", fixtures.prose)
+    ingest(folder, database, encoder)
+    tables = ["pages", "regions", "patches"]
+    before = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
+    monkeypatch.setattr(layout, "REGIONS_VERSION", 99)
+    pool = InProcess(encoder)
+    report = ingest(folder, database, encoder, pool=pool)
+    assert report.pages_added == 1 and pool.work == [Work(words=False, encode=False)]
+    after = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
+    for old, new in zip(before[1:], after[1:], strict=True):
+        assert old.equals(new)
+    assert before[0].drop_columns("fingerprints").equals(after[0].drop_columns("fingerprints"))
+    assert after[0]["fingerprints"][0].as_py()["regions"] == "regions-99"
+
+
+def test_a_page_of_which_nothing_is_left_to_keep_is_made_whole(
+    folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a shard is repeated whose first attempt ended between two commits."""
+    write(folder / "a.pdf", "apples", "bananas")
+    ingest(folder, database, encoder)
+    (document,) = database.documents()
+    monkeypatch.setattr(layout, "REGIONS_VERSION", 99)
+    pool = InProcess(encoder)
+
+    def lose_a_row() -> None:
+        dataset = database.table("pages")  # type: ignore[arg-type]
+        dataset.delete("page = 2")
+
+    report = ingest(folder, database, encoder, pool=pool, before_shards=lose_a_row)
+    assert sorted(pool.work, key=str) == [Work(False, False), WHOLE]
+    assert report.failures == [] and texts(database) == ["apples", "bananas"]
+    assert len(database.stored_pages([document.doc_id])) == 2
+
+
+# --------------------------------------------------------------------------- two runs at once
+
+
+def test_two_runs_on_overlapping_folders_double_nothing(
+    tmp_path: Path, database: Database, encoder: Encoder
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for number, place in enumerate(folders):
+        place.mkdir()
+        for name in range(6):
+            write(place / f"same{name}.pdf", f"apples {name}", f"bananas {name}")
+        write(place / "own.pdf", f"cherries {number}")
+    reports, errors = {}, []
+
+    def run(number: int) -> None:
+        try:
+            name = f"run{number}"
+            reports[number] = ingest(folders[number], database, encoder, run_id=name)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    documents = database.documents()
+    assert states(database) == [DocumentStatus.COMPLETE] * 8
+    assert database.table("pages").count_rows() == 14  # type: ignore[arg-type]
+    assert sum(report.pages_added for report in reports.values()) == 14
+    assert all(report.documents_elsewhere == [] for report in reports.values())
+    # Whoever made a document, it is known at both its places.
+    assert sorted(len(document.sources) for document in documents) == [1, 1] + [2] * 6
+
+
+def test_what_a_live_run_has_in_work_is_left_to_it_and_reported(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    write(folder / "a.pdf", "apples")
+    write(folder / "b.pdf", "bananas")
+    ingest(folder, database, encoder)
+    first = database.documents()[0]
+    other = Other(database)
+    with other.lease:
+        _take(database, first.doc_id, "other")
+        report = ingest(folder, database, encoder, redo=Redo.ALL)
+    assert [first.sources[0].name] == report.documents_elsewhere
+    assert (report.documents_added, report.failures) == (1, [])
+    assert database.document_rows([first.doc_id])[first.doc_id].run_id == "other"
+
+
+def test_what_a_dead_run_left_is_done_by_the_next(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    write(folder / "a.pdf", "apples")
+    ingest(folder, database, encoder)
+    (document,) = database.documents()
+    other = Other(database)
+    with other.lease:
+        _take(database, document.doc_id, "other")
+        other.die()
+    assert texts(database) == []
+    report = ingest(folder, database, encoder)
+    assert report.documents_elsewhere == []
+    assert texts(database) == ["apples"] and states(database) == [DocumentStatus.COMPLETE]
+
+
+def test_a_run_that_was_taken_for_dead_stops(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    write(folder / "a.pdf", "apples", "bananas")
+    pool = InProcess(encoder)
+    far = datetime.now(UTC).replace(year=datetime.now(UTC).year + 1)
+    pool.meanwhile = lambda: _lost(database, far)
+    with pytest.raises(LeaseLost, match="took over"):
+        ingest(folder, database, encoder, pool=pool)
+    assert texts(database) == []
+    assert ingest(folder, database, encoder, run_id="next").pages_added == 2
+    assert texts(database) == ["apples", "bananas"]
+
+
+def _lost(database: Database, far: datetime) -> None:
+    """Let another run write this one off, and this one's lease be old enough to be looked at."""
+    import storage.leases
+
+    abandon_expired(database, "somebody", far)
+    storage.leases._Moment.seconds_ago = lambda self: 1000.0  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    import storage.leases
+
+    monkeypatch.setattr(storage.leases._Moment, "seconds_ago", storage.leases._Moment.seconds_ago)
+
+
+def _take(database: Database, doc_id: str, run_id: str) -> None:
+    from storage.committer import Committer
+
+    def take(_: str, row: Any) -> Any:
+        return replace(row, status=DocumentStatus.UNFINISHED, run_id=run_id)
+
+    Committer(database, run_id).change_documents([doc_id], take)
+
+
+# --------------------------------------------------------------------- what is tried again
+
+
+def fails(page: int, *, retryable: bool) -> dict[int, Fault]:
+    category = Category.TIMEOUT if retryable else Category.CORRUPT
+    return {page: Fault(Stage.WORDS, category, retryable, f"a.pdf, page {page}: no")}
+
+
+def tried(database: Database, encoder: Encoder, folder: Path, faulty: dict[int, Fault]) -> Any:
+    pool = InProcess(encoder, faulty)
+
+    def again(redo: Redo = Redo.MISSING) -> tuple[int, int]:
+        pool.work.clear()
+        report = ingest(folder, database, encoder, pool=pool, redo=redo)
+        return len(pool.work), report.pages_failed
+
+    return again
+
+
+def test_what_may_go_well_is_tried_three_times_and_then_when_asked_to(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    write(folder / "a.pdf", "apples", "bananas", "cherries")
+    again: Callable[..., tuple[int, int]] = tried(
+        database, encoder, folder, fails(2, retryable=True)
+    )
+    assert [again(), again(), again(), again()] == [(3, 1), (1, 1), (1, 1), (0, 1)]
+    assert database.failures()[0].attempts == 3
+    assert again(Redo.FAILED) == (1, 1)
+    assert database.failures()[0].attempts == 4
+    assert ingest(folder, database, encoder, redo=Redo.FAILED).pages_added == 1
+    assert database.failures() == [] and states(database) == [DocumentStatus.COMPLETE]
+
+
+def test_what_cannot_go_well_is_tried_once_and_then_when_asked_to(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    write(folder / "a.pdf", "apples", "bananas")
+    again: Callable[..., tuple[int, int]] = tried(
+        database, encoder, folder, fails(1, retryable=False)
+    )
+    assert [again(), again(), again(Redo.FAILED)] == [(2, 1), (0, 1), (1, 1)]
+    assert texts(database) == ["bananas"]
+
+
+def test_force_makes_everything_named_anew(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    write(folder / "a.pdf", "apples", "bananas")
+    ingest(folder, database, encoder)
+    report = ingest(folder, database, encoder, redo=Redo.ALL)
+    assert (report.pages_added, report.documents_added) == (2, 1)
+    assert texts(database) == ["apples", "bananas"]
+
+
+# --------------------------------------------------------------------------- files that go
+
+
+def test_files_that_are_gone_are_reported_and_leave_when_asked_to(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    write(folder / "a.pdf", "apples")
+    write(folder / "b.pdf", "bananas")
+    write(folder / "moved.pdf", "cherries")
+    ingest(folder, database, encoder)
+    (folder / "b.pdf").unlink()
+    (folder / "moved.pdf").rename(folder / "here.pdf")
+    report = ingest(folder, database, encoder)
+    assert [uri.rpartition("/")[2] for uri in report.gone] == ["b.pdf", "moved.pdf"]
+    assert texts(database) == ["apples", "bananas", "cherries"]
+    report = ingest(folder, database, encoder, sync=True)
+    assert (report.documents_removed, report.gone) == (1, [])
+    assert texts(database) == ["apples", "cherries"]
+    assert sorted(d.sources[0].name.rpartition("/")[2] for d in database.documents()) == [
+        "a.pdf",
+        "here.pdf",
+    ]
+    statistics = database.latest_statistics()
+    assert statistics is not None and "bananas" not in statistics.document_frequency
+    assert ingest(folder, database, encoder).gone == []

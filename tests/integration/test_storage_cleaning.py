@@ -1,0 +1,208 @@
+"""That cleaning takes away what nobody reads, and nothing else: on real LanceDB."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storage import committer as committer_module
+from storage import reader
+from storage.cleaning import clean
+from storage.committer import Committer
+from storage.convert import page_tables
+from storage.database import Database
+from storage.errors import StorageUnavailable
+from storage.leases import Lease
+from storage.locks import nobody_writing, writing
+from storage.reader import Snapshot, pinned, still_there
+from storage.schema import Table
+from tests.storage_examples import DIM, ENCODER, doc_id, fill, page
+from tests.storage_workers import running
+
+NONE = timedelta(0)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database.create_or_open(tmp_path / "db", ENCODER)
+
+
+@pytest.fixture
+def committer(database: Database) -> Committer:
+    return Committer(database, "run")
+
+
+@contextmanager
+def at_work(database: Database, kind: str, snapshot: Snapshot | None = None) -> Iterator[Lease]:
+    run = running(f"another-{kind}", kind, pins=pinned(snapshot) if snapshot else {})
+    with Lease(database, run) as lease:
+        yield lease
+
+
+def versions(database: Database, table: Table = Table.PATCHES) -> list[int]:
+    return [version["version"] for version in database.table(table).versions()]
+
+
+def test_merging_keeps_the_rows_and_every_version(database: Database, committer: Committer) -> None:
+    ids = [key for name in "abcdefgh" for key in fill(database, name, 1)]
+    first = database.snapshot()
+    before = reader.read_patches(first, reader.catalog(first)["patch_row"].to_numpy())
+    committer.commit_pages(page_tables([page("a", 1)], DIM))
+    committer.optimize()
+    for snapshot in (first, database.snapshot()):
+        catalog = reader.catalog(snapshot)
+        after = reader.read_patches(snapshot, catalog["patch_row"].to_numpy())
+        assert after.page_ids == before.page_ids == sorted(ids)
+        np.testing.assert_array_equal(after.vectors, before.vectors)
+    assert len(database.table(Table.PATCHES).get_fragments()) == 1
+
+
+def test_files_that_cannot_be_merged_lose_nothing(
+    database: Database,
+    committer: Committer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Merging is housekeeping: it may not fail the run whose pages are all stored.
+    fill(database, "a", 1)
+    for path in (tmp_path / "db" / "runs.lance" / "_versions").iterdir():
+        path.write_bytes(b"damaged")
+    committer.optimize()
+    assert "files were not merged: table runs of database" in caplog.text
+    assert "old files were not removed: table runs of database" in caplog.text
+    assert reader.catalog(database.snapshot()).num_rows == 1
+
+
+def test_many_commits_do_not_leave_many_files(
+    database: Database, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each file costs every later commit and every query time.
+    monkeypatch.setattr(committer_module, "_COMMITS_PER_MERGE", 5)
+    for number in range(1, 13):
+        committer.commit_pages(page_tables([page("a", number)], DIM))
+    for table in (Table.PAGES, Table.REGIONS, Table.PATCHES):
+        assert len(database.table(table).get_fragments()) == 3
+    assert len(database.stored_pages([doc_id("a")])) == 12
+
+
+def test_a_long_ingest_forgets_old_versions_on_its_way(
+    database: Database, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (
+        ("_COMMITS_PER_MERGE", 3),
+        ("_CLEAN_EVERY_S", -1),
+        ("KEEP_VERSIONS", NONE),
+    ):
+        monkeypatch.setattr(committer_module, name, value)
+    for number in range(1, 7):
+        committer.commit_pages(page_tables([page("a", number)], DIM))
+    assert len(versions(database)) == 1
+
+
+def test_forgetting_old_versions_keeps_the_newest_whole(
+    database: Database, committer: Committer
+) -> None:
+    ids = fill(database, "a", 2) + fill(database, "b", 1)
+    snapshot = database.snapshot()
+    committer.commit_pages(page_tables([page("c", 1)], DIM))
+    committer.optimize(keep=NONE)
+    assert [len(versions(database, table)) for table in Table] == [1] * len(Table)
+    now = database.snapshot()
+    assert reader.catalog(now)["page_id"].to_pylist() == sorted(ids)
+    assert reader.read_regions(now, ids).num_rows == 12
+    assert not still_there(snapshot)
+    with pytest.raises(StorageUnavailable, match="of database"):
+        reader.catalog(snapshot)
+
+
+def test_a_version_stays_readable_for_a_while_after_it_was_replaced(
+    database: Database, committer: Committer
+) -> None:
+    # It may be months old, and have been pinned a moment before it was replaced.
+    fill(database, "a", 1)
+    kept = versions(database)
+    committer.optimize(keep=timedelta(minutes=5))
+    assert versions(database)[: len(kept)] == kept
+
+
+def test_what_a_living_run_pins_survives_and_what_a_dead_one_pins_does_not(
+    database: Database, committer: Committer
+) -> None:
+    ids = fill(database, "a", 2)
+    snapshot = database.snapshot()
+    with at_work(database, "query", snapshot) as lease:
+        fill(database, "b", 2)
+        committer.optimize(keep=NONE)
+        assert still_there(snapshot)
+        assert reader.catalog(snapshot)["page_id"].to_pylist() == ids
+        assert reader.read_regions(snapshot, ids).num_rows == 8
+        newest = database.table(Table.PATCHES).version
+        assert versions(database) == [snapshot.versions["patches"], newest]
+        lease.end(replace(running("another-query", "query"), status="failed"))
+    committer.optimize(keep=NONE)
+    assert not still_there(snapshot)
+
+
+@pytest.mark.parametrize("kind", ["ingest", "delete"])
+def test_nothing_is_removed_beside_another_run_that_writes(
+    database: Database, committer: Committer, kind: str
+) -> None:
+    fill(database, "a", 2)
+    before = versions(database)
+    with at_work(database, kind) as lease:
+        clean(database, "run", NONE)
+        assert versions(database) == before
+        clean(database, f"another-{kind}", NONE)  # it may clean up after itself
+        assert len(versions(database)) == 1
+        lease.end(replace(running(f"another-{kind}", kind), status="completed"))
+
+
+def orphan_of(database: Database) -> Path:
+    """A file that looks as one that a killed writer left."""
+    data = Path(database.uri) / "patches.lance" / "data"
+    made = data / "orphan.lance"
+    shutil.copy(next(data.glob("*.lance")), made)
+    return made
+
+
+def test_files_of_killed_writers_are_removed_unless_somebody_writes(
+    database: Database, committer: Committer
+) -> None:
+    # Until it commits, a living writer's file looks the same.
+    ids = fill(database, "a", 2)
+    orphan = orphan_of(database)
+    with writing(database.uri):
+        clean(database, "run")
+        assert orphan.exists()
+    clean(database, "run")
+    assert not orphan.exists()
+    assert reader.read_regions(database.snapshot(), ids).num_rows == 8
+
+
+def test_locks_leave_no_trace_and_keep_writers_and_cleaning_apart(database: Database) -> None:
+    before = sorted(Path(database.uri).rglob("*"))
+    with nobody_writing(database.uri) as alone:
+        assert alone
+        with nobody_writing(database.uri) as both:
+            assert not both
+    with writing(database.uri), writing(database.uri), nobody_writing(database.uri) as alone:
+        assert not alone
+    assert sorted(Path(database.uri).rglob("*")) == before
+    with nobody_writing("s3://bucket/db") as alone:
+        assert not alone
+
+
+def test_a_snapshot_that_was_removed_before_it_was_pinned_is_found_out(database: Database) -> None:
+    fill(database, "a", 1)
+    snapshot = database.snapshot()
+    assert still_there(snapshot)
+    assert dict(pinned(snapshot)) == snapshot.versions
+    fill(database, "b", 1)
+    clean(database, "run", NONE)
+    with at_work(database, "query", snapshot):
+        assert not still_there(snapshot)

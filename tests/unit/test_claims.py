@@ -1,0 +1,90 @@
+"""Who may change a document's row, and what becomes of its sources."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from storage.records import Document, DocumentStatus, Source
+from tasks import claims
+from tasks.planning import InspectedFile
+from tests.storage_examples import NOW, document
+
+HERE, THERE = Source("file:///here.pdf", "here.pdf"), Source("file:///there.pdf", "there.pdf")
+
+
+def file(*sources: Source) -> InspectedFile:
+    return InspectedFile("d", "/here.pdf", sources or (HERE,), "application/pdf", 10, 2)
+
+
+def row(status: DocumentStatus = DocumentStatus.COMPLETE, run: str = "old") -> Document:
+    return replace(document("d", 2), status=status, run_id=run, sources=(HERE,), revision=4)
+
+
+def claim(known: Document | None, revision: int = 4, live: set[str] | None = None) -> object:
+    return claims.claim(known, file(HERE), "me", revision=revision, live=live or set(), now=NOW)
+
+
+def test_a_new_document_is_taken_out_of_sight() -> None:
+    taken = claim(None, 0)
+    assert isinstance(taken, Document)
+    assert claims.is_owned(taken, "me")
+    assert (taken.doc_id, taken.page_count, taken.sources) == ("d", 2, (HERE,))
+
+
+def test_a_visible_document_is_taken_as_it_was_looked_at() -> None:
+    assert claims.is_owned(claim(row()), "me")  # type: ignore[arg-type]
+    assert claim(row(), revision=3) is None  # changed since
+
+
+@pytest.mark.parametrize(("live", "free"), [({"other"}, False), (set(), True)])
+def test_what_a_live_run_has_is_left_to_it(live: set[str], free: bool) -> None:
+    held = row(DocumentStatus.UNFINISHED, "other")
+    assert (claim(held, live=live) is not None) is free
+    assert claims.is_held(held, "me", live) is not free
+    assert not claims.is_held(row(DocumentStatus.COMPLETE, "other"), "me", live)
+
+
+def test_a_document_taken_by_another_run_is_not_finished() -> None:
+    def finish(known: Document | None, stored: int = 2, failed: int = 0) -> Document | None:
+        return claims.finish(
+            known, "me", stored=stored, failed=failed, fingerprints={"words": "w"}, now=NOW
+        )
+
+    mine = row(DocumentStatus.UNFINISHED, "me")
+    assert finish(None) is None
+    assert finish(row(DocumentStatus.UNFINISHED, "other")) is None
+    assert finish(row(DocumentStatus.COMPLETE, "me")) is None
+    states = [finish(mine), finish(mine, 1, 1), finish(mine, 0, 2)]
+    assert [s.status for s in states if s] == ["complete", "partial", "failed"]
+
+
+def test_a_document_that_was_replaced_forgets_its_old_place() -> None:
+    replaced = replace(row(DocumentStatus.REPLACED), sources=(THERE,))
+    taken = claim(replaced)
+    assert isinstance(taken, Document) and taken.sources == (HERE,)
+
+
+def test_a_source_with_other_bytes_leaves() -> None:
+    both = replace(row(), sources=(HERE, THERE))
+    left = claims.leave(both, {HERE.uri})
+    assert left is not None and (left.status, left.sources) == (both.status, (THERE,))
+    last = claims.leave(row(), {HERE.uri})
+    assert last is not None and last.status is DocumentStatus.REPLACED
+    assert claims.leave(row(), {THERE.uri}) is None
+    assert claims.leave(row(DocumentStatus.REPLACED), {HERE.uri}) is None
+
+
+def test_a_file_that_is_gone_is_taken_away_unless_it_is_the_last() -> None:
+    both = replace(row(), sources=(HERE, THERE))
+    left = claims.lose(both, {HERE.uri})
+    assert left is not None and left.sources == (THERE,)
+    assert claims.lose(row(), {HERE.uri}) is None
+
+
+def test_a_place_is_noted_once() -> None:
+    assert claims.found_at(row(), [HERE]) is None
+    more = claims.found_at(row(), [THERE, HERE])
+    assert more is not None and more.sources == (HERE, THERE)
+    assert claims.found_at(None, [HERE]) is None

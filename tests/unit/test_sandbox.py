@@ -1,0 +1,523 @@
+"""The process that reads documents: what it survives, what it costs those around it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import psutil
+import pytest
+
+from storage.records import Source
+from tasks import childprocess, ocr, pagework, remote
+from tasks import sandbox as sandboxes
+from tasks.errors import (
+    Category,
+    CorruptSource,
+    Fault,
+    OcrDied,
+    OcrTimeout,
+    OutOfMemory,
+    PageTimeout,
+    Stage,
+    WorkerDied,
+    fault_of,
+)
+from tasks.limits import Limits
+from tasks.pagework import Where
+from tasks.planning import InspectedFile, Shard, ShardPart
+from tasks.reading import OcrMode, ReadOptions
+from tasks.sandbox import Sandbox
+from tasks.sources import SourceFile, to_uri
+from tests import fixtures, poison
+from tests.poison import Pdf
+
+QUICK = Limits(page_timeout_s=1, page_memory_mb=300)
+"""A second, in which nothing that is well runs into the limit, and nothing ill ends by itself."""
+
+LIMITS = {
+    Category.TIMEOUT: Limits(page_timeout_s=1),
+    Category.OUT_OF_MEMORY: Limits(page_memory_mb=200),
+}
+"""By what a page must run into; so low only there that no busy machine makes it the other."""
+
+OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 100, "", 60, image_pixels=500_000, limits=QUICK)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """The one that this process has: to start another for each test would take long."""
+    yield sandboxes._sandbox
+    sandboxes._sandbox.close()
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> str:
+    """A file for the ids of processes that a call was made in."""
+    return str(tmp_path / "pids")
+
+
+def gone(pid: int, within_s: float = 5) -> bool:
+    """Whether a process has ended, or does so soon."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def inspected(path: str, pages: int, password: str | None = None) -> InspectedFile:
+    file = SourceFile(Source(to_uri(path), Path(path).name), path)
+    found = remote.inspect_file(file, password, QUICK)
+    assert isinstance(found, InspectedFile), found
+    assert found.page_count == pages
+    return found
+
+
+def shard_of(path: str, pages: int) -> Shard:
+    return Shard(0, (ShardPart(inspected(path, pages), tuple(range(1, pages + 1))),))
+
+
+def with_poison(path: Path, poisoned: str, pages: int = 5) -> str:
+    """A document of text pages, and one that is poison in their middle."""
+    pdf = Pdf()
+    for page in range(1, pages + 1):
+        if page != pages // 2 + 1:
+            pdf.text_page(f"Page {page}")
+        elif poisoned == "time to open":
+            poison.nested_forms(pdf)
+        elif poisoned == "memory to open":
+            poison.nested_forms(pdf, leaf="q Q " * 20)
+        elif poisoned == "time to draw":
+            poison.endless_tiles(pdf)
+        elif poisoned == "memory to draw":
+            poison.masked_page(pdf, 16_000)
+    return pdf.save(path)
+
+
+@pytest.mark.parametrize("how", [poison.abort, poison.leave])
+def test_a_crash_is_tried_once_more_in_a_fresh_process(
+    sandbox: Sandbox, notes: str, how: object
+) -> None:
+    with pytest.raises(WorkerDied, match=r"^a\.pdf, page 3: .*opening.* died") as caught:
+        sandbox.call(how, notes, label="a.pdf, page 3", limits=QUICK)
+    assert caught.value.category is Category.CRASHED and caught.value.retryable
+    first, second = poison.pids(notes)
+    assert first != second and gone(first) and gone(second)
+    assert sandbox.call(os.getpid, label="b.pdf", limits=QUICK) not in (first, second)
+
+
+@pytest.mark.parametrize("how", [poison.sleep, poison.hold])
+def test_what_hangs_is_killed_and_tried_once_more(
+    sandbox: Sandbox, notes: str, how: object
+) -> None:
+    with pytest.raises(PageTimeout) as caught:
+        sandbox.call(how, notes, label="a.pdf, page 3", limits=QUICK)
+    assert fault_of(caught.value, Stage.WORDS) == Fault(
+        Stage.OPEN,
+        Category.TIMEOUT,
+        True,
+        "a.pdf, page 3: opening it took longer than 1 s and was stopped; raise "
+        "PATCHLIGHT_PAGE_TIMEOUT_S, or save the file again in a simpler form",
+    )
+    first, second = poison.pids(notes)
+    assert first != second and gone(first) and gone(second)
+
+
+@pytest.mark.parametrize("how", [poison.hog, poison.ask_too_much])
+def test_what_fills_the_memory_is_killed_and_tried_once_more(
+    sandbox: Sandbox, notes: str, how: object
+) -> None:
+    with pytest.raises(OutOfMemory, match=r"300 MiB .*PATCHLIGHT_PAGE_MEMORY_MB") as caught:
+        sandbox.call(how, notes, label="a.pdf, page 3", limits=replace(QUICK, page_timeout_s=30))
+    assert caught.value.category is Category.OUT_OF_MEMORY and caught.value.retryable
+    first, second = poison.pids(notes)
+    assert first != second and gone(first) and gone(second)
+
+
+def test_what_goes_well_the_second_time_is_no_failure(sandbox: Sandbox, notes: str) -> None:
+    last = sandbox.call(poison.abort_once, notes, label="a.pdf", limits=QUICK)
+    assert len(poison.pids(notes)) == 2 and poison.pids(notes)[-1] == last
+
+
+def test_the_error_says_at_which_stage_the_process_died(sandbox: Sandbox) -> None:
+    with pytest.raises(WorkerDied) as caught:
+        sandbox.call(poison.segfault_while_drawing, label="a.pdf", limits=QUICK)
+    assert caught.value.stage is Stage.RENDER and "SIGSEGV" in str(caught.value)
+
+
+def test_one_process_serves_many_calls(sandbox: Sandbox) -> None:
+    served = {sandbox.call(os.getpid, label="a.pdf", limits=QUICK) for _ in range(20)}
+    assert len(served) == 1 and os.getpid() not in served
+
+
+def test_calls_from_many_threads_wait_for_each_other(sandbox: Sandbox) -> None:
+    answers: list[int] = []
+
+    def ask(number: int) -> None:
+        answers.append(sandbox.call(abs, -number, label="a.pdf", limits=QUICK))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == list(range(20))
+
+
+def test_a_process_outlives_the_thread_that_first_needed_it(sandbox: Sandbox) -> None:
+    """The kernel would end it with the thread that started it."""
+    served: list[int] = []
+
+    def ask() -> None:
+        served.append(sandbox.call(os.getpid, label="a.pdf", limits=QUICK))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    time.sleep(0.1)
+    ask()
+    assert served[0] == served[1]
+
+
+def test_a_process_that_has_grown_is_replaced_between_calls(sandbox: Sandbox) -> None:
+    """So that no page pays for what was read before it."""
+    first = sandbox.call(os.getpid, label="a.pdf", limits=QUICK)
+    assert sandbox.call(os.getpid, label="a.pdf", limits=replace(QUICK, page_memory_mb=40)) != first
+
+
+def test_without_a_sandbox_calls_are_made_here() -> None:
+    sandbox, here = Sandbox(), replace(QUICK, sandbox=False)
+    assert sandbox.call(os.getpid, label="a.pdf", limits=here) == os.getpid()
+    assert sandbox.pid() is None
+
+
+def test_noise_on_the_outputs_does_not_reach_the_answers(
+    sandbox: Sandbox, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pid = sandbox.call(poison.chatter, label="a.pdf", limits=QUICK)
+    assert sandbox.call(os.getpid, label="a.pdf", limits=QUICK) == pid
+    assert capfd.readouterr() == ("", "")
+
+
+def test_large_results_come_back_whole(sandbox: Sandbox) -> None:
+    array = sandbox.call(poison.array, 64, label="a.pdf", limits=QUICK)
+    assert np.array_equal(array, poison.array(64))
+
+
+def test_exceptions_keep_their_type(sandbox: Sandbox) -> None:
+    error = CorruptSource("a.pdf: damaged", Stage.RENDER)
+    with pytest.raises(CorruptSource, match=r"a\.pdf: damaged") as caught:
+        sandbox.call(poison.raise_it, error, label="a.pdf", limits=QUICK)
+    assert caught.value.stage is Stage.RENDER
+    pid = sandbox.pid()
+    with pytest.raises(KeyError, match="a key"):
+        sandbox.call(poison.raise_it, KeyError("a key"), label="a.pdf", limits=QUICK)
+    with pytest.raises(RuntimeError, match="Unpicklable: 1 and 2"):
+        sandbox.call(poison.raise_unpicklable, label="a.pdf", limits=QUICK)
+    assert sandbox.pid() == pid, "an exception is no reason for another process"
+
+
+def test_temporary_files_go_with_the_process(notes: str) -> None:
+    sandbox = Sandbox()
+    folder = Path(sandbox.call(poison.environment, label="a.pdf", limits=QUICK)["TMPDIR"])
+    assert folder.is_dir() and folder.stat().st_mode & 0o077 == 0
+    (folder / "picture.ppm").write_bytes(b"P6")
+    with pytest.raises(WorkerDied):
+        sandbox.call(poison.abort, notes, label="a.pdf", limits=QUICK)
+    assert not folder.exists()
+    folder = Path(sandbox.call(poison.environment, label="a.pdf", limits=QUICK)["TMPDIR"])
+    pid = sandbox.pid()
+    sandbox.close()
+    assert not folder.exists() and pid is not None and gone(pid)
+
+
+PARENT = """
+import sys, threading
+from tasks.limits import Limits
+from tasks.sandbox import Sandbox
+from tests import poison
+sandbox, limits = Sandbox(), Limits()
+folder = sandbox.call(poison.environment, label="a", limits=limits)["TMPDIR"]
+print(sandbox.pid(), folder, flush=True)
+if sys.argv[1] != "idle":
+    sandbox.call(getattr(poison, sys.argv[1]), sys.argv[2], label="a", limits=limits)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("doing", "end"),
+    [
+        ("idle", None),
+        ("idle", signal.SIGKILL),
+        ("sleep", signal.SIGKILL),
+        ("hold", signal.SIGKILL),
+        ("sleep_in_tesseract", signal.SIGKILL),
+    ],
+)
+def test_nothing_outlives_the_parent(notes: str, doing: str, end: signal.Signals | None) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, doing, notes],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout and parent.stdin
+    child, folder = parent.stdout.readline().split()
+    expected = {"idle": 0, "sleep_in_tesseract": 2}.get(doing, 1)
+    while len(poison.pids(notes)) < expected:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    if end is None:
+        parent.stdin.close()
+    else:
+        parent.send_signal(end)
+    parent.wait(timeout=10)
+    assert all(gone(pid) for pid in [int(child), *poison.pids(notes)])
+    if doing in {"idle", "sleep_in_tesseract"}:  # a wedged library cannot tidy up
+        assert not Path(folder).exists()
+    parent.stdout.close()
+    parent.stdin.close()
+
+
+def test_ocr_has_a_time_limit_of_its_own(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A page may be longer in Tesseract than in PDFium."""
+    slow = poison.tesseract(tmp_path / "tesseract", "sleep 1.2", "exit 1")
+    path = fixtures.make_pdf(tmp_path / "a.pdf", fixtures.prose)
+    with pytest.raises(ocr.OcrFailed):
+        read(sandbox, path, replace(OPTIONS, ocr=OcrMode.ALWAYS, tesseract=slow))
+    assert len(poison.pids(slow + ".pids")) == 1, "that it failed is no reason to try again"
+
+
+def read(sandbox: Sandbox, path: str, options: ReadOptions) -> object:
+    where = Where(path, None, options.limits)
+    args = where, "d", 1, options, "a.pdf"
+    return sandbox.call(pagework.read_page, *args, label="a.pdf, page 1", limits=options.limits)
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "message"),
+    [
+        ("kill -SEGV $$", OcrDied, "signal 11"),
+        ("exec sleep 60", OcrTimeout, "PATCHLIGHT_OCR_TIMEOUT_S"),
+        ("echo std::bad_alloc >&2; kill -ABRT $$", OutOfMemory, "PATCHLIGHT_PAGE_MEMORY_MB"),
+    ],
+)
+def test_the_death_of_tesseract_is_tried_once_more_in_a_fresh_process(
+    sandbox: Sandbox, tmp_path: Path, script: str, error: type[Exception], message: str
+) -> None:
+    parents = f"echo $PPID >> '{tmp_path}/parents'"
+    dying = poison.tesseract(tmp_path / "tesseract", parents, script)
+    path = fixtures.make_pdf(tmp_path / "a.pdf", fixtures.prose)
+    options = replace(OPTIONS, ocr=OcrMode.ALWAYS, tesseract=dying, ocr_timeout_s=1)
+    with pytest.raises(error, match=rf"a\.pdf, page 1: Tesseract.*{message}"):
+        read(sandbox, path, options)
+    assert len(poison.pids(dying + ".pids")) == 2
+    assert len(set(poison.pids(tmp_path / "parents"))) == 2
+    assert all(gone(pid) for pid in poison.pids(dying + ".pids"))
+
+
+def test_a_tesseract_that_cannot_be_ended_is_ended_with_its_group(
+    sandbox: Sandbox, notes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(childprocess, "_OCR_GRACE_S", 0)
+    with pytest.raises(OcrTimeout, match="PATCHLIGHT_OCR_TIMEOUT_S"):
+        sandbox.call(poison.sleep_in_tesseract, notes, 1, label="a.pdf", limits=QUICK)
+    assert all(gone(pid) for pid in poison.pids(notes))
+
+
+def test_the_memory_of_tesseract_counts(sandbox: Sandbox, notes: str) -> None:
+    with pytest.raises(OutOfMemory, match=r"a\.pdf: Tesseract took more than 300 MiB"):
+        sandbox.call(poison.hog_in_tesseract, notes, label="a.pdf", limits=QUICK)
+    assert all(gone(pid) for pid in poison.pids(notes))
+
+
+@pytest.mark.parametrize(
+    ("poisoned", "category", "stage"),
+    [
+        ("time to open", Category.TIMEOUT, Stage.OPEN),
+        ("memory to open", Category.OUT_OF_MEMORY, Stage.OPEN),
+    ],
+)
+def test_one_poisoned_page_of_many_is_one_fault(
+    tmp_path: Path, poisoned: str, category: Category, stage: Stage
+) -> None:
+    shard = shard_of(with_poison(tmp_path / "a.pdf", poisoned, pages=60), 60)
+    result = remote.read_shard(shard, replace(OPTIONS, limits=LIMITS[category]))
+    assert [page.page for page in result.pages] == [*range(1, 31), *range(32, 61)]
+    assert all(page.words()[1].text == str(page.page) for page in result.pages)
+    [(doc_id, page)] = result.faults
+    assert page == 31
+    fault = result.faults[doc_id, page]
+    assert (fault.category, fault.stage, fault.retryable) == (category, stage, True)
+    assert fault.message.startswith("a.pdf, page 31: ")
+
+
+@pytest.mark.parametrize(
+    ("poisoned", "category"),
+    [("time to draw", Category.TIMEOUT), ("memory to draw", Category.OUT_OF_MEMORY)],
+)
+def test_a_page_that_cannot_be_drawn_can_be_read(
+    tmp_path: Path, poisoned: str, category: Category
+) -> None:
+    """And the pages beside it are drawn."""
+    shard = shard_of(with_poison(tmp_path / "a.pdf", poisoned), 5)
+    assert len(remote.read_shard(shard, OPTIONS).pages) == 5
+    drawn = remote.render_shard(shard, replace(OPTIONS, limits=LIMITS[category]))
+    assert [page for _, page in drawn.pages] == [1, 2, 4, 5]
+    [fault] = drawn.faults.values()
+    assert (fault.category, fault.stage) == (category, Stage.RENDER)
+
+
+def test_a_file_that_kills_what_opens_it_is_a_fault_of_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fixtures.make_pdf(tmp_path / "a.pdf", fixtures.prose)
+    monkeypatch.setattr(pagework, "inspect", poison.abort_on)
+    file = SourceFile(Source(to_uri(path), "a.pdf"), path)
+    found = remote.inspect_file(file, None, QUICK)
+    assert isinstance(found, remote.InspectionFault)
+    assert found.fault.stage is Stage.OPEN and found.fault.category is Category.CRASHED
+    assert found.fault.message.startswith("a.pdf: ") and len(found.doc_id) == 64
+
+
+def test_pages_are_read_the_same_inside_and_outside(tmp_path: Path) -> None:
+    def draw(canvas: fixtures.Canvas) -> None:
+        fixtures.prose(canvas)
+        canvas.showPage()
+        fixtures.draw_image(canvas, fixtures.scan(["Plain scan"]), (0, 0, 612, 792))
+
+    shard = shard_of(fixtures.make_pdf(tmp_path / "a.pdf", draw), 2)
+    inside = replace(
+        OPTIONS,
+        ocr=OcrMode.AUTO,
+        tesseract=ocr.find_tesseract(None),
+        limits=Limits(),
+    )
+    outside = replace(inside, limits=Limits(sandbox=False))
+    assert remote.read_shard(shard, inside) == remote.read_shard(shard, outside)
+    here, there = remote.render_shard(shard, inside), remote.render_shard(shard, outside)
+    assert here.labels == there.labels and list(here.pages) == list(there.pages)
+    for key in here.pages:
+        one, other = here.pages[key].image, there.pages[key].image
+        assert one is not None and other is not None and np.array_equal(one, other)
+
+
+def test_a_file_that_changes_between_two_pages_is_opened_anew(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = fixtures.make_text_pdf(tmp_path / "a.pdf", ["One"])
+    assert sandbox.call(pagework.inspect, Where(path), label="a", limits=QUICK).page_count == 1
+    fixtures.make_text_pdf(tmp_path / "a.pdf", ["One", "Two"])
+    assert sandbox.call(pagework.inspect, Where(path), label="a", limits=QUICK).page_count == 2
+
+
+def test_passwords_are_shown_nowhere(tmp_path: Path) -> None:
+    path = fixtures.make_pdf(tmp_path / "a.pdf", fixtures.prose, password="harbour-7")
+    file = inspected(path, 1, "harbour-7")
+    sandbox = Sandbox()
+    where = Where(path, "harbour-7", QUICK)
+    assert sandbox.call(pagework.inspect, where, label="a.pdf", limits=QUICK).page_count == 1
+    process = psutil.Process(sandbox.pid())
+    shown = [repr(where), repr(file), *process.cmdline(), *process.environ().values()]
+    sandbox.close()
+    assert not any("harbour-7" in text for text in shown)
+
+
+class Visits(BaseHTTPRequestHandler):
+    """Notes that somebody came."""
+
+    seen: ClassVar[list[str]] = []
+
+    def handle(self) -> None:
+        self.seen.append(str(self.client_address))
+
+
+@pytest.fixture
+def server() -> Iterator[HTTPServer]:
+    Visits.seen.clear()
+    server = HTTPServer(("127.0.0.1", 0), Visits)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def calling_home(path: Path, url: str) -> str:
+    """A PDF that refers to a server wherever the format allows it, and in all its actions."""
+    pdf = Pdf()
+    file = f"<< /Type /Filespec /FS /URL /F ({url}/file.pdf) >>"
+    actions = [
+        f"<< /S /URI /URI ({url}/uri) >>",
+        f"<< /S /GoToR /F {file} /D [0 /Fit] >>",
+        f"<< /S /GoToE /F {file} /D [0 /Fit] >>",
+        f"<< /S /Launch /F {file} >>",
+        f"<< /S /ImportData /F {file} >>",
+        f"<< /S /SubmitForm /F {file} /Flags 4 >>",
+        f"<< /S /JavaScript /JS (this.submitForm\\('{url}/s'\\);) >>",
+    ]
+    annotations = " ".join(
+        pdf.add(f"<< /Type /Annot /Subtype /Link /Rect [0 0 612 792] /A {a} /AA << /PO {a} >> >>")
+        for a in actions
+    )
+    external = pdf.stream(
+        "/Type /XObject /Subtype /Image /Width 8 /Height 8 /ColorSpace /DeviceGray "
+        f"/BitsPerComponent 8 /F {file}"
+    )
+    other = pdf.stream(
+        f"/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Ref << /F {file} /Page 0 >>",
+        "0 0 9 9 re f",
+    )
+    profile = f"/F {file}"
+    icc = pdf.stream(f"/N 3 {profile}")
+    xfa = pdf.stream(
+        "",
+        "<xdp:xdp xmlns:xdp='http://ns.adobe.com/xdp/'><template><subform><event "
+        f"activity='initialize'><submit target='{url}/xfa'/></event></subform></template>"
+        "</xdp:xdp>",
+    )
+    # The first page asks for everything as it is opened.
+    opened = " ".join(f"/{name} {a}" for name, a in zip(("O", "C"), actions[5:], strict=True))
+    pdf.page(
+        "q 100 0 0 100 0 0 cm /I Do Q /G Do /C cs 1 0 0 scn 0 0 9 9 re f BT (Hello) Tj ET",
+        f"/XObject << /I {external} /G {other} >> /ColorSpace << /C [/ICCBased {icc}] >>",
+        f"/Annots [{annotations}] /AA << {opened} >>",
+    )
+    catalog = f"/OpenAction {actions[6]} /URI << /Base ({url}/base) >> /AcroForm << /XFA {xfa} >>"
+    return pdf.save(path, catalog)
+
+
+def test_a_document_reaches_no_server(tmp_path: Path, server: HTTPServer) -> None:
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    shard = shard_of(calling_home(tmp_path / "a.pdf", url), 1)
+    options = replace(OPTIONS, ocr=OcrMode.ALWAYS, tesseract=ocr.find_tesseract(None))
+    assert len(remote.read_shard(shard, options).pages) == 1
+    assert len(remote.render_shard(shard, options).pages) == 1
+    time.sleep(0.1)
+    assert Visits.seen == []
+
+
+def test_what_reads_documents_opens_no_connection(sandbox: Sandbox, server: HTTPServer) -> None:
+    port = server.server_address[1]
+    with pytest.raises(PermissionError, match="opens no connections"):
+        sandbox.call(poison.connect, port, label="a.pdf", limits=QUICK)
+    with pytest.raises(PermissionError, match="getaddrinfo"):
+        sandbox.call(poison.look_up, "example.com", label="a.pdf", limits=QUICK)
+    assert Visits.seen == []

@@ -1,0 +1,101 @@
+"""A changed stage is done again with what reads it, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from storage.records import EncoderIdentity
+from tasks.encoders.protocol import EncoderInfo
+from tasks.reading import OcrMode, ReadOptions, stages_of, words_as_read
+from tasks.stages import WHOLE, Stages, Work
+
+BY_WORDS = EncoderInfo(EncoderIdentity("w", "w-1", 8), False, True, False)
+BY_PICTURES = EncoderInfo(EncoderIdentity("p", "p-1", 8), True, False, True, image_pixels=1000)
+
+
+def stages(encoder: EncoderInfo, options: ReadOptions) -> Stages:
+    pixels = encoder.image_pixels
+    return stages_of(
+        replace(options, image_pixels=pixels), encoder, encoder.identity.fingerprint + "/float16"
+    )
+
+
+def made_by(encoder: EncoderInfo, options: ReadOptions, kind: str) -> dict[str, str]:
+    """Fingerprints of a page whose words came from a layer, from OCR, or that has none."""
+    before = stages(encoder, options)
+    (words,) = (name for name in before.words if kind in name)
+    return before.made(words)
+
+
+AUTO = ReadOptions(OcrMode.AUTO, "eng", 200, "", 60, image_pixels=0)
+ALWAYS = replace(AUTO, ocr=OcrMode.ALWAYS)
+NEVER = replace(AUTO, ocr=OcrMode.NEVER)
+
+
+@pytest.mark.parametrize("encoder", [BY_WORDS, BY_PICTURES])
+@pytest.mark.parametrize(
+    ("before", "kind"),
+    [(AUTO, "layer"), (AUTO, "auto ocr"), (ALWAYS, "always ocr"), (NEVER, "as it is")],
+)
+def test_the_same_again_does_nothing(encoder: EncoderInfo, before: ReadOptions, kind: str) -> None:
+    assert stages(encoder, before).work(made_by(encoder, before, kind)) is None
+    assert stages(encoder, before).work(None) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("before", "kind", "now", "words"),
+    [
+        (AUTO, "layer", replace(AUTO, lang="deu"), False),
+        (AUTO, "layer", replace(AUTO, dpi=300), False),
+        (AUTO, "layer", NEVER, False),
+        (NEVER, "layer", AUTO, False),
+        (AUTO, "layer", ALWAYS, True),
+        (AUTO, "auto ocr", replace(AUTO, lang="deu"), True),
+        (AUTO, "auto ocr", replace(AUTO, dpi=300), True),
+        (AUTO, "auto ocr", ALWAYS, False),
+        (AUTO, "auto ocr", NEVER, True),
+        (ALWAYS, "always ocr", AUTO, True),
+        (NEVER, "as it is", AUTO, True),
+    ],
+)
+def test_words_are_read_again_only_where_they_would_differ(
+    before: ReadOptions, kind: str, now: ReadOptions, words: bool
+) -> None:
+    """A page with a text layer does not care for the language of OCR."""
+    made = made_by(BY_WORDS, before, kind)
+    assert stages(BY_WORDS, now).work(made) == (Work(True, True) if words else None)
+
+
+def test_new_words_leave_the_vectors_of_pictures_alone() -> None:
+    made = made_by(BY_PICTURES, AUTO, "auto ocr")
+    assert stages(BY_PICTURES, replace(AUTO, lang="deu")).work(made) == Work(True, False)
+
+
+def test_another_resolution_encodes_pictures_anew_and_reads_a_layer_not() -> None:
+    finer = replace(AUTO, dpi=300)
+    layer, ocr = (made_by(BY_PICTURES, AUTO, kind) for kind in ("layer", "auto ocr"))
+    assert stages(BY_PICTURES, finer).work(layer) == Work(False, True)
+    assert stages(BY_PICTURES, finer).work(ocr) == Work(True, True)
+
+
+@pytest.mark.parametrize("encoder", [BY_WORDS, BY_PICTURES])
+def test_new_regions_take_stored_words_and_keep_vectors(encoder: EncoderInfo) -> None:
+    made = made_by(encoder, AUTO, "layer")
+    now = replace(stages(encoder, AUTO), regions="regions-next")
+    assert now.work(made) == Work(False, False)
+    assert now.work(now.made(made["words"])) is None
+
+
+def test_drawing_otherwise_is_nothing_to_a_page_that_was_not_drawn() -> None:
+    made = made_by(BY_WORDS, AUTO, "layer")
+    assert replace(stages(BY_WORDS, AUTO), render="render-next").work(made) is None
+
+
+def test_ocr_reads_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = words_as_read(AUTO)
+    monkeypatch.setattr("tasks.reading.RENDER_VERSION", 99)
+    after = words_as_read(AUTO)
+    assert {name for name in before & after if "ocr" not in name} == before & after
+    assert len(before & after) == 1
