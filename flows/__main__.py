@@ -95,6 +95,9 @@ def ingest_command(
         passwords=passwords,
     )
     from flows.ingest import ingest
+    from tasks import prefectserver
+
+    prefectserver.start()
 
     report = reports.of(
         ingest(
@@ -152,6 +155,9 @@ def query_command(
 
     check_query(file, database_of(db), select, passwords, encoder)
     from flows.query import query
+    from tasks import prefectserver
+
+    prefectserver.start()
 
     report = reports.of(
         query(

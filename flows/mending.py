@@ -52,6 +52,9 @@ def retry_command(
             passwords=passwords,
         )
     from flows.ingest import ingest
+    from tasks import prefectserver
+
+    prefectserver.start()
 
     done = [
         reports.of(

@@ -8,7 +8,7 @@ and however often things were written. Times, run ids, revisions and the tables 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -163,36 +163,85 @@ def _digest(part: _Part) -> str:
 def _digests(part: _Part) -> Iterator[tuple[str, bytes]]:
     """Key and SHA-256 of each row."""
     for batch in part.batches():
-        keys = batch[part.key].to_pylist()
-        columns = [(name, batch[name]) for name in part.columns]
-        for position, key in enumerate(keys):
+        columns = [
+            (f"{name} {batch[name].type}".encode(), _cutter(batch[name])) for name in part.columns
+        ]
+        for at, key in enumerate(batch[part.key].to_pylist()):
             row = hashlib.sha256()
-            for name, column in columns:
-                row.update(f"{name} {column.type}".encode())
-                _add(row, column.slice(position, 1))
+            for title, cut in columns:
+                row.update(title + b"".join(cut(at, at + 1)))
             yield key, row.digest()
 
 
-def _add(to: hashlib._Hash, values: pa.Array) -> None:
-    """Add the values of an array, and nothing of how it lies in memory."""
-    to.update(np.int64(len(values)).tobytes())
-    if values.null_count:
-        to.update(np.packbits(values.is_valid().to_numpy(zero_copy_only=False)).tobytes())
-        values = values.drop_null()
+_Cut = Callable[[int, int], Iterator[bytes]]
+"""From the positions of the first value and of the one behind the last to their bytes."""
+
+
+def _cutter(values: pa.Array) -> _Cut:
+    """Bytes of some of an array's values that do not depend on the others, nor on its layout."""
+    if not values.null_count:
+        cut_all = _cutter_of_valid(values)
+
+        def cut(start: int, stop: int) -> Iterator[bytes]:
+            yield b"\1"
+            yield from cut_all(start, stop)
+
+        return cut
+    valid = values.is_valid().to_numpy(zero_copy_only=False)
+    before = _offsets(valid)
+    cut_valid = _cutter_of_valid(values.drop_null())
+
+    def cut_some(start: int, stop: int) -> Iterator[bytes]:
+        yield b"\1" if valid[start:stop].all() else b"\0" + valid[start:stop].tobytes()
+        yield from cut_valid(before[start], before[stop])
+
+    return cut_some
+
+
+def _cutter_of_valid(values: pa.Array) -> _Cut:
     kind = values.type
+    if pa.types.is_struct(kind):
+        fields = [_cutter(field) for field in values.flatten()]
+        return lambda start, stop: (piece for cut in fields for piece in cut(start, stop))
+    if pa.types.is_fixed_size_list(kind):
+        cut_items, size = _cutter(values.flatten()), kind.list_size
+        return lambda start, stop: cut_items(start * size, stop * size)
     if pa.types.is_list(kind):
-        to.update(values.value_lengths().to_numpy().tobytes())
-        _add(to, values.flatten())
-    elif pa.types.is_fixed_size_list(kind):
-        _add(to, values.flatten())
-    elif pa.types.is_struct(kind):
-        for field in values.flatten():
-            _add(to, field)
-    elif pa.types.is_string(kind):
-        to.update(pc.binary_length(values).to_numpy().tobytes())
-        to.update("".join(values.to_pylist()).encode())
-    else:
-        to.update(values.to_numpy(zero_copy_only=False).tobytes())
+        return _cutter_of_lists(values.value_lengths().to_numpy(), _cutter(values.flatten()))
+    if pa.types.is_string(kind):
+        text = _text(values)
+        return _cutter_of_lists(
+            pc.binary_length(values).to_numpy(), lambda start, stop: iter((text[start:stop],))
+        )
+    if not pa.types.is_primitive(kind):
+        raise TypeError(f"no digest of {kind}")
+    numbers = values.to_numpy(zero_copy_only=False)
+    return lambda start, stop: iter((numbers[start:stop].tobytes(),))
+
+
+def _text(strings: pa.StringArray) -> bytes:
+    """Strings, none of them null, as UTF-8 without a gap."""
+    _, ends, text = strings.buffers()
+    if not len(strings) or text is None:
+        return b""
+    first, last = np.frombuffer(ends, np.int32)[[strings.offset, strings.offset + len(strings)]]
+    return bytes(text.slice(int(first), int(last - first)).to_pybytes())
+
+
+def _cutter_of_lists(lengths: NDArray[np.int32], cut_items: _Cut) -> _Cut:
+    offsets = _offsets(lengths)
+
+    def cut(start: int, stop: int) -> Iterator[bytes]:
+        yield lengths[start:stop].tobytes()
+        yield from cut_items(offsets[start], offsets[stop])
+
+    return cut
+
+
+def _offsets(lengths: NDArray[np.generic]) -> list[int]:
+    """Where each of things of these lengths begins, and where the last one ends."""
+    offsets: list[int] = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).tolist()
+    return offsets
 
 
 def _all_differences(a: Database, b: Database, tolerance: float) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from tasks import overlays, remote, retrieval
+from tasks import overlays, raywait, remote, retrieval
 from tasks.answering import Block, QuerySession
 from tasks.encoderpool import WORKER_DEATHS
 from tasks.errors import Stage, UsageError, WorkerDied, fault_of
@@ -43,6 +43,10 @@ _MEBIBYTE = 1 << 20
 
 _IN_FLIGHT_A_WORKER = 4
 """Files waiting to be inspected, a worker; keeps workers busy and memory bounded."""
+
+_GIVE_UP_S = 20
+"""How long processes of a private Ray look for its head after that ended; it never comes back.
+Longer than an orderly end takes then, some 10 s: until it is over, Ray may end our process."""
 
 _WORDS_STORE_MB = 256
 """Shared memory of a private Ray where only words, regions and vectors travel."""
@@ -86,7 +90,10 @@ def ray_session(settings: Settings, workers: int, *, pictures: bool = False) -> 
                 runtime_env=runtime,
                 # Processes beyond this number end after a second without work, and take seconds
                 # to start: those that draw, pack and read would come and go.
-                _system_config={"num_workers_soft_limit": 2 * workers + 4},
+                _system_config={
+                    "num_workers_soft_limit": 2 * workers + 4,
+                    "gcs_rpc_server_reconnect_timeout_s": _GIVE_UP_S,
+                },
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = settings.ray_address or "a private one"
@@ -156,7 +163,7 @@ class QueryWorkers:
     def rank(self, shared: Any, positions: Positions) -> Hits:
         """Rank some pages for a shared block; see ``retrieval.rank_stored_pages``."""
         encodings, scopes = shared
-        hits: Hits = ray.get(
+        hits: Hits = raywait.get(
             self._rank.remote(
                 self._snapshot, self._catalog, positions, encodings, scopes, self._options
             )
@@ -165,7 +172,7 @@ class QueryWorkers:
 
     def ground(self, pages: Mapping[str, FoundPage]) -> dict[str, list[PagePlaces]]:
         """Propagate to regions; see ``retrieval.ground``."""
-        regions: dict[str, list[PagePlaces]] = ray.get(
+        regions: dict[str, list[PagePlaces]] = raywait.get(
             self._ground.remote(self._snapshot, pages, self._options)
         )
         return regions
@@ -173,7 +180,7 @@ class QueryWorkers:
     def draw(self, document: DocumentOverlays) -> dict[str, str]:
         """Draw a document's pictures; see ``overlays.draw``."""
         try:
-            problems: dict[str, str] = ray.get(self._draw.remote(document, self._limits))
+            problems: dict[str, str] = raywait.get(self._draw.remote(document, self._limits))
             return problems
         except WORKER_DEATHS as death:
             reason = f"the process drawing it died ({type(death).__name__})"
@@ -182,7 +189,7 @@ class QueryWorkers:
 
 def _inspected(file: SourceFile, pending: Any) -> InspectedFile | InspectionFault:
     try:
-        result: InspectedFile | InspectionFault = ray.get(pending)
+        result: InspectedFile | InspectionFault = raywait.get(pending)
         return result
     except WORKER_DEATHS as death:
         died = WorkerDied(

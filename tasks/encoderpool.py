@@ -14,9 +14,8 @@ from typing import Any
 import ray
 
 from storage.convert import concat_page_tables
-from storage.errors import PatchlightError
 from storage.records import QueryEncoding, TermStatistics
-from tasks import remote
+from tasks import raywait, remote
 from tasks.encoders import registry
 from tasks.encoders.protocol import EncodeQueries, EncoderInfo
 from tasks.errors import EncoderUnavailable, Stage, WorkerDied, fault_of
@@ -105,7 +104,7 @@ class EncoderActors:
         try:
             loading = [actor.load.remote() for actor in self._actors]
             self.wait(loading)
-            get(loading)
+            raywait.get(loading)
         except WORKER_DEATHS as death:
             raise self._died("that loaded it", death) from death
 
@@ -128,7 +127,7 @@ class EncoderActors:
             EncoderUnavailable: the cluster has had too few GPUs for minutes.
         """
         short = 0
-        while len(ray.wait(calls, num_returns=len(calls), timeout=_LOOK_S, fetch_local=False)[1]):
+        while not raywait.wait(calls, _LOOK_S):
             there = ray.cluster_resources().get("GPU", 0)
             free = ray.available_resources().get("GPU", 0)
             if self._gpus:
@@ -155,7 +154,7 @@ class EncoderActors:
             for number, start in enumerate(range(0, len(queries), _QUERIES_A_CALL))
         ]
         try:
-            return [encoding for part in get(calls) for encoding in part]
+            return [encoding for part in raywait.get(calls) for encoding in part]
         except WORKER_DEATHS as death:
             raise self._died("that encoded queries", death) from death
 
@@ -255,11 +254,11 @@ class EncoderPool:
     def _together(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> EncodedShard:
         read = self._words(shard, options, stored_as)
         if not shard.work.encode:
-            kept: EncodedShard = get(self._pack.remote(read, None, stored_as))
+            kept: EncodedShard = raywait.get(self._pack.remote(read, None, stored_as))
             return kept
         if self._by_words:
             with self.actors.least_busy() as actor:
-                by_words: EncodedShard = get(actor.encode_shard.remote(read, stored_as))
+                by_words: EncodedShard = raywait.get(actor.encode_shard.remote(read, stored_as))
             return by_words
         with self._pictures, self.actors.least_busy() as actor:
             pictures = self._render.remote(shard, options)
@@ -267,25 +266,25 @@ class EncoderPool:
             # The pictures are let go as soon as they are encoded, however long OCR takes.
             self.actors.wait([encoded])
             del pictures
-        packed: EncodedShard = get(self._pack.remote(read, encoded, stored_as))
+        packed: EncodedShard = raywait.get(self._pack.remote(read, encoded, stored_as))
         return packed
 
     def _single(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> EncodedShard:
         """Do one page, step by step, so that it is known at which its worker died."""
         stage = Stage.WORDS
         try:
-            read: remote.ReadShard = get(self._words(shard, options, stored_as))
+            read: remote.ReadShard = raywait.get(self._words(shard, options, stored_as))
             if not shard.work.encode:
                 return remote.pack_shard(read, None, stored_as)
             with self.actors.least_busy() as actor:
                 if self._by_words:
                     stage = Stage.ENCODE
-                    by_words: EncodedShard = get(actor.encode_shard.remote(read, stored_as))
+                    by_words: EncodedShard = raywait.get(actor.encode_shard.remote(read, stored_as))
                     return by_words
                 stage = Stage.RENDER
-                pictures: remote.EncoderInputs = get(self._render.remote(shard, options))
+                pictures: remote.EncoderInputs = raywait.get(self._render.remote(shard, options))
                 stage = Stage.ENCODE
-                encoded: Encodings = get(actor.encode.remote(pictures, stored_as.form))
+                encoded: Encodings = raywait.get(actor.encode.remote(pictures, stored_as.form))
             return remote.pack_shard(read, encoded, stored_as)
         except WORKER_DEATHS as death:
             part = shard.parts[0]
@@ -334,13 +333,3 @@ class Gate:
             with self._changed:
                 self._taken = False
                 self._changed.notify_all()
-
-
-def get(calls: Any) -> Any:
-    """Wait for Ray; what the work raised for a reason of its own is raised as it was."""
-    try:
-        return ray.get(calls)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, (PatchlightError, ValueError)):
-            raise error.cause from None
-        raise

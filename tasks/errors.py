@@ -74,6 +74,10 @@ class EncoderUnavailable(PatchlightError):
     exit_code = ExitCode.USAGE
 
 
+class RayLost(PatchlightError):
+    """Ray ended while work was running on it."""
+
+
 class DeviceLost(EncoderUnavailable):
     """The encoder of this process works no more; that of a new process may.
 

@@ -18,6 +18,7 @@ from prefect.tasks import exponential_backoff
 
 from tasks.cluster import QueryWorkers
 from tasks.encoderpool import EncoderPool
+from tasks.errors import RayLost
 from tasks.ingesting import IngestRun
 from tasks.overlays import DocumentOverlays
 from tasks.planning import Shard
@@ -31,10 +32,16 @@ repeat changes nothing. Pages that fail are quarantined and never get here."""
 _backoff = exponential_backoff(backoff_factor=2)
 
 
+def _worth_a_retry(task: Task[..., Any], run: Any, state: Any) -> bool:
+    """Whether a repeat may help: not when Ray is gone."""
+    return not isinstance(state.result(raise_on_failure=False), RayLost)
+
+
 @task(
     name="ingest-shard",
     task_run_name="ingest-shard-{number}",
     retries=RETRIES,
+    retry_condition_fn=_worth_a_retry,
     retry_delay_seconds=_backoff,
     cache_policy=NO_CACHE,
     persist_result=False,
@@ -52,6 +59,7 @@ def ingest_shard(
     name="rank-pages",
     task_run_name="rank-pages-{number}",
     retries=RETRIES,
+    retry_condition_fn=_worth_a_retry,
     retry_delay_seconds=_backoff,
     cache_policy=NO_CACHE,
     persist_result=False,
@@ -73,6 +81,7 @@ def rank_pages(
     name="ground-pages",
     task_run_name="ground-pages-{number}",
     retries=RETRIES,
+    retry_condition_fn=_worth_a_retry,
     retry_delay_seconds=_backoff,
     cache_policy=NO_CACHE,
     persist_result=False,

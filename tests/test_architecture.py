@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,10 +34,15 @@ KERNEL_IMPORTS = {
     "tasks.kernel_errors",
 } | {f"tasks.{name}" for name in KERNELS}
 ONLY_IN = {
-    "ray": {"tasks/cluster.py", "tasks/encoderpool.py"},
+    "ray": {"tasks/cluster.py", "tasks/encoderpool.py", "tasks/raywait.py"},
     "prefect": {"tasks/prefectserver.py", "tasks/steps.py", "flows/ingest.py", "flows/query.py"},
-    "pypdfium2": {"tasks/documents.py", "tasks/textlayer.py"},
+    "pypdfium2": {"tasks/documents.py", "tasks/pictures.py", "tasks/textlayer.py"},
     "pytesseract": {"tasks/ocr.py"},
+    # Other processes: they end with this one, or in time, only where that was thought of.
+    "subprocess": {
+        f"tasks/{name}.py" for name in ("childprocess", "inspecting", "ocr", "prefectserver")
+    },
+    "multiprocessing": {"tasks/childprocess.py", "tasks/sandboxed.py"},
     "scipy": {"tasks/compaction.py"},
     "torch": {
         f"tasks/encoders/{name}.py"
@@ -98,6 +104,16 @@ def test_a_library_is_imported_by_its_adapter_only(library: str) -> None:
     assert users <= ONLY_IN[library]
 
 
+def test_documents_are_opened_only_where_that_can_be_killed() -> None:
+    """PDFium, Pillow and Tesseract hang and crash; see tasks/sandbox.py."""
+    inside = {f"tasks/{name}.py" for name in ("documents", "ocr", "pagework", "reading")}
+    for path in modules():
+        if re.search(r"\b(open_document|read_words)\(", path.read_text(encoding="utf-8")):
+            assert relative(path) in inside
+        direct = re.findall(r"(?<!call\()\bpagework\.[a-z_]+\(", path.read_text(encoding="utf-8"))
+        assert not direct, f"{relative(path)} calls {direct} in its own process"
+
+
 def test_lancedb_is_imported_in_storage_only() -> None:
     users = {
         relative(p)
@@ -120,7 +136,15 @@ def test_files_in_flows_shadow_no_top_level_module() -> None:
 
 def test_environment_is_read_in_settings_only() -> None:
     """Elsewhere it may be set for child processes, in the adapters that start them."""
-    allowed = {"tasks/settings.py", "tasks/ocr.py", "tasks/cluster.py", "flows/__main__.py"}
+    allowed = {
+        "flows/__main__.py",
+        "tasks/childprocess.py",
+        "tasks/cluster.py",
+        "tasks/ocr.py",
+        "tasks/prefectserver.py",
+        "tasks/sandboxed.py",
+        "tasks/settings.py",
+    }
     for path in modules():
         if "os.environ" in path.read_text(encoding="utf-8"):
             assert relative(path) in allowed

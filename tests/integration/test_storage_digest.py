@@ -190,6 +190,17 @@ def test_an_empty_database_has_a_digest_and_a_full_one_many_differences(
     assert (len(lines), lines[-1]) == (51, "and more")
 
 
+def test_blank_pages_alone_have_the_digest_that_they_have_among_others(tmp_path: Path) -> None:
+    # What is read at once must not show in what is told of a page.
+    blank = [page("a", number, words=0, vectors=0) for number in (1, 2)]
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    make(together, [page("b", 1), *blank])
+    for one in (blank[0], page("b", 1), blank[1]):
+        make(apart, [one])
+    assert digest(together, vectors=True) == digest(apart, vectors=True)
+    assert differences(make(tmp_path / "blank", blank), together)[0].endswith("in the second")
+
+
 def test_a_row_stored_twice_is_seen(tmp_path: Path, plain: Path) -> None:
     # What an append would do; the digest must not take a set for a list.
     twice = make(tmp_path / "twice")

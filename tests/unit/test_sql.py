@@ -1,10 +1,16 @@
 """SQL shows what queries see, joins across tables, and cannot change or read anything else."""
 
+import gc
+import tempfile
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from storage import reader
 from storage.committer import Committer
 from storage.convert import retrievals_table
 from storage.database import Database
@@ -12,6 +18,7 @@ from storage.errors import DatabaseNotFound, SqlError
 from storage.records import DocumentStatus
 from storage.schema import KEYS, Table
 from storage.sql import run_sql
+from tasks.tables import values_of
 from tests.storage_examples import DIM, ENCODER, doc_id, failure, fill, retrieval
 
 
@@ -21,7 +28,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     fill(database, "a", 2)
     fill(database, "b", 1, DocumentStatus.PARTIAL)
     fill(database, "hidden", 3, DocumentStatus.FAILED)
-    committer = Committer(database)
+    committer = Committer(database, "run")
     committer.commit_failures([failure()])
     committer.replace_retrievals("r1", [retrievals_table([retrieval("r1", "q1", index=2)])])
     return database.uri
@@ -86,34 +93,88 @@ def test_lists_structs_and_float16_can_be_asked_about(
 
 
 @pytest.mark.parametrize(
-    "query", ["SHOW TABLES", "DESCRIBE pages", "EXPLAIN SELECT * FROM pages", "SELECT 1"]
+    "query",
+    [
+        "SHOW TABLES",
+        "DESCRIBE pages",
+        "EXPLAIN SELECT * FROM pages",
+        "SELECT 1",
+        # Columns that the plan promises to be without nulls, and the batches do not.
+        "SELECT version()",
+        "SELECT regexp_count('aaa', 'a') AS n",
+    ],
 )
 def test_looking_around_is_allowed(uri: str, query: str) -> None:
     assert ask(uri, query)
 
 
+def test_columns_of_one_name_are_all_there(uri: str) -> None:
+    rows = run_sql(uri, "SELECT * FROM documents d JOIN pages p ON p.doc_id = d.doc_id").read_all()
+    [first, *_] = values_of(rows)
+    assert rows.schema.names.count("doc_id") == 2 and len(first) == rows.num_columns
+
+
 @pytest.mark.parametrize(
     "query",
     [
+        # Writing to the tables, also from within what is allowed.
         "INSERT INTO raw_runs SELECT * FROM raw_runs",
+        "INSERT OVERWRITE raw_runs SELECT * FROM raw_runs",
+        "REPLACE INTO raw_runs SELECT * FROM raw_runs",
+        "WITH x AS (INSERT INTO raw_runs SELECT * FROM raw_runs) SELECT * FROM x",
+        "WITH x AS (DELETE FROM raw_pages RETURNING *) SELECT * FROM x",
         "EXPLAIN ANALYZE INSERT INTO raw_runs SELECT * FROM raw_runs",
+        "EXPLAIN ANALYZE VERBOSE DELETE FROM raw_pages",
         "DELETE FROM raw_pages",
         "UPDATE raw_pages SET page = 1",
-        "TRUNCATE raw_pages",
+        "TRUNCATE TABLE raw_pages",
+        "MERGE INTO raw_pages USING raw_pages p ON 1 = 1 WHEN MATCHED THEN DELETE",
         "DROP TABLE raw_pages",
         "DROP VIEW pages",
+        "DROP SCHEMA public CASCADE",
+        "ALTER TABLE raw_pages ADD COLUMN x INT",
         "CREATE TABLE x AS SELECT 1",
-        "CREATE VIEW x AS SELECT 1",
-        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "CREATE OR REPLACE VIEW pages AS SELECT 1",
+        "CREATE SCHEMA x",
+        "CREATE DATABASE x",
+        "CREATE FUNCTION f(DOUBLE) RETURNS DOUBLE RETURN $1",
+        "SELECT * INTO x FROM raw_runs",
+        # Writing to files.
         "COPY (SELECT 1) TO '{folder}/out.csv'",
+        "COPY pages TO '{folder}/out' STORED AS PARQUET",
+        "EXPLAIN COPY (SELECT 1) TO '{folder}/out.csv'",
         "EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/out.csv'",
-        "SELECT * FROM '/etc/passwd'",
+        "SELECT * INTO OUTFILE '{folder}/out.csv' FROM raw_runs",
+        "UNLOAD ('SELECT 1') TO '{folder}/out'",
+        # Reading files and places in the network.
+        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "CREATE UNBOUNDED EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "EXPLAIN ANALYZE CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '{folder}/in.csv'",
         "SELECT * FROM '{folder}/in.csv'",
+        'SELECT * FROM "{folder}/in.csv"',
+        'SELECT * FROM "file://{folder}/in.csv"',
+        "SELECT * FROM 'http://127.0.0.1:9/x.parquet'",
+        'SELECT * FROM "s3://bucket/x.parquet"',
+        "FROM '{folder}/in.csv'",
+        "DESCRIBE '{folder}/in.csv'",
+        "SELECT 1 WHERE EXISTS (SELECT * FROM '{folder}/in.csv')",
         "SELECT * FROM read_csv('{folder}/in.csv')",
+        "SELECT * FROM read_parquet('{folder}/in.csv')",
+        "SELECT * FROM parquet_metadata('{folder}/in.csv')",
+        "SELECT pg_read_file('/etc/passwd')",
+        "SELECT getenv('HOME')",
+        "ATTACH DATABASE '{folder}/x' AS x",
+        "LOAD DATA INPATH '{folder}/in.csv' INTO TABLE raw_pages",
+        # Changing the session, and more than one statement.
         "SET datafusion.catalog.information_schema = false",
+        "RESET datafusion.catalog.information_schema",
         "PREPARE p AS SELECT 1",
+        "EXECUTE p",
+        "DEALLOCATE p",
         "BEGIN",
+        "COMMIT",
         "SELECT 1; DROP VIEW pages",
+        "SELECT 1; SELECT 2",
     ],
 )
 def test_nothing_can_be_written_and_no_file_read(uri: str, tmp_path: Path, query: str) -> None:
@@ -141,6 +202,52 @@ def test_a_wrong_query_says_what_is_wrong_with_it(uri: str, query: str, message:
         ask(uri, query)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1200
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "page = 1; DROP TABLE d",
+        "page = 1) UNION SELECT * FROM d --",
+        "page = 1 ORDER BY page",
+        "SELECT 1",
+        "COPY (SELECT 1) TO '{folder}/out.csv'",
+        "EXISTS (SELECT * FROM '{folder}/in.csv')",
+        "EXISTS (SELECT * FROM read_csv('{folder}/in.csv'))",
+        "EXISTS (SELECT * FROM d WHERE status = 'failed')",
+        "name = getenv('HOME')",
+    ],
+)
+def test_a_condition_reads_columns_and_nothing_else(
+    uri: str, tmp_path: Path, condition: str
+) -> None:
+    (tmp_path / "in.csv").write_text("secret\n1\n")
+    snapshot = Database.open(uri).snapshot()
+    with pytest.raises(SqlError):
+        reader.catalog(snapshot, condition.format(folder=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_a_query_that_is_given_up_ends_and_leaves_no_files(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    endless = "WITH RECURSIVE t(n) AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT n FROM t"
+    found = run_sql(uri, endless)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert found.read_next_batch().num_rows
+    del found
+    gc.collect()
+    assert wait_until(lambda: "sql" not in {thread.name for thread in threading.enumerate()})
+    assert wait_until(lambda: not list(tmp_path.iterdir()))
+
+
+def wait_until(true: Callable[[], bool]) -> bool:
+    for _ in range(100):
+        if true():
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def test_a_query_needs_a_database(tmp_path: Path) -> None:
