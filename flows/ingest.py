@@ -117,7 +117,10 @@ def ingest(
             "sync": sync,
         }
         with run.recorded(asked):
-            files = [(f, sources.password_for(f.path, secrets)) for f in given.files]
+            files = [
+                (file, sources.password_for(file.path, secrets), run.given_up_at(file.source))
+                for file in given.files
+            ]
             with progress("opening", len(files), "files") as opened:
                 inspected = cluster.inspect_files(files, workers, opened, options.limits)
                 shards = run.plan(inspected, given)

@@ -113,7 +113,7 @@ def resources() -> str:
 
 
 def inspect_files(
-    files: Sequence[tuple[SourceFile, str | None]],
+    files: Sequence[tuple[SourceFile, str | None, InspectionFault | None]],
     workers: int,
     done: Callable[[int], None],
     limits: Limits | None = None,
@@ -123,18 +123,19 @@ def inspect_files(
     A file whose worker dies becomes a fault.
 
     Args:
-        files: each with its password or None.
+        files: each with its password, if there is one, and with what makes opening it again
+            useless, see ``remote.inspect_file``.
         workers: processes at work.
         done: called with 1 for each file.
         limits: what a file may take; None for the defaults.
     """
     inspect = ray.remote(num_cpus=1, max_retries=1)(remote.inspect_file)
     pending: deque[tuple[SourceFile, Any]] = deque()
-    for file, password in files:
+    for file, password, given_up in files:
         if len(pending) >= _IN_FLIGHT_A_WORKER * workers:
             yield _inspected(*pending.popleft())
             done(1)
-        pending.append((file, inspect.remote(file, password, limits)))
+        pending.append((file, inspect.remote(file, password, limits, given_up)))
     while pending:
         yield _inspected(*pending.popleft())
         done(1)

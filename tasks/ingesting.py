@@ -23,7 +23,7 @@ from storage.records import VISIBLE, Document, Failure, Run, Source, failure_id
 from tasks import claims
 from tasks.encoderpool import EncoderPool
 from tasks.encoders.protocol import EncoderInfo
-from tasks.errors import Fault, Stage, fault_of
+from tasks.errors import Category, Fault, Stage, fault_of
 from tasks.forms import encoder_stage
 from tasks.ingestreport import IngestReport
 from tasks.ledger import Ledger
@@ -135,15 +135,19 @@ class IngestRun:
             self._ledger = Ledger(self._database.documents(), self._database.failures())
             yield
 
-    def given_up_at(self, source: Source) -> Failure | None:
-        """Return the failure of a file whose opening is not tried again, if it is the same file.
+    def given_up_at(self, source: Source) -> InspectionFault | None:
+        """Return why a file is not opened again, if it has not changed; None if it is.
 
-        A file that hangs or kills whatever opens it costs minutes each time.
+        One that hangs or kills whatever opens it costs minutes each time.
         """
         if self._redo is not Redo.MISSING:
             return None
-        spent = [f for f in self._ledger.failures_at(source.uri) if f.doc_id and self._spent(f)]
-        return spent[0] if spent else None
+        for failure in self._ledger.failures_at(source.uri):
+            if failure.doc_id and self._spent(failure):
+                stage, category = Stage(failure.stage), Category(failure.category)
+                fault = Fault(stage, category, failure.retryable, failure.message)
+                return InspectionFault(source, failure.doc_id, fault, tried=False)
+        return None
 
     def plan(
         self, inspected: Iterable[InspectedFile | InspectionFault], given: Expansion
@@ -470,8 +474,11 @@ class IngestRun:
             # E.g. stored with its password, which was not given this time.
             kept = {failure.page for failure in self._ledger.page_failures(known.doc_id)}
             self._unchanged(known, (result.source,), kept)
-        else:
+        elif result.tried:
             self._document_failed(result.source, result.doc_id, result.fault)
+        else:
+            self.report.documents_failed += 1
+            self.report.failures.append(result.fault.message)
 
     def _document_failed(self, source: Source, doc_id: str, fault: Fault) -> None:
         failure = self._failure(source, doc_id, 0, fault, datetime.now(UTC))

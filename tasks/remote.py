@@ -75,11 +75,13 @@ class InspectionFault:
         source: which.
         doc_id: SHA-256 of its bytes, empty if they could not be read.
         fault: why.
+        tried: whether it was tried now; else the fault is what an earlier run found.
     """
 
     source: Source
     doc_id: str
     fault: Fault
+    tried: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,10 @@ class StoredAs:
 
 
 def inspect_file(
-    file: SourceFile, password: str | None, limits: Limits | None = None
+    file: SourceFile,
+    password: str | None,
+    limits: Limits | None = None,
+    given_up: InspectionFault | None = None,
 ) -> InspectedFile | InspectionFault:
     """Hash a file, open it and count its pages.
 
@@ -166,6 +171,7 @@ def inspect_file(
         file: which.
         password: for an encrypted PDF.
         limits: what it may take; None for the defaults.
+        given_up: what opening the file did too often; returned if its bytes are still the same.
     """
     limits = limits or Limits()
     doc_id = ""
@@ -173,6 +179,8 @@ def inspect_file(
         stamp = stamp_of(file.path)
         _check_size(file, stamp[0], limits)
         doc_id, size = sha256_of(file.path)
+        if given_up and given_up.doc_id == doc_id:
+            return given_up
         where = Where(file.path, password, limits)
         found = sandbox.call(pagework.inspect, where, label=file.source.name, limits=limits)
         _check_unchanged(file.path, stamp)

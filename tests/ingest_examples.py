@@ -11,11 +11,10 @@ from tasks.encoders.protocol import Encoder
 from tasks.errors import Fault
 from tasks.ingesting import IngestRun
 from tasks.ingestreport import IngestReport
-from tasks.planning import InspectedFile, Shard
+from tasks.planning import Shard
 from tasks.reading import OcrMode, ReadOptions
 from tasks.remote import (
     EncodedShard,
-    InspectionFault,
     ReadShard,
     StoredAs,
     encode,
@@ -25,7 +24,7 @@ from tasks.remote import (
     read_shard,
     recall_shard,
 )
-from tasks.sources import SourceFile, expand, password_for
+from tasks.sources import expand, password_for
 from tasks.stages import Redo, Work
 from tests import fixtures
 
@@ -81,7 +80,15 @@ def ingest(
     given = expand([str(folder)])
     pool = pool or InProcess(encoder)
     with run.recorded({}):
-        inspected = [inspect(file, passwords or {}) for file in given.files]
+        inspected = [
+            inspect_file(
+                file,
+                password_for(file.path, passwords or {}),
+                options.limits,
+                run.given_up_at(file.source),
+            )
+            for file in given.files
+        ]
         planned = run.plan(inspected, given)
         before_shards()
         for shards in run.rounds(planned):
@@ -91,10 +98,6 @@ def ingest(
                 for shard in shards:
                     run.run_shard(shard, pool)  # type: ignore[arg-type]
         return run.end(sync=sync)
-
-
-def inspect(file: SourceFile, passwords: Mapping[str, str]) -> InspectedFile | InspectionFault:
-    return inspect_file(file, password_for(file.path, passwords))
 
 
 def write(path: Path, *pages: str) -> None:

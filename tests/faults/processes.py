@@ -126,9 +126,7 @@ class Family:
             self._known |= {p.pid: p for p in marked(self._mark) if p.pid not in self._known}
 
     def _parents(self) -> dict[int, int]:
-        return {
-            process.pid: process.info["ppid"] for process in psutil.process_iter(["ppid"])
-        }
+        return {process.pid: process.info["ppid"] for process in psutil.process_iter(["ppid"])}
 
     def _descends(self, pid: int, parents: dict[int, int]) -> bool:
         while pid in parents and pid != self._pid:
@@ -137,14 +135,21 @@ class Family:
 
 
 def marked(mark: str) -> Iterator[psutil.Process]:
-    """Yield the processes of the machine with a mark in their environment.
+    """Yield the processes of the machine whose mark begins so.
 
     Ray's workers overwrite theirs when they give themselves a title; they are known before.
     """
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.environ().get(MARK) == mark:
+            if process.environ().get(MARK, "").startswith(mark):
                 yield process
+
+
+def end_marked(mark: str) -> None:
+    """Kill the processes whose mark begins so."""
+    for process in marked(mark):
+        with suppress(psutil.Error):
+            process.kill()
 
 
 def kind_of(command: list[str]) -> Kind:

@@ -98,7 +98,7 @@ class Ingest:
         more: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
     ) -> None:
-        mark = uuid.uuid4().hex
+        mark = f"{db}#{uuid.uuid4().hex}"
         self.stage = Stage.STARTING
         self.state = state_of(db)
         self._runs_before = self.state.runs

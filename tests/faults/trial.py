@@ -19,7 +19,7 @@ from tests.faults import plan
 from tests.faults.comparing import differences, faults_at_rest
 from tests.faults.events import Event, Log
 from tests.faults.plan import ENDING, Kill, Stage
-from tests.faults.processes import Kind, Member
+from tests.faults.processes import Kind, Member, end_marked
 from tests.faults.running import Ingest, state_of
 from tests.faults.watching import Watcher
 
@@ -93,6 +93,7 @@ class Trial:
         Raises:
             TrialFailed: a run hung, or fails again and again.
         """
+        end_marked(str(self._work))  # of a trial that was cut off
         if not self._log.of(Event.CLEAN):
             self._make_clean()
         while self._landed < self._kills:
@@ -159,9 +160,12 @@ class Trial:
                     break
                 if run.ended_by is None and run.ingest.code in _GOOD:
                     # It got through; one that nothing disturbs has the last word.
-                    if self._run(quiet=True).ingest.code in _GOOD:
+                    run = self._run(quiet=True)
+                    if run.ingest.code in _GOOD:
                         break
         found = differences(self._clean, db) + faults_at_rest(db)
+        if run.ingest.code != (wanted := self._log.of(Event.CLEAN)[0]["code"]):
+            found.append(f"the last ingest ended with {run.ingest.code}, the clean one {wanted}")
         seen = watcher.seen()
         self._log.add(
             Event.ROUND,

@@ -20,9 +20,13 @@ from typing import Self
 
 from storage.database import Database
 from storage.errors import DatabaseNotFound
+from storage.records import RegionKind
 from tasks.asking import ask
 from tasks.errors import InputError
+from tasks.maxsim import TokenAggregation
+from tasks.propagation import RegionAggregation
 from tasks.retrieval import RetrievalOptions
+from tasks.selection import selection_of
 from tests.faults.comparing import half_documents, unexplained_pages
 from tests.faults.running import ROOT
 
@@ -34,6 +38,14 @@ QUESTIONS = (
     "total amount of the receipt",
 )
 
+_OPTIONS = RetrievalOptions(
+    top_pages=3,
+    top_regions=3,
+    selection=selection_of(None, 3),
+    region_aggregate=RegionAggregation.MAX,
+    token_aggregate=TokenAggregation.MEAN,
+    kinds=(RegionKind.BLOCK,),
+)
 _PAUSE_S = 1.0
 _AGAIN_S = 0.3
 _NICE = 15
@@ -99,7 +111,7 @@ def look(db: str, question: str, watched: Watched) -> list[str]:
     """Look once; returns what is wrong."""
     try:
         database = Database.open(db)
-        asked = ask(db, question, RetrievalOptions(top_pages=3))
+        asked = ask(db, question, _OPTIONS)
     except DatabaseNotFound:
         return []
     except InputError as error:

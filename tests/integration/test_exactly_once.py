@@ -15,9 +15,9 @@ from storage.database import Database
 from storage.errors import LeaseLost
 from storage.leases import Lease, abandon_expired
 from storage.records import DocumentStatus, Run
-from tasks import layout, ocr
+from tasks import layout, ocr, sandbox
 from tasks.encoders.protocol import Encoder
-from tasks.errors import Category, Fault, Stage
+from tasks.errors import Category, Fault, PageTimeout, Stage
 from tasks.reading import OcrMode, ReadOptions
 from tasks.stages import WHOLE, Redo, Work
 from tests import fixtures
@@ -276,6 +276,31 @@ def test_what_cannot_go_well_is_tried_once_and_then_when_asked_to(
     )
     assert [again(), again(), again(Redo.FAILED)] == [(2, 1), (0, 1), (1, 1)]
     assert texts(database) == ["bananas"]
+
+
+def test_a_file_that_hangs_is_opened_three_times_and_then_when_it_changed_or_when_asked_to(
+    folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder / "a.pdf", "apples")
+    opened = []
+
+    def hangs(function: Any, *args: Any, label: str, limits: Any) -> Any:
+        opened.append(label)
+        raise PageTimeout(f"{label}: opening it took longer than 60 s")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox, "call", hangs)
+        reports = [ingest(folder, database, encoder) for _ in range(4)]
+        assert len(opened) == 3
+        assert [(r.documents_failed, len(r.failures)) for r in reports] == [(1, 1)] * 4
+        assert database.failures()[0].attempts == 3
+        ingest(folder, database, encoder, redo=Redo.FAILED)
+        assert len(opened) == 4
+        write(folder / "a.pdf", "bananas")
+        ingest(folder, database, encoder)
+        assert len(opened) == 5
+    assert ingest(folder, database, encoder, redo=Redo.FAILED).pages_added == 1
+    assert database.failures() == []
 
 
 def test_force_makes_everything_named_anew(

@@ -13,7 +13,10 @@ import pytest
 from tasks import console
 from tasks.plaintext import escaped, plain
 
-EVIL = "a\x1b[2J\x1b]0;title\x07b\n2026-01-01 00:00:00,000 ERROR   fake\r\x9b\u202egnp\u2028\udce9 [bold]"
+EVIL = (
+    "a\x1b[2J\x1b]0;title\x07b\n2026-01-01 00:00:00,000 ERROR   fake\r"
+    "\x9b\u202egnp\u2028\udce9 [bold]"
+)
 
 
 @pytest.fixture
@@ -28,6 +31,8 @@ def logger() -> Iterator[logging.Logger]:
 
 
 class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
     def isatty(self) -> bool:
         return True
 

@@ -180,14 +180,49 @@ def test_passwords_are_found_by_name_and_by_pattern(tmp_path: Path) -> None:
     assert password_for("/x/z.pdf", passwords) is None
 
 
+@pytest.mark.parametrize(
+    ("lines", "path", "password"),
+    [
+        ("a.pdf:first\na.pdf:second", "/x/a.pdf", "first"),
+        ("*.pdf:any\na.pdf:own", "/x/a.pdf", "any"),
+        ("a.pdf:own\n*.pdf:any", "/x/a.pdf", "own"),
+        ("a.pdf: spaces stay ", "/x/a.pdf", " spaces stay "),
+        ("a.pdf:#no comment", "/x/a.pdf", "#no comment"),
+        ("a.pdf\tone\ttwo", "/x/a.pdf", "one\ttwo"),
+        ("a:b.pdf\tc:d", "/x/a:b.pdf", "c:d"),
+        ("a?b.pdf:c:d", "/x/a:b.pdf", "c:d"),
+        ("a.pdf:pässwörd 船 \u2028\x85\x0c.", "/x/a.pdf", "pässwörd 船 \u2028\x85\x0c."),
+        ("/x/y/a.pdf:path", "/x/y/a.pdf", "path"),
+        ("y/a.pdf:relative", "/x/y/a.pdf", None),
+        ("*/y/a.pdf:relative", "/x/y/a.pdf", "relative"),
+        ("file:///x/y%20z/a.pdf:uri:1", "/x/y z/a.pdf", "uri:1"),
+        ("file:///x/y%20z/a.pdf\turi\t1", "/x/y z/a.pdf", "uri\t1"),
+        ("file:///x/*:folder", "/x/y z/a.pdf", "folder"),
+        ("file:///x/a%3Ab.pdf:colon", "/x/a:b.pdf", "colon"),
+        ("  a.pdf  :indented", "/x/a.pdf", "indented"),
+        ("A.PDF:case", "/x/a.pdf", None),
+        ("two\\nlines.pdf:no escapes", "/x/two\nlines.pdf", None),
+        ("two?lines.pdf:any sign", "/x/two\nlines.pdf", "any sign"),
+        ("latin-?.pdf:any byte", os.fsdecode(b"/x/latin-\xe9.pdf"), "any byte"),
+        ("file:///x/latin-%E9.pdf:byte", os.fsdecode(b"/x/latin-\xe9.pdf"), "byte"),
+    ],
+)
+def test_what_a_line_means(tmp_path: Path, lines: str, path: str, password: str | None) -> None:
+    file = tmp_path / "passwords"
+    file.write_text(lines, encoding="utf-8", newline="")
+    assert password_for(path, read_passwords(str(file))) == password
+
+
 def test_a_bad_password_line_is_named_and_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "passwords"
-    file.write_text("a.pdf:one\ns3cret\n")
-    with pytest.raises(UsageError, match="line 2") as caught:
+    for line in ("s3cret", ":s3cret", "\ts3cret", " :s3cret"):
+        file.write_text(f"a.pdf:one\n{line}\n")
+        with pytest.raises(UsageError, match="line 2") as caught:
+            read_passwords(str(file))
+        assert "s3cret" not in str(caught.value)
+    file.write_bytes("a.pdf:s3cret\n".encode("utf-16"))
+    with pytest.raises(UsageError, match="not UTF-8") as caught:
         read_passwords(str(file))
-    assert "s3cret" not in str(caught.value)
-    file.write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_passwords(str(file))
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
     with pytest.raises(UsageError, match="cannot be read"):
         read_passwords(str(tmp_path / "gone"))

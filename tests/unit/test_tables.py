@@ -14,10 +14,13 @@ import pyarrow as pa
 import pytest
 
 from tasks import tables
+from tasks.plaintext import plain
+from tasks.quarantine import NamedFailure
 from tasks.queryfile import QueryRow
 from tasks.results import Answer, PageAnswer
 from tasks.retrieval import PageHit, PagePlaces, RegionHit, WordScore
 from tasks.scope import Catalog
+from tests.storage_examples import failure
 
 EVIL = (
     "a\x1b[31mred\x1b]0;title\x07 \x9b2J \x85 \r\nnew\tline \x00 \u202edesrever\u2066 \ud800 "
@@ -35,8 +38,8 @@ def batches(rows: Iterable[dict[str, object]]) -> pa.RecordBatchReader:
 
 
 def test_plain_keeps_what_can_be_read() -> None:
-    assert tables.plain("Quay dues — 船 ü €") == "Quay dues — 船 ü €"
-    check_harmless(tables.plain(EVIL))
+    assert plain("Quay dues — 船 ü €") == "Quay dues — 船 ü €"
+    check_harmless(plain(EVIL))
 
 
 def test_a_table_is_harmless_and_not_marked_up() -> None:
@@ -100,6 +103,24 @@ def test_a_long_region_is_cut() -> None:
 def test_names_and_values_are_harmless() -> None:
     check_harmless(tables.key_values({"a": EVIL}))
     assert tables.key_values({}) == ""
+
+
+def test_failures_are_laid_out_with_what_names_them() -> None:
+    [row] = tables.failures_table([NamedFailure(EVIL.replace("\ud800", ""), failure())]).to_pylist()
+    assert list(row) == [
+        "source",
+        "page",
+        "stage",
+        "category",
+        "retryable",
+        "attempts",
+        "message",
+        "uri",
+        "doc_id",
+    ]
+    assert row["source"].startswith("a\x1b")  # printing makes it harmless
+    assert (row["uri"], row["category"], row["attempts"]) == ("file:///a", "corrupt", 1)
+    assert tables.failures_table([]).num_rows == 0
 
 
 def test_json_lines_are_harmless_and_exact() -> None:
