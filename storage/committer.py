@@ -32,7 +32,7 @@ Change = Callable[[str, Document | None], Document | None]
 row, or None to leave it as it is."""
 
 _CHANGE_ATTEMPTS = 50
-"""Of eight processes that change one document without a pause, each wins within some ten."""
+"""Eight processes that changed one document without a pause lost one attempt in three."""
 _LONGEST_PAUSE_S = 0.3
 _NEXT_REVISION = "target.revision = source.revision - 1"
 

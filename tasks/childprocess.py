@@ -27,9 +27,10 @@ from typing import Any
 from tasks.errors import Stage
 from tasks.limits import MEBIBYTE, Limits
 from tasks.procfs import Group, memory_of
+from tasks.sharedmemory import SharedMemory
 
-_LOOK_S = 0.02
-"""How often time and memory are looked at while a function runs."""
+_LOOK_MS = 20
+"""Milliseconds: how often time and memory are looked at while a function runs."""
 
 _LOOKS_A_SEARCH = 5
 """Of these looks, how many pass between two searches for what the process has started."""
@@ -46,7 +47,7 @@ _NEAR = 0.8
 DATA_FACTOR = 2
 """The system refuses a process more than this many times the limit, between two looks too."""
 
-_BOOT = "import sys; sys.path[:] = sys.argv[3:]; from tasks.sandboxed import main; main()"
+_BOOT = "import sys; sys.path[:] = sys.argv[4:]; from tasks.sandboxed import main; main()"
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], int]
 """What is asked of the process: a function, its arguments, and bytes of ``RLIMIT_DATA``."""
@@ -57,8 +58,6 @@ class Said(StrEnum):
 
     READY = "ready"
     """It has started: then the most bytes of memory it is said to have had."""
-    ENTERED = "entered"
-    """A stage: then the stage, and the seconds Tesseract may take."""
     RETURNED = "returned"
     """The function's result."""
     RAISED = "raised"
@@ -102,6 +101,7 @@ class Child:
         ours, theirs = socket.socketpair()
         self._folder = tempfile.mkdtemp(prefix="patchlight-")
         self._connection = Connection(ours.detach())
+        self._shared = SharedMemory()
         self._poll = select.poll()
         self._poll.register(self._connection.fileno(), select.POLLIN)
         self._lock = threading.Lock()
@@ -118,7 +118,7 @@ class Child:
         self._keeper.start()
         started.wait()
         if self._refused is not None:
-            self._connection.close()
+            self._let_go()
             raise self._refused
         self._group = Group(self.pid)
         self._inherited = self._ready()
@@ -163,29 +163,24 @@ class Child:
         """
         call: Call = function, args, DATA_FACTOR * limits.page_memory_mb * MEBIBYTE
         request = pickle.dumps(call, pickle.HIGHEST_PROTOCOL)
+        self._shared.note(Stage.OPEN, 0)
         watch = _Watch(limits, self.pid, self._group)
         try:
             self._connection.send_bytes(request)
-            while True:
-                if self._poll.poll(1000 * watch.wait_s()):
-                    said, *rest = self._receive()
-                    if said is Said.ENTERED:
-                        watch.entered(*rest)
-                        continue
-                    if said is Said.RAISED and isinstance(rest[0], MemoryError):
-                        self.end()
-                        raise Death(Cause.MEMORY, watch.stage, watch.ocr_s > 0, "ran out of it")
-                    return said, rest[0]
-                cause = watch.cause_to_kill()
+            while not self._poll.poll(_LOOK_MS):
+                cause = watch.cause_to_kill(self._shared.noted()[1])
                 if cause:
-                    self.end()
-                    raise Death(cause, watch.stage, watch.ocr_s > 0, "was stopped")
+                    raise self._death(cause)
+            said, result = self._receive()
+            if said is Said.RAISED and isinstance(result, MemoryError):
+                raise self._death(Cause.MEMORY)
+            return said, result
         except (EOFError, ConnectionError):
-            self.end()
+            death = self._death(Cause.CRASH)
             most = self._most if self._most > self._inherited else 0
-            wanted_more = watch.was_near_limit(most)
-            cause = Cause.MEMORY if wanted_more else Cause.CRASH
-            raise Death(cause, watch.stage, watch.ocr_s > 0, self._how()) from None
+            if watch.was_near_limit(most):
+                death.cause = Cause.MEMORY
+            raise death from None
         except BaseException:  # e.g. Ctrl-C: what it is at would answer the next call
             self.end()
             raise
@@ -194,10 +189,22 @@ class Child:
         """Kill it with all it has started, and wait until nothing is left of it."""
         self._kill()
         self._keeper.join()
-        self._connection.close()
+        self._let_go()
+
+    def _death(self, cause: Cause) -> Death:
+        """End it; return where it was."""
+        self._kill()
+        self._keeper.join()
+        stage, ocr_s = self._shared.noted()
+        return Death(cause, stage, ocr_s > 0, self._how())
+
+    def _let_go(self) -> None:
+        if not self._connection.closed:
+            self._connection.close()
+            self._shared.close()
 
     def _receive(self) -> Any:
-        return pickle.loads(self._connection.recv_bytes())
+        return self._shared.loads(self._connection.recv_bytes())
 
     def _keep(self, theirs: socket.socket, started: threading.Event) -> None:
         """Start the process, wait for its end, and tidy up after it."""
@@ -227,7 +234,8 @@ class Child:
             started.set()
 
     def _start(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
-        place = [str(theirs.fileno()), str(os.getpid())]
+        descriptors = theirs.fileno(), self._shared.descriptor
+        place = [*map(str, descriptors), str(os.getpid())]
         path = [entry or os.getcwd() for entry in sys.path]  # noqa: PTH109 - a string is wanted
         environment = {
             **os.environ,
@@ -242,7 +250,7 @@ class Child:
             stdout=subprocess.DEVNULL,  # what libraries print must not end up between messages
             stderr=subprocess.DEVNULL,
             env=environment,
-            pass_fds=[theirs.fileno()],
+            pass_fds=descriptors,
             start_new_session=True,
         )
 
@@ -267,47 +275,40 @@ class Child:
 
 
 class _Watch:
-    """Time and memory of one call.
-
-    Attributes:
-        stage: where the function is.
-        ocr_s: seconds Tesseract may take, if it is at work; else 0.
-    """
+    """Time and memory of one call."""
 
     def __init__(self, limits: Limits, pid: int, group: Group) -> None:
-        self.stage = Stage.OPEN
-        self.ocr_s = 0
         self._memory = limits.page_memory_mb * MEBIBYTE
+        self._timeout_s = limits.page_timeout_s
         self._pid = pid
         self._group = group
-        self._left_s = float(limits.page_timeout_s)
-        self._since = time.monotonic()
+        self._last = time.monotonic()
+        self._spent_s = self._in_ocr_s = 0.0
         self._looks = 0
         self._near = False
 
-    def entered(self, stage: Stage, ocr_s: int) -> None:
-        """Note that the function enters a stage; Tesseract's time is not the function's."""
+    def cause_to_kill(self, ocr_s: int) -> Cause | None:
+        """Say which limit the process is beyond, if it is.
+
+        Args:
+            ocr_s: seconds Tesseract may take, if it is at work; else 0. Its time is not the page's.
+        """
         now = time.monotonic()
-        if not self.ocr_s:
-            self._left_s -= now - self._since
-        self.stage, self.ocr_s, self._since = stage, ocr_s, now
-
-    def wait_s(self) -> float:
-        """Seconds until the next look."""
-        return min(_LOOK_S, max(self._deadline() - time.monotonic(), 0.0))
-
-    def cause_to_kill(self) -> Cause | None:
-        """Say which limit the process is beyond, if it is."""
+        passed, self._last = now - self._last, now
         resident, data = memory_of(self._pid)
-        if self.ocr_s:
+        if ocr_s:
+            self._in_ocr_s += passed
             if self._looks % _LOOKS_A_SEARCH == 0:
                 self._group.look()
             self._looks += 1
             resident += self._group.resident()
+        else:
+            self._spent_s += passed
         self._near = resident > _NEAR * self._memory or data > _NEAR * DATA_FACTOR * self._memory
         if resident > self._memory:
             return Cause.MEMORY
-        return Cause.TIMEOUT if time.monotonic() >= self._deadline() else None
+        late = self._spent_s > self._timeout_s or (ocr_s and self._in_ocr_s > ocr_s + _OCR_GRACE_S)
+        return Cause.TIMEOUT if late else None
 
     def was_near_limit(self, most: int) -> bool:
         """Whether the process was about to need more memory than it may have.
@@ -316,6 +317,3 @@ class _Watch:
             most: most bytes that it, or a process it waited for, ever had in memory.
         """
         return self._near or most > _NEAR * self._memory
-
-    def _deadline(self) -> float:
-        return self._since + (self.ocr_s + _OCR_GRACE_S if self.ocr_s else self._left_s)

@@ -95,7 +95,7 @@ def ray_session(settings: Settings, workers: int, *, pictures: bool = False) -> 
                     "gcs_rpc_server_reconnect_timeout_s": _GIVE_UP_S,
                 },
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a machine that is too busy raises just that
         where = settings.ray_address or "a private one"
         raise UsageError(
             f"Ray cannot be started or reached ({where}): {error}; see PATCHLIGHT_RAY_ADDRESS"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -11,6 +12,7 @@ from tasks import layout, ocr
 from tasks.documents import RENDER_VERSION, OpenDocument, PageShape
 from tasks.encoders.protocol import EncoderInfo
 from tasks.limits import Limits
+from tasks.packedregions import PackedRegions
 from tasks.stages import Stages
 
 WORDS_VERSION = 1
@@ -85,9 +87,13 @@ class ReadPage:
     shape: PageShape
     words_source: WordsSource
     ocr_dpi: int
-    regions: tuple[Region, ...]
+    regions: Sequence[Region]
     words_made: str
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.regions, PackedRegions):
+            object.__setattr__(self, "regions", PackedRegions(self.regions))
 
     def words(self) -> tuple[Word, ...]:
         """Return the words in reading order."""

@@ -448,7 +448,7 @@ def _page(
         ocr_dpi=page.ocr_dpi,
         text=layout.page_text(page.regions),
         fingerprints=stages.made(page.words_made),
-        regions=page.regions,
+        regions=tuple(page.regions),
         encoding=encoding,
         scale=page.scale,
         kept=kept,

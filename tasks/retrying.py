@@ -62,16 +62,17 @@ def merged(reports: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> dic
         reports: of the runs.
         problems: why other sources were not tried; they count as failures.
     """
-    whole: dict[str, Any] = {"failures": list(problems), "documents_failed": len(problems)}
+    whole: Any = {"failures": list(problems), "documents_failed": len(problems)}
     for report in reports:
-        for name, value in report.items():
-            if isinstance(value, Mapping):
-                whole[name] = {**whole.get(name, {}), **value}
-            elif isinstance(value, str):
-                whole[name] = f"{whole[name]}, {value}" if name in whole else value
-            else:
-                whole[name] = whole[name] + value if name in whole else value
-    return whole
+        whole = _joined(whole, report)
+    return dict(whole)
+
+
+def _joined(one: Any, other: Any) -> Any:
+    if isinstance(one, Mapping):
+        both = {name: _joined(one[name], other[name]) for name in one if name in other}
+        return {**one, **other, **both}
+    return f"{one}, {other}" if isinstance(one, str) else one + other
 
 
 def _read_as(parameters: str) -> ReadAs:

@@ -16,11 +16,12 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from tasks import watch
 from tasks.childprocess import Call, Said
 from tasks.errors import Stage
+from tasks.sharedmemory import SharedMemory
 
 _PR_SET_PDEATHSIG = 1
 _NETWORK = frozenset(
@@ -40,7 +41,8 @@ _NETWORK = frozenset(
 
 def main() -> NoReturn:
     """Serve the process that started this one until it goes away."""
-    connection, parent = Connection(int(sys.argv[1])), int(sys.argv[2])
+    connection, shared = Connection(int(sys.argv[1])), SharedMemory(int(sys.argv[2]))
+    parent = int(sys.argv[3])
     signal.signal(signal.SIGTERM, _end)
     _die_with(parent, signal.SIGTERM)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold passwords
@@ -48,15 +50,15 @@ def main() -> NoReturn:
     try:
         import tasks.pagework  # noqa: F401 - so that no page's time goes into it
     except BaseException as error:
-        _send(connection, Said.RAISED, error)
+        connection.send_bytes(shared.dumps((Said.RAISED, error)))
         raise
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    _send(connection, Said.READY, most)
+    connection.send_bytes(shared.dumps((Said.READY, most)))
 
     def entered(stage: Stage, ocr_timeout_s: int) -> None:
         # A handler can end Tesseract too, but does not run while a library is at work.
         _die_with(parent, signal.SIGTERM if ocr_timeout_s else signal.SIGKILL)
-        _send(connection, Said.ENTERED, stage, ocr_timeout_s)
+        shared.note(stage, ocr_timeout_s)
 
     watch.watched_by(entered)
     while True:
@@ -66,37 +68,27 @@ def main() -> NoReturn:
         except (EOFError, OSError):
             _end()
         _die_with(parent, signal.SIGKILL)
-        _answer(connection, request)
+        connection.send_bytes(_answer(shared, request))
 
 
-def _answer(connection: Connection, request: bytes) -> None:
-    """Run what was asked for, and send back how it ended."""
+def _answer(shared: SharedMemory, request: bytes) -> bytes:
+    """Run what was asked for; return how it ended, pickled."""
     try:
         call: Call = pickle.loads(request)
         function, args, data_bytes = call
         _bound_memory(data_bytes)
-        answer = _pickled(Said.RETURNED, function(*args))
+        return shared.dumps((Said.RETURNED, function(*args)))
     except Exception as error:
-        answer = _raised(error)
-    connection.send_bytes(answer)
+        return _raised(shared, error)
 
 
-def _raised(error: Exception) -> bytes:
+def _raised(shared: SharedMemory, error: Exception) -> bytes:
     """Pickle an exception; one that cannot cross is described by one that can."""
     try:
-        answer = _pickled(Said.RAISED, error)
-        pickle.loads(answer)
-        return answer
+        pickle.loads(pickle.dumps(error))
     except Exception:  # e.g. its constructor wants other arguments than it keeps
-        return _pickled(Said.RAISED, RuntimeError(f"{type(error).__name__}: {error}"))
-
-
-def _send(connection: Connection, *message: Any) -> None:
-    connection.send_bytes(_pickled(*message))
-
-
-def _pickled(*message: Any) -> bytes:
-    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    return shared.dumps((Said.RAISED, error))
 
 
 def _bound_memory(data_bytes: int) -> None:

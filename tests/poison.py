@@ -196,6 +196,13 @@ def hog_in_tesseract(file: str) -> None:
         other.wait()
 
 
+def wait_for_tesseract(file: str, seconds: float) -> None:
+    """Spend time in OCR, and nowhere else."""
+    noted(file)
+    with watch.in_tesseract(60):
+        time.sleep(seconds)
+
+
 def sleep_in_tesseract(file: str, timeout_s: int = 60) -> None:
     """Wait for another program that does not end, as for Tesseract."""
     with watch.in_tesseract(timeout_s):

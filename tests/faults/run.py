@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--sources", nargs="+", help="files and folders; default: real documents")
     parser.add_argument("--hang", type=float, default=300.0, help="seconds without progress")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then
     log = Log(args.log)
     work: Path = (args.work or args.log.with_suffix(".work")).absolute()
     work.mkdir(parents=True, exist_ok=True)

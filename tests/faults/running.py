@@ -26,7 +26,9 @@ ORPHAN_S = 15.0
 
 _LOOK_S = 0.5
 """How often the database is asked how far a run is."""
-_NICE = 10
+
+NICE = ("nice", "-n", "10")
+"""In front of commands: others may use the machine, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Ingest:
         self._ended: float | None = None
         with output.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows", "ingest", *sources, "--db", db, *options],
+                [*NICE, sys.executable, "-m", "flows", "ingest", *sources, "--db", db, *options],
                 cwd=ROOT,
                 env={**environment(work, more), MARK: mark},
                 stdin=subprocess.DEVNULL,
@@ -120,7 +122,6 @@ class Ingest:
                 stderr=out,
                 # Ours is not to be interrupted by what is meant for the harness.
                 start_new_session=True,
-                preexec_fn=lambda: os.nice(_NICE),
             )
         self.family = Family(self._process.pid, mark)
 

@@ -23,7 +23,7 @@ from tests.faults.processes import Kind, Member, end_marked
 from tests.faults.running import Ingest, state_of
 from tests.faults.watching import Watcher
 
-_LOOK_S = 0.1
+_LOOK_S = 0.25
 _WAIT_FOR_TARGET_S = 15.0
 """How long a kill waits for its target before it takes another."""
 

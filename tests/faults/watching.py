@@ -7,7 +7,6 @@ JSON: the looks, and what was wrong.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -28,7 +27,7 @@ from tasks.propagation import RegionAggregation
 from tasks.retrieval import RetrievalOptions
 from tasks.selection import selection_of
 from tests.faults.comparing import half_documents, unexplained_pages
-from tests.faults.running import ROOT
+from tests.faults.running import NICE, ROOT
 
 QUESTIONS = (
     "how long does the battery of the watch last",
@@ -48,7 +47,6 @@ _OPTIONS = RetrievalOptions(
 )
 _PAUSE_S = 1.0
 _AGAIN_S = 0.3
-_NICE = 15
 _MOST_TOLD = 50
 
 
@@ -85,9 +83,7 @@ class Watcher:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "tests.faults.watching", self._db, str(self._out)]
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, preexec_fn=lambda: os.nice(_NICE)
-        )
+        self._process = subprocess.Popen([*NICE, *command], cwd=ROOT, stdin=subprocess.PIPE)
         return self
 
     def __exit__(

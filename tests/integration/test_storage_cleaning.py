@@ -143,7 +143,9 @@ def test_what_a_living_run_pins_survives_and_what_a_dead_one_pins_does_not(
         assert reader.read_regions(snapshot, ids).num_rows == 8
         newest = database.table(Table.PATCHES).version
         assert versions(database) == [snapshot.versions["patches"], newest]
-        lease.end(replace(running("another-query", "query"), status="failed"))
+        lease.end(
+            replace(running("another-query", "query", pins=pinned(snapshot)), status="failed")
+        )
     committer.optimize(keep=NONE)
     assert not still_there(snapshot)
 
