@@ -22,7 +22,7 @@ from storage.cleaning import KEEP_VERSIONS, clean, merge_files
 from storage.convert import PageTables
 from storage.database import Database
 from storage.errors import StorageUnavailable
-from storage.records import Document, DocumentStatus, Failure, Run, TermStatistics, page_id
+from storage.records import Document, DocumentStatus, Failure, TermStatistics, page_id
 from storage.schema import Table, schema_of
 from storage.tables import engine_errors, one_of, quoted, some_at_a_time
 from storage.writer import Writer
@@ -193,11 +193,6 @@ class Committer:
         """
         with self._lock:
             self._writer.delete_keys(Table.FAILURES, failure_ids)
-
-    def commit_run(self, run: Run) -> None:
-        """Store a run's state, in place of its former one."""
-        with self._lock:
-            self._writer.upsert(Table.RUNS, convert.runs_table([run]))
 
     def commit_statistics(self, statistics: TermStatistics) -> None:
         """Store a snapshot of the corpus statistics; it becomes the latest. None is removed."""

@@ -352,7 +352,7 @@ class QueryRun:
         The versions that are read are pinned: no cleaning removes them while the run lives.
         """
         report, session = self.report, self._session
-        versions = session.snapshot.versions
+        versions = reader.pinned(session.snapshot)
         with leased(
             session.database, "query", report.run_id, self._parameters, self._ended, versions
         ):

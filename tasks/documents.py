@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stringprep
 import struct
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -294,7 +296,7 @@ class _ImageFile:
 @contextmanager
 def _open_pdf(path: str, password: str | None, limits: Limits) -> Iterator[OpenDocument]:
     try:
-        pdf = pdfium.PdfDocument(path, password=password)
+        pdf = _unlocked(path, password)
     except OSError as error:
         raise MissingSource(f"{path}: cannot be read ({error.strerror or error})") from error
     except pdfium.PdfiumError as error:
@@ -317,6 +319,25 @@ def _open_pdf(path: str, password: str | None, limits: Limits) -> Iterator[OpenD
         yield _Pdf(path, pdf, limits)
     finally:
         pdf.close()
+
+
+def _unlocked(path: str, password: str | None) -> pdfium.PdfDocument:
+    """Open a PDF with a password as it is given, or in the form that PDF 2.0 asks for."""
+    try:
+        return pdfium.PdfDocument(path, password=password)
+    except pdfium.PdfiumError as error:
+        prepared = _prepared(password or "")
+        if error.err_code != raw.FPDF_ERR_PASSWORD or prepared == (password or ""):
+            raise
+        return pdfium.PdfDocument(path, password=prepared)
+
+
+def _prepared(password: str) -> str:
+    """Return a password as SASLprep (RFC 4013) maps it: one form of what looks the same."""
+    mapped = "".join(
+        " " if stringprep.in_table_c12(c) else c for c in password if not stringprep.in_table_b1(c)
+    )
+    return unicodedata.normalize("NFKC", mapped)
 
 
 def _is_without_pages(path: str, password: str | None) -> bool:

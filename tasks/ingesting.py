@@ -33,7 +33,7 @@ from tasks.remote import InspectionFault, PageKey, StoredAs
 from tasks.runs import leased
 from tasks.sources import Expansion, gone_from
 from tasks.stages import WHOLE, Redo, Work
-from tasks.statistics import count_terms, is_current
+from tasks.statistics import bring_up_to_date
 
 logger = logging.getLogger("patchlight.ingest")
 
@@ -252,8 +252,8 @@ class IngestRun:
         self._lease.check()
         if sync:
             self._remove_gone()
-        if self._terms and not is_current(self._database):
-            self._committer.commit_statistics(count_terms(self._database, self._terms))
+        if self._terms:
+            bring_up_to_date(self._database, self._committer, self._terms)
         if self.report.pages_added or self.report.documents_removed:
             self._committer.optimize()
         return self.report

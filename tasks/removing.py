@@ -17,7 +17,7 @@ from tasks.errors import DocumentInWork, InputError
 from tasks.finding import fits, name_of
 from tasks.runs import leased, new_run_id
 from tasks.sources import shown
-from tasks.statistics import count_terms, is_current
+from tasks.statistics import bring_up_to_date
 
 
 @dataclass(slots=True)
@@ -146,8 +146,8 @@ def _live(database: Database, run_id: str) -> set[str]:
 
 def _count_anew(database: Database, committer: Committer) -> None:
     """Bring the corpus statistics up to date, where the encoder has any."""
-    if database.latest_statistics() is None or is_current(database):
+    if database.latest_statistics() is None:
         return
     terms = registry.for_queries(database.encoder).terms
     if terms:
-        committer.commit_statistics(count_terms(database, terms))
+        bring_up_to_date(database, committer, terms)

@@ -7,8 +7,27 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from storage.committer import Committer
 from storage.database import Database
 from storage.records import VISIBLE, TermStatistics
+
+_COUNTS = 3
+"""How often terms are counted when other runs make documents visible meanwhile; the last of these
+runs counts for all."""
+
+
+def bring_up_to_date(
+    database: Database, committer: Committer, terms: Callable[[str], list[str]]
+) -> None:
+    """Count the terms of all visible pages, unless the latest count is of just these.
+
+    Raises:
+        StorageUnavailable: the database cannot be read or written.
+    """
+    for _ in range(_COUNTS):
+        if is_current(database):
+            return
+        committer.commit_statistics(count_terms(database, terms))
 
 
 def count_terms(database: Database, terms: Callable[[str], list[str]]) -> TermStatistics:
@@ -18,13 +37,15 @@ def count_terms(database: Database, terms: Callable[[str], list[str]]) -> TermSt
         database: the corpus.
         terms: the terms of a text.
     """
+    # Named first: if a document comes meanwhile, the count is no longer current.
+    snapshot = _snapshot_id(database)
     frequency: Counter[str] = Counter()
     pages = 0
     for texts in database.page_texts():
         for text in texts:
             frequency.update(set(terms(text)))
         pages += len(texts)
-    return TermStatistics(_snapshot_id(database), pages, dict(frequency))
+    return TermStatistics(snapshot, pages, dict(frequency))
 
 
 def is_current(database: Database) -> bool:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from storage import convert
 from storage.committer import Committer
 from storage.convert import page_tables
 from storage.database import Database
@@ -20,13 +21,14 @@ from storage.records import (
     Region,
     RegionKind,
     Retrieval,
+    Run,
     Source,
     StoredPage,
     WordsSource,
     page_id,
     region_id,
 )
-from storage.schema import STAGES
+from storage.schema import STAGES, Table
 
 DIM = 8
 ENCODER = EncoderIdentity("text-patch", "0123456789abcdef" * 4, DIM)
@@ -151,3 +153,8 @@ def fill(
     committer.commit_pages(page_tables([page(name, n) for n in range(1, pages + 1)], DIM))
     put(committer, document(name, pages, status))
     return [page_id(doc_id(name), n) for n in range(1, pages + 1)]
+
+
+def put_run(committer: Committer, run: Run) -> None:
+    """Store a run's row as it is, as no lease would."""
+    committer._writer.upsert(Table.RUNS, convert.runs_table([run]))

@@ -29,7 +29,7 @@ from tasks.propagation import RegionAggregation
 from tasks.retrieval import WORDS_A_REGION, FoundPage, PagePlaces, RetrievalOptions, ground
 from tasks.selection import selection_of
 from tests import reference
-from tests.storage_examples import DIM, ENCODER, document, page
+from tests.storage_examples import DIM, ENCODER, document, page, put
 
 ROWS, COLS, VECTORS, PAGES = 4, 3, 9, 3
 BOXES = (
@@ -75,9 +75,9 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 ),
             )
         )
-    committer = Committer(database)
+    committer = Committer(database, "run")
     committer.commit_pages(page_tables(made, DIM, request.param))
-    committer.commit_documents([document("a", PAGES)])
+    put(committer, document("a", PAGES))
     snapshot = database.snapshot()
     catalog = reader.catalog(snapshot)
     batch = reader.read_patches(snapshot, catalog["patch_row"].to_numpy())

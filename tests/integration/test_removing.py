@@ -37,6 +37,7 @@ from tests.storage_examples import (
     fill,
     page,
     put,
+    put_run,
     retrieval,
 )
 
@@ -167,7 +168,7 @@ def test_a_document_that_a_live_run_works_on_is_refused(database: Database) -> N
 
 def test_what_a_run_that_was_cut_off_left_can_be_removed(database: Database) -> None:
     in_work(database, "b", "dead")
-    Committer(database, "dead").commit_run(running("dead"))
+    put_run(Committer(database, "dead"), running("dead"))
     assert removing.remove(database, removing.find(database, ["b"])) == 1
     dead = next(run for run in database.runs() if run.run_id == "dead")
     assert dead.status == "abandoned"

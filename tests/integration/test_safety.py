@@ -84,14 +84,14 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         while process.poll() is None:
             leaks |= in_processes()
             try:
-                process.wait(0.2)
+                process.wait(0.5)
             except subprocess.TimeoutExpired:
                 continue
     stdout, stderr = (
         (root / name).read_bytes().decode(errors="surrogateescape") for name in ("stdout", "stderr")
     )
     assert process.returncode == ExitCode.DONE_WITH_FAILURES, stderr
-    assert list(Path(ray).glob("session_*/logs/*"))
+    assert list(Path(ray).glob("ray/session_*/logs/*"))
     leaks |= in_files(root) | in_files(Path(ray))
     yield Ran(root, str(root / "db"), stdout, stderr, sorted(leaks))
     shutil.rmtree(ray)

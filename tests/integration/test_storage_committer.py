@@ -27,6 +27,7 @@ from tests.storage_examples import (
     made_with,
     page,
     put,
+    put_run,
     retrieval,
     stored_page,
 )
@@ -231,7 +232,7 @@ def test_what_cannot_be_written_is_reported(
     for path in manifests.iterdir():
         path.write_bytes(b"damaged")
     with pytest.raises(StorageUnavailable, match="table runs of database"):
-        committer.commit_run(Run("r", "ingest", "running", NOW))
+        put_run(committer, Run("r", "ingest", "running", NOW))
 
 
 @pytest.mark.parametrize("own", VectorType)

@@ -42,6 +42,7 @@ from tests.storage_examples import (
     fill,
     page,
     put,
+    put_run,
     stored_page,
 )
 
@@ -242,13 +243,13 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
         lease_s=60,
         pins={"pages": 3, "documents": 1 << 40},
     )
-    committer.commit_run(running)
+    put_run(committer, running)
     stored = [replace(d, revision=1, changed_by="run") for d in documents]
     assert database.documents() == sorted(stored, key=lambda d: d.doc_id)
     assert database.failures() == [failure()]
     assert database.runs() == [running]
     done = replace(running, status="completed", ended_at=NOW)
-    committer.commit_run(done)
+    put_run(committer, done)
     assert database.runs() == [done]
 
 

@@ -35,6 +35,7 @@ from tests.storage_examples import (
     failure,
     page,
     put,
+    put_run,
     retrieval,
 )
 
@@ -75,7 +76,7 @@ def make_otherwise(place: Path) -> Path:
     committer.commit_failures([replace(failure(), failed_at=later, run_id="another")])
     committer.commit_statistics(TermStatistics("s0", 1, {"old": 1}))
     committer.commit_statistics(TermStatistics("s9", 6, {"a": 1, "x": 2}))
-    committer.commit_run(Run("another", "ingest", "running", NOW))
+    put_run(committer, Run("another", "ingest", "running", NOW))
     committer.replace_retrievals("q", [retrievals_table([retrieval("q", "1")])])
     committer.optimize(keep=timedelta(0))
     return place

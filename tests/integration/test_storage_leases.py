@@ -22,7 +22,7 @@ from storage.processes import Process, is_gone, this_process
 from storage.records import Run
 from storage.writer import Writer
 from tests import storage_workers
-from tests.storage_examples import ENCODER, NOW
+from tests.storage_examples import ENCODER, NOW, put_run
 from tests.storage_workers import running, wait_until
 
 LONG_S = 600
@@ -206,8 +206,8 @@ def test_a_store_that_is_away_for_a_while_does_not_end_the_run(
 def test_a_run_without_a_lease_is_written_off(database: Database) -> None:
     committer = Committer(database, "own")
     for run_id in ("own", "other"):
-        committer.commit_run(running(run_id))
-    committer.commit_run(replace(running("done"), status="completed"))
+        put_run(committer, running(run_id))
+    put_run(committer, replace(running("done"), status="completed"))
     assert [run.run_id for run in abandon_expired(database, "own", now())] == ["other"]
 
 

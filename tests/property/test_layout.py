@@ -167,7 +167,6 @@ def test_words_as_they_are_stored_give_the_same_regions_again(
     assert layout.regions_of(stored, *shape) == first
 
 
-
 @settings(deadline=None, max_examples=60)
 @given(PAGES, st.sampled_from([0.25, 2.0, 8.0]))
 def test_the_size_of_the_page_does_not_matter(words: list[Word], scale: float) -> None:

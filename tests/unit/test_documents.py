@@ -280,6 +280,13 @@ def test_an_encrypted_pdf_needs_its_password(tmp_path: Path) -> None:
         assert layer is not None and len(layer.words) == 132
 
 
+def test_a_password_is_tried_in_the_form_that_pdf_2_asks_for(tmp_path: Path) -> None:
+    """A hyphen that is not shown, and a letter in another guise."""
+    path = fixtures.make_pdf(tmp_path / "a.pdf", fixtures.prose, password="SaSLprep")
+    with open_document(path, "S\N{FEMININE ORDINAL INDICATOR}SL\N{SOFT HYPHEN}prep") as document:
+        assert document.page_count == 1
+
+
 def test_the_message_never_shows_the_password(tmp_path: Path) -> None:
     path = fixtures.make_pdf(tmp_path / "a.pdf", fixtures.prose, password="anchor")
     with pytest.raises(EncryptedDocument) as caught, open_document(path, "s3cret"):

@@ -10,7 +10,7 @@ from storage.database import Database
 from storage.leases import Lease
 from storage.records import DocumentStatus, Run
 from tasks.inspecting import status
-from tests.storage_examples import ENCODER, NOW, doc_id, document, failure, put
+from tests.storage_examples import ENCODER, NOW, doc_id, document, failure, put, put_run
 
 
 def running(run_id: str, kind: str = "ingest") -> Run:
@@ -35,7 +35,7 @@ def test_status_tells_who_is_at_work_and_what_was_cut_off(tmp_path: Path) -> Non
     in_work(database, "b", "dead")
     being_removed = replace(document("c", 2, DocumentStatus.UNFINISHED), sources=(), run_id="dead")
     put(Committer(database, "dead"), being_removed)
-    Committer(database, "dead").commit_run(running("dead", "delete"))
+    put_run(Committer(database, "dead"), running("dead", "delete"))
     with Lease(database, running("busy")):
         found = status(database.uri)
     [live] = found.live
