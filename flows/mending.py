@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,6 +14,9 @@ from storage.errors import ExitCode
 from tasks.errors import UsageError
 from tasks.settings import load_settings
 from tasks.stages import Redo
+
+if TYPE_CHECKING:
+    from tasks.retrying import ReadAs
 
 
 def retry_command(
@@ -51,27 +56,7 @@ def retry_command(
             with_ocr=read_as.ocr is not OcrMode.NEVER,
             passwords=passwords,
         )
-    from flows.ingest import ingest
-    from tasks import prefectserver
-
-    prefectserver.start()
-
-    done = [
-        reports.of(
-            ingest(
-                uris,
-                uri,
-                ocr_mode=read_as.ocr,
-                lang=read_as.lang,
-                dpi=read_as.dpi,
-                passwords=passwords,
-                workers=workers,
-                redo=Redo.FAILED,
-                return_state=True,
-            )
-        )
-        for read_as, uris in groups.items()
-    ]
+    done = _ingest_again(groups, uri, passwords, workers) if groups else []
     report = retrying.merged(done, problems)
     reports.show_retry(report, uri, as_json)
     return reports.code_of_ingest(report)
@@ -101,3 +86,28 @@ def delete_command(
     removed = removing.remove(database, removal)
     print(f"removed: {removed} documents, {len(removal.failures)} failures of files")
     return ExitCode.OK
+
+
+def _ingest_again(
+    groups: Mapping[ReadAs, list[str]], db: str, passwords: str | None, workers: int | None
+) -> list[dict[str, Any]]:
+    from flows.ingest import ingest
+    from tasks import prefectserver
+
+    prefectserver.start()
+    return [
+        reports.of(
+            ingest(
+                uris,
+                db,
+                ocr_mode=read_as.ocr,
+                lang=read_as.lang,
+                dpi=read_as.dpi,
+                passwords=passwords,
+                workers=workers,
+                redo=Redo.FAILED,
+                return_state=True,
+            )
+        )
+        for read_as, uris in groups.items()
+    ]

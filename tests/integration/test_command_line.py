@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +124,39 @@ def test_sql_prints_rows_and_cannot_write(
     assert capsys.readouterr().out.splitlines() == ["page_count", "2", "3", "8"]
     assert run("sql", "DROP TABLE pages", "--db", sample_db) == ExitCode.USAGE
     assert run("sql", select, "--db", sample_db) == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "WITH RECURSIVE t(n) AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t",
+        # Computed in one go, without a look at the signals.
+        "SELECT count(*) FROM range(1, 10000000) a, range(1, 10000000) b "
+        "WHERE a.value * b.value = 7",
+    ],
+    ids=["recursion", "join"],
+)
+def test_a_query_that_never_ends_can_be_stopped(sample_db: str, tmp_path: Path, query: str) -> None:
+    """Only a process of its own can be sent what Ctrl-C sends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows", "sql", query, "--db", sample_db],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    try:
+        while not list(tmp_path.iterdir()):  # its folder for temporary files: it has begun
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert said == "interrupted; what was committed stays\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_ask_starts_neither_ray_nor_prefect(sample_db: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tests.faults.plan import Stage
 from tests.faults.processes import Kind
 from tests.faults.running import Ingest
 
-_HANG_S = 120.0
+_HANG_S = 200.0
 _TARGETS = (Kind.READER, Kind.ENCODER, Kind.SANDBOX, Kind.OCR, Kind.RAYLET)
 """What is killed in the first run, one after the other; the last ends it."""
 _APART_S = 2.0

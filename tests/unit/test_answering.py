@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from storage.records import QueryEncoding, TermStatistics
-from tasks.answering import QuerySession
+from tasks.answering import QuerySession, _file_safe
 from tasks.errors import DeviceLost, EncodingFailed, Stage
 from tasks.queryfile import QueryRow
 
@@ -71,3 +74,15 @@ def test_a_lost_encoder_is_no_bad_row(session: QuerySession) -> None:
 
     with pytest.raises(DeviceLost):
         session.block(rows("one"), encode)
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+@example("../../etc/passwd", "..\\..")
+@example("..", ".")
+@example("/", "a\n\x1b[2J")
+@example("a" * 300, "a" * 300 + "b")
+@example("\udce9", "\u202e")
+def test_a_query_id_names_a_file_in_its_folder_and_no_other_one_s(one: str, other: str) -> None:
+    for query_id in (one, other):
+        assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,90}", _file_safe(query_id))
+    assert one == other or _file_safe(one) != _file_safe(other)
