@@ -27,7 +27,7 @@ from storage.records import Source, WordsSource
 from tasks import ocr, remote
 from tasks.limits import MEBIBYTE, Limits
 from tasks.planning import InspectedFile, Shard, ShardPart
-from tasks.procfs import memory_of
+from tasks.procfs import Memory
 from tasks.reading import OcrMode, ReadOptions
 from tasks.sandbox import Sandbox
 from tasks.sources import SourceFile, to_uri
@@ -111,7 +111,7 @@ def main() -> int:
         start = time.perf_counter()
         pid = sandbox.call(os.getpid, label="", limits=Limits())
         starts.append(time.perf_counter() - start)
-        memory.append(memory_of(pid)[0] / MEBIBYTE)
+        memory.append(Memory(pid).now()[0] / MEBIBYTE)
         sandbox.close()
     print(
         f"\nstarting the process: {1e3 * statistics.median(starts):.0f} ms; "

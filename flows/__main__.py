@@ -81,7 +81,9 @@ def ingest_command(
     Example: patchlight ingest reports/ 'scans/**/*.tif' --db mydb
     """
     from tasks.preflight import check_ingest
+    from tasks.sources import portable
 
+    source = [portable(argument) for argument in source]  # Prefect stores what a flow is given
     with_ocr = ocr is not OcrMode.NEVER
     check_ingest(
         source,

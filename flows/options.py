@@ -13,6 +13,21 @@ from tasks.propagation import RegionAggregation
 from tasks.reading import OcrMode
 from tasks.settings import OutputFormat, load_settings
 
+
+def _text(value: str | None) -> str | None:
+    """Refuse what is not UTF-8: neither a database nor Prefect can hold it.
+
+    Raises:
+        BadParameter: it is not.
+    """
+    if value is not None and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise typer.BadParameter(f"{value!r} is not UTF-8") from error
+    return value
+
+
 # Of every command.
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", help="Also log what libraries say.")
@@ -22,12 +37,18 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings o
 # Of several commands.
 DbOption = Annotated[
     str | None,
-    typer.Option("--db", metavar="URI", help="The database: a folder, file:// or s3:// URI."),
+    typer.Option(
+        "--db",
+        metavar="URI",
+        callback=_text,
+        help="The database: a folder, file:// or s3:// URI.",
+    ),
 ]
 PasswordsOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
+        callback=_text,
         help="Passwords of encrypted PDFs, one '<name or pattern>:<password>' a line.",
     ),
 ]
@@ -45,6 +66,7 @@ EncoderOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
+        callback=_text,
         help="Encoder of a new database: text-patch, which needs no GPU and no download; or a "
         "ColPali-like vision model, by its hub id (owner/name or owner/name@revision) or a folder; "
         "docs/encoders.md lists them.",
@@ -118,6 +140,7 @@ LoadFromOption = Annotated[
     typer.Option(
         "--encoder",
         metavar="NAME",
+        callback=_text,
         help="Where to take the database's encoder from, if not from where it was at ingest: a "
         "folder or a hub id with the same weights.",
     ),
@@ -126,15 +149,20 @@ FileArgument = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
+        callback=_text,
         help="Queries: .jsonl, .csv or .parquet, or '-' for JSONL on stdin. A row has a unique "
         "'query_id', a 'query', and may have 'doc' (an id, URI or file name) and 'pages' "
         "(1-based) to say where to look. Other columns are carried through.",
     ),
 ]
-QuestionArgument = Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to find.")]
-ResultsOption = Annotated[str, typer.Option("--out", metavar="DIR", help="Folder for the results.")]
+QuestionArgument = Annotated[
+    str, typer.Argument(metavar="QUESTION", callback=_text, help="What you want to find.")
+]
+ResultsOption = Annotated[
+    str, typer.Option("--out", metavar="DIR", callback=_text, help="Folder for the results.")
+]
 PicturesOption = Annotated[
-    str, typer.Option("--out", metavar="DIR", help="Folder for the pictures.")
+    str, typer.Option("--out", metavar="DIR", callback=_text, help="Folder for the pictures.")
 ]
 TopPagesOption = Annotated[int, typer.Option(min=1, help="Pages returned for a query.")]
 TopRegionsOption = Annotated[int, typer.Option(min=1, help="Regions returned of a page, at most.")]
@@ -176,6 +204,7 @@ WhereOption = Annotated[
     str | None,
     typer.Option(
         metavar="SQL",
+        callback=_text,
         help="Look only at pages for which this is true, over documents joined to pages, e.g. "
         "\"name LIKE '%10K%' AND page <= 20\".",
     ),
@@ -184,12 +213,15 @@ OverlaysOption = Annotated[
     bool, typer.Option("--overlays", help="Draw each returned page with heat map and boxes.")
 ]
 RunIdOption = Annotated[
-    str | None, typer.Option(help="Id of the run; results under the same id are replaced.")
+    str | None,
+    typer.Option(callback=_text, help="Id of the run; results under the same id are replaced."),
 ]
 TimingOption = Annotated[bool, typer.Option("--timing", help="Say what took how long.")]
 
 # Of sql.
-StatementArgument = Annotated[str, typer.Argument(metavar="SELECT", help="One SQL query.")]
+StatementArgument = Annotated[
+    str, typer.Argument(metavar="SELECT", callback=_text, help="One SQL query.")
+]
 FormatOption = Annotated[
     OutputFormat, typer.Option("--format", help="How rows are printed; json: an object a line.")
 ]
@@ -238,7 +270,9 @@ WithVectorsOption = Annotated[
 ]
 AgainstOption = Annotated[
     str | None,
-    typer.Option(metavar="URI", help="Another database: say what is different in it."),
+    typer.Option(
+        metavar="URI", callback=_text, help="Another database: say what is different in it."
+    ),
 ]
 ToleranceOption = Annotated[
     float,

@@ -26,13 +26,13 @@ from typing import Any
 
 from tasks.errors import Stage
 from tasks.limits import MEBIBYTE, Limits
-from tasks.procfs import Group, memory_of
+from tasks.procfs import Group, Memory
 from tasks.sharedmemory import SharedMemory
 
 _LOOK_MS = 20
 """Milliseconds: how often time and memory are looked at while a function runs."""
 
-_LOOKS_A_SEARCH = 5
+_LOOKS_A_SEARCH = 10
 """Of these looks, how many pass between two searches for what the process has started."""
 
 _START_TIMEOUT_S = 120
@@ -46,6 +46,9 @@ _NEAR = 0.8
 
 DATA_FACTOR = 2
 """The system refuses a process more than this many times the limit, between two looks too."""
+
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
+"""Keeps memory of one page for the next: pictures take longer to get memory than to be drawn."""
 
 _BOOT = "import sys; sys.path[:] = sys.argv[4:]; from tasks.sandboxed import main; main()"
 
@@ -120,6 +123,7 @@ class Child:
         if self._refused is not None:
             self._let_go()
             raise self._refused
+        self._memory = Memory(self.pid)
         self._group = Group(self.pid)
         self._inherited = self._ready()
 
@@ -148,7 +152,7 @@ class Child:
 
     def resident_mb(self) -> float:
         """MiB that it has in memory now."""
-        return memory_of(self.pid)[0] / MEBIBYTE
+        return self._memory.now()[0] / MEBIBYTE
 
     def run(
         self, function: Callable[..., Any], args: tuple[Any, ...], limits: Limits
@@ -164,7 +168,7 @@ class Child:
         call: Call = function, args, DATA_FACTOR * limits.page_memory_mb * MEBIBYTE
         request = pickle.dumps(call, pickle.HIGHEST_PROTOCOL)
         self._shared.note(Stage.OPEN, 0)
-        watch = _Watch(limits, self.pid, self._group)
+        watch = _Watch(limits, self._memory, self._group)
         try:
             self._connection.send_bytes(request)
             while not self._poll.poll(_LOOK_MS):
@@ -202,6 +206,9 @@ class Child:
         if not self._connection.closed:
             self._connection.close()
             self._shared.close()
+            if self.pid:
+                self._memory.close()
+                self._group.close()
 
     def _receive(self) -> Any:
         return self._shared.loads(self._connection.recv_bytes())
@@ -243,6 +250,7 @@ class Child:
             # One thread a process: there is a process a CPU already.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
+            **MALLOC,
         }
         return subprocess.Popen(
             [sys.executable, "-P", "-c", _BOOT, *place, *path],
@@ -277,10 +285,10 @@ class Child:
 class _Watch:
     """Time and memory of one call."""
 
-    def __init__(self, limits: Limits, pid: int, group: Group) -> None:
-        self._memory = limits.page_memory_mb * MEBIBYTE
+    def __init__(self, limits: Limits, memory: Memory, group: Group) -> None:
+        self._most = limits.page_memory_mb * MEBIBYTE
         self._timeout_s = limits.page_timeout_s
-        self._pid = pid
+        self._memory = memory
         self._group = group
         self._last = time.monotonic()
         self._spent_s = self._in_ocr_s = 0.0
@@ -295,7 +303,7 @@ class _Watch:
         """
         now = time.monotonic()
         passed, self._last = now - self._last, now
-        resident, data = memory_of(self._pid)
+        resident, data = self._memory.now()
         if ocr_s:
             self._in_ocr_s += passed
             if self._looks % _LOOKS_A_SEARCH == 0:
@@ -304,8 +312,8 @@ class _Watch:
             resident += self._group.resident()
         else:
             self._spent_s += passed
-        self._near = resident > _NEAR * self._memory or data > _NEAR * DATA_FACTOR * self._memory
-        if resident > self._memory:
+        self._near = resident > _NEAR * self._most or data > _NEAR * DATA_FACTOR * self._most
+        if resident > self._most:
             return Cause.MEMORY
         late = self._spent_s > self._timeout_s or (ocr_s and self._in_ocr_s > ocr_s + _OCR_GRACE_S)
         return Cause.TIMEOUT if late else None
@@ -316,4 +324,4 @@ class _Watch:
         Args:
             most: most bytes that it, or a process it waited for, ever had in memory.
         """
-        return self._near or most > _NEAR * self._memory
+        return self._near or most > _NEAR * self._most

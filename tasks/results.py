@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from storage.convert import retrievals_table
 from storage.records import Retrieval
-from tasks import context, geometry
+from tasks import context, geometry, plaintext
 from tasks.errors import UsageError
 from tasks.queryfile import QueryRow
 from tasks.retrieval import PageHit, PagePlaces, RegionHit
@@ -220,7 +220,7 @@ class ResultFiles:
             rows: the same as rows of ``retrievals``.
         """
         for line in lines:
-            self._lines.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+            self._lines.write(plaintext.as_json(line) + "\n")
         if self._parquet is None:
             self._parquet = pq.ParquetWriter(self._part(RESULTS_PARQUET), rows.schema)
         self._parquet.write_table(rows)

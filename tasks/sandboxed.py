@@ -19,7 +19,7 @@ from types import FrameType
 from typing import NoReturn
 
 from tasks import watch
-from tasks.childprocess import Call, Said
+from tasks.childprocess import MALLOC, Call, Said
 from tasks.errors import Stage
 from tasks.sharedmemory import SharedMemory
 
@@ -47,6 +47,8 @@ def main() -> NoReturn:
     _die_with(parent, signal.SIGTERM)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold passwords
     sys.addaudithook(_refuse_network)
+    for name in MALLOC:  # it has had its effect here, and Tesseract gives memory back as it ends
+        os.environ.pop(name, None)
     try:
         import tasks.pagework  # noqa: F401 - so that no page's time goes into it
     except BaseException as error:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +11,8 @@ from numpy.typing import NDArray
 
 from storage.records import VISIBLE, Document
 from tasks.errors import InputError
+from tasks.finding import file_name
+from tasks.sources import shown
 
 Positions = NDArray[np.int64]
 
@@ -71,7 +71,7 @@ class Scopes:
         self._by_name: dict[str, set[str]] = {}
         for document in self._documents.values():
             for source in document.sources:
-                for name in (source.uri, source.name, _file_name(source.uri)):
+                for name in (source.uri, source.name, file_name(source.uri)):
                     self._by_name.setdefault(name, set()).add(document.doc_id)
         starts: dict[str, int] = {}
         ends: dict[str, int] = {}
@@ -113,7 +113,7 @@ class Scopes:
     def _find(self, doc: str) -> Document:
         if doc in self._documents:
             return self._documents[doc]
-        ids = sorted(self._by_name.get(doc, ()))
+        ids = sorted(self._by_name.get(shown(doc), ()))
         if len(ids) == 1:
             return self._documents[ids[0]]
         if not ids:
@@ -121,10 +121,6 @@ class Scopes:
                 f"there is no document {doc!r}; give its id, its URI or its file name as "
                 "'patchlight sql \"SELECT doc_id, uri FROM documents\"' lists them"
             )
-        shown = [self._documents[i].sources[0].uri for i in ids[:_CANDIDATES_SHOWN]]
-        more = f" and {len(ids) - len(shown)} more" if len(ids) > len(shown) else ""
-        raise InputError(f"doc {doc!r} may be {', '.join(shown)}{more}; give the URI or the id")
-
-
-def _file_name(uri: str) -> str:
-    return PurePosixPath(unquote(urlsplit(uri).path)).name
+        some = [self._documents[i].sources[0].uri for i in ids[:_CANDIDATES_SHOWN]]
+        more = f" and {len(ids) - len(some)} more" if len(ids) > len(some) else ""
+        raise InputError(f"doc {doc!r} may be {', '.join(some)}{more}; give the URI or the id")

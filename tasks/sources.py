@@ -68,6 +68,11 @@ def shown(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def portable(argument: str) -> str:
+    """Return a SOURCE argument as one that every text can hold: as a URI, if it is not UTF-8."""
+    return argument if shown(argument) == argument else to_uri(argument)
+
+
 def expand(arguments: Sequence[str]) -> Expansion:
     """Find the files that files, folders (recursive) and globs stand for.
 
@@ -226,7 +231,7 @@ def _take(match: str, found: Expansion, seen: set[str]) -> bool:
             any_read = True
             _add(path, found, seen)
         else:
-            found.skipped.setdefault(suffix, []).append(path)
+            found.skipped.setdefault(shown(suffix), []).append(shown(path))
     if any_read:
         found.folders.append(to_uri(match))
     return any_read

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.plaintext import plain
+from tasks.plaintext import as_json, plain
 from tasks.quarantine import NamedFailure
 from tasks.results import Answer
 from tasks.scope import Catalog
@@ -62,7 +61,7 @@ def as_csv(rows: pa.RecordBatchReader) -> Iterable[str]:
     yield _csv_line(rows.schema.names)
     for batch in rows:
         for row in values_of(batch):
-            values = [_json(v) if isinstance(v, list | dict) else v for v in row]
+            values = [as_json(v) if isinstance(v, list | dict) else v for v in row]
             yield _csv_line([plain(v) if for_people and isinstance(v, str) else v for v in values])
 
 
@@ -70,7 +69,7 @@ def as_json_lines(rows: pa.RecordBatchReader) -> Iterable[str]:
     """Yield one JSON object a row."""
     for batch in rows:
         for row in batch.to_pylist():
-            yield _json(row)
+            yield as_json(row)
 
 
 def answer_text(answer: Answer, catalog: Catalog) -> str:
@@ -110,20 +109,12 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e6 else f"{value:.0f}"
     if isinstance(value, list | dict):
-        value = _json(value)
+        value = as_json(value)
     return _cut(plain(str(value)), _LONGEST_CELL)
 
 
 def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _json(value: Any) -> str:
-    """JSON with all escaped that a terminal acts on, which changes nothing for a program."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _csv_line(values: Sequence[Any]) -> str:

@@ -27,9 +27,6 @@ ORPHAN_S = 15.0
 _LOOK_S = 0.5
 """How often the database is asked how far a run is."""
 
-NICE = ("nice", "-n", "10")
-"""In front of commands: others may use the machine, too."""
-
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -114,7 +111,7 @@ class Ingest:
         self._ended: float | None = None
         with output.open("ab") as out:
             self._process = subprocess.Popen(
-                [*NICE, sys.executable, "-m", "flows", "ingest", *sources, "--db", db, *options],
+                [sys.executable, "-m", "flows", "ingest", *sources, "--db", db, *options],
                 cwd=ROOT,
                 env={**environment(work, more), MARK: mark},
                 stdin=subprocess.DEVNULL,

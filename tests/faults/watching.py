@@ -27,7 +27,7 @@ from tasks.propagation import RegionAggregation
 from tasks.retrieval import RetrievalOptions
 from tasks.selection import selection_of
 from tests.faults.comparing import half_documents, unexplained_pages
-from tests.faults.running import NICE, ROOT
+from tests.faults.running import ROOT
 
 QUESTIONS = (
     "how long does the battery of the watch last",
@@ -83,7 +83,8 @@ class Watcher:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "tests.faults.watching", self._db, str(self._out)]
-        self._process = subprocess.Popen([*NICE, *command], cwd=ROOT, stdin=subprocess.PIPE)
+        # It is to see, not to slow down what it looks at.
+        self._process = subprocess.Popen(["nice", *command], cwd=ROOT, stdin=subprocess.PIPE)
         return self
 
     def __exit__(

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from flows.__main__ import _run, app
+from storage.database import Database
 from storage.errors import ExitCode
 from tests.integration.conftest import EXAMPLES
+from tests.storage_examples import ENCODER
 
 SAMPLES = str(EXAMPLES / "documents")
 
@@ -87,6 +89,11 @@ def test_query_codes(engines: None, sample_db: str, tmp_path: Path) -> None:
         (["status", "--db", "nowhere"], ExitCode.DATABASE),
         (["sql", "SELECT 1", "--db", "nowhere"], ExitCode.DATABASE),
         (["ask", "where?"], ExitCode.USAGE),
+        (["ask", "where\udce9?", "--db", "nowhere"], ExitCode.USAGE),
+        (["ingest", SAMPLES, "--db", "new\udce9"], ExitCode.USAGE),
+        (["retry", "--db", "nowhere"], ExitCode.DATABASE),
+        (["failures", "--db", "nowhere", "--category", "none"], ExitCode.USAGE),
+        (["delete", "a.pdf", "--db", "nowhere", "--yes"], ExitCode.DATABASE),
         (["dance"], ExitCode.USAGE),
     ],
     ids=lambda value: (
@@ -103,7 +110,6 @@ def test_mistakes_are_told_before_any_engine_starts(
 
 
 def test_a_database_of_another_encoder_is_refused(tmp_path: Path) -> None:
-    from storage.database import Database
     from storage.records import EncoderIdentity
 
     Database.create_or_open(tmp_path / "db", EncoderIdentity("other", "abc", 8))
@@ -136,17 +142,20 @@ def test_sql_prints_rows_and_cannot_write(
     ],
     ids=["recursion", "join"],
 )
-def test_a_query_that_never_ends_can_be_stopped(sample_db: str, tmp_path: Path, query: str) -> None:
+def test_a_query_that_never_ends_can_be_stopped(tmp_path: Path, query: str) -> None:
     """Only a process of its own can be sent what Ctrl-C sends."""
+    db, temporary = tmp_path / "db", tmp_path / "tmp"
+    Database.create_or_open(db, ENCODER)
+    temporary.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows", "sql", query, "--db", sample_db],
+        [sys.executable, "-m", "flows", "sql", query, "--db", str(db)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     try:
-        while not list(tmp_path.iterdir()):  # its folder for temporary files: it has begun
+        while not list(temporary.iterdir()):  # the query's own folder: it has begun
             assert process.poll() is None
             time.sleep(0.1)
         time.sleep(1)
@@ -156,7 +165,7 @@ def test_a_query_that_never_ends_can_be_stopped(sample_db: str, tmp_path: Path, 
         process.kill()
     assert process.returncode == ExitCode.INTERRUPTED
     assert said == "interrupted; what was committed stays\n"
-    assert not list(tmp_path.iterdir())
+    assert not list(temporary.iterdir())
 
 
 def test_ask_starts_neither_ray_nor_prefect(sample_db: str, tmp_path: Path) -> None:

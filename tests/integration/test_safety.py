@@ -82,12 +82,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 def ingest(root: Path, ray: Path) -> set[str]:
     """Ingest the folder ``docs``; returns where a password was seen meanwhile."""
-    sources = ["docs", "docs/../docs/..hidden.pdf"]
+    sources = ["docs", "docs/../docs/..hidden.pdf", b"docs/latin-\xe9.pdf"]
     options = ["--db", "db", "--passwords", "secrets", "--workers", "1", "--ocr", "never"]
     environment = {
         "PREFECT_HOME": str(root / "prefect"),
         "RAY_TMPDIR": str(ray),
-        "RAY_raylet_start_wait_time_s": "180",  # a busy machine is not what is tested
     }
     leaks: set[str] = set()
     with (root / "stdout").open("wb") as out, (root / "stderr").open("wb") as err:
@@ -173,6 +172,7 @@ def test_no_name_or_text_steers_the_terminal_or_the_log(
         ("sql", "SELECT text FROM pages", "--format", "json"),
         ("sql", "SELECT '\x1b[31m\x9b' FROM nothing"),
         ("ask", "harbour", "--top-pages", "20"),
+        ("ask", "harbour", "--doc", os.fsdecode(b"latin-\xe9.pdf")),
         ("ask", "harbour", "--doc", "\x1b[31m\n" + FAKE.decode()),
         ("delete", "new\nline.pdf"),
         ("delete", "\x1b[31m\nnone"),

@@ -170,6 +170,16 @@ def test_files_appear_at_the_end_the_summary_last(
     assert json.loads((out / "summary.json").read_text()) == {"answered": 2}
 
 
+def test_a_line_is_exact_and_cannot_steer_a_terminal_that_shows_it(tmp_path: Path) -> None:
+    text = "a\x1b[2J\x9b\u202egnp\u2028end\x7f — 船"
+    with ResultFiles(str(tmp_path), "run") as files:
+        files.write([{"text": text, "half": "\ud800"}], retrievals_table([]))
+        files.publish({})
+    [line] = (tmp_path / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    assert line.isprintable() and "— 船" in line
+    assert json.loads(line) == {"text": text, "half": "\ud800"}
+
+
 def test_a_run_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), ResultFiles(str(tmp_path), "run") as files:
         write_one(files)

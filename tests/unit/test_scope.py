@@ -133,3 +133,10 @@ def test_what_where_leaves_out_is_out() -> None:
         scopes.positions(A, [1])
     with pytest.raises(InputError, match=r"--where leaves no page of doc 'copy\.pdf'"):
         scopes.positions("copy.pdf", None)
+
+
+def test_a_name_that_is_not_unicode_is_found_as_it_is_and_as_it_is_shown() -> None:
+    scopes = Scopes(catalog((A, 1)), [document(A, "file:///docs/latin-%E9%0A.pdf", pages=1)])
+    for name in ("latin-\udce9\n.pdf", "latin-\\udce9\n.pdf", "file:///docs/latin-%E9%0A.pdf"):
+        found = scopes.positions(name, None)
+        assert found is not None and list(found) == [0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -136,6 +137,26 @@ def test_any_name_survives_the_way_to_a_uri_and_back(tmp_path: Path, name: bytes
         assert sha256_of(file.path) == (hashlib.sha256(b"x").hexdigest(), 1)
         # What goes into the database must be Unicode.
         assert pa.array([file.source.name])[0].as_py() == file.source.name
+
+
+def test_an_argument_that_is_not_unicode_is_passed_on_as_a_uri(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect stores the parameters of a flow, and can hold Unicode only."""
+    monkeypatch.chdir(tmp_path)
+    for name in (b"latin-\xe9 1.pdf", b"latin-\xe9 2.pdf", b"notes.\xe9"):
+        Path(os.fsdecode(name)).write_bytes(b"x")
+    for given, names in (
+        (b"latin-\xe9 1.pdf", [b"latin-\xe9 1.pdf"]),
+        (b"latin-\xe9*.pdf", [b"latin-\xe9 1.pdf", b"latin-\xe9 2.pdf"]),
+    ):
+        argument = sources.portable(os.fsdecode(given))
+        assert argument.isascii()
+        found = expand([argument]).files
+        assert [Path(file.path).name for file in found] == [os.fsdecode(name) for name in names]
+    assert sources.portable("Übersicht 船.pdf") == "Übersicht 船.pdf"
+    # What was left out is listed, and stored.
+    json.dumps(expand(["."]).skipped, ensure_ascii=False).encode()
 
 
 def test_messages_about_a_name_that_is_not_unicode_can_be_stored(tmp_path: Path) -> None:
