@@ -83,7 +83,7 @@ def ingest_command(
     from tasks.preflight import check_ingest
     from tasks.sources import portable
 
-    source = [portable(argument) for argument in source]  # Prefect stores what a flow is given
+    options.restart_in_unicode({argument: portable(argument) for argument in source})
     with_ocr = ocr is not OcrMode.NEVER
     check_ingest(
         source,

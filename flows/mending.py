@@ -39,7 +39,9 @@ def retry_command(
     from tasks.preflight import check_ingest
     from tasks.quarantine import Choice, choose
     from tasks.reading import OcrMode
+    from tasks.sources import portable
 
+    options.restart_in_unicode({doc: portable(doc)} if doc else {})
     uri = database_of(db)
     database = Database.open(uri)
     found = choose(database, Choice(tuple(category or ()), doc=doc))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -296,3 +299,22 @@ def database_of(db: str | None) -> str:
     if not found:
         raise UsageError("no database named: give --db URI, or set PATCHLIGHT_DB")
     return found
+
+
+def restart_in_unicode(replaced: Mapping[str, str]) -> None:
+    """Start this process anew, if its command line holds something that Ray could not pass on.
+
+    Ray tells its cluster the command line of the process that starts it, as UTF-8.
+
+    Args:
+        replaced: argument -> what means the same and is UTF-8.
+    """
+    line = list(sys.orig_argv)
+    for odd, even in replaced.items():
+        if odd != even:
+            line = [
+                arg.removesuffix(odd) + even if arg == odd or arg.endswith(f"={odd}") else arg
+                for arg in line
+            ]
+    if line != sys.orig_argv:
+        os.execv(sys.executable, [sys.executable, *line[1:]])

@@ -29,11 +29,11 @@ from tasks.limits import MEBIBYTE, Limits
 from tasks.procfs import Group, Memory
 from tasks.sharedmemory import SharedMemory
 
-_LOOK_MS = 20
+_LOOK_MS, _LOOK_IN_OCR_MS = 20, 100
 """Milliseconds: how often time and memory are looked at while a function runs."""
 
-_LOOKS_A_SEARCH = 10
-"""Of these looks, how many pass between two searches for what the process has started."""
+_LOOKS_A_SEARCH = 3
+"""During OCR, of how many looks one searches for what the process has started."""
 
 _START_TIMEOUT_S = 120
 """Seconds a process may take to start; a quarter of a second is usual."""
@@ -171,10 +171,13 @@ class Child:
         watch = _Watch(limits, self._memory, self._group)
         try:
             self._connection.send_bytes(request)
-            while not self._poll.poll(_LOOK_MS):
-                cause = watch.cause_to_kill(self._shared.noted()[1])
+            wait_ms = _LOOK_MS
+            while not self._poll.poll(wait_ms):
+                _, ocr_s = self._shared.noted()
+                cause = watch.cause_to_kill(ocr_s)
                 if cause:
                     raise self._death(cause)
+                wait_ms = _LOOK_IN_OCR_MS if ocr_s else _LOOK_MS
             said, result = self._receive()
             if said is Said.RAISED and isinstance(result, MemoryError):
                 raise self._death(Cause.MEMORY)

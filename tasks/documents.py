@@ -17,7 +17,7 @@ import numpy as np
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from tasks import pictures, textlayer, watch
 from tasks.errors import (
@@ -240,11 +240,16 @@ class _ImageFile:
         if self._last is None or self._last[0] != page:
             watch.enter(Stage.RENDER)
             place = f"{self._path}, page {page}"
+            self._last = None  # it may be the very image that is moved on now
             try:
                 self._image.seek(page - 1)
                 self._check_size(place)
                 # Loads the frame, so that damaged data shows here; a photo is turned upright.
-                self._last = page, ImageOps.exif_transpose(self._image)
+                self._image.load()
+                turned = self._image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+                # A copy of a large image may be more than a page may take.
+                frame = ImageOps.exif_transpose(self._image) if turned else self._image
+                self._last = page, frame
             except Image.DecompressionBombError as error:
                 raise _bomb(place, self._limits) from error
             except _DAMAGED_IMAGE as error:

@@ -69,8 +69,14 @@ def shown(text: str) -> str:
 
 
 def portable(argument: str) -> str:
-    """Return a SOURCE argument as one that every text can hold: as a URI, if it is not UTF-8."""
-    return argument if shown(argument) == argument else to_uri(argument)
+    """Return an argument that may hold a path as one that means the same and is UTF-8.
+
+    That is a URI, but for what is neither there nor a glob: that may be a name, and is shown.
+    """
+    if shown(argument) == argument:
+        return argument
+    is_path = os.path.lexists(argument) or glob.has_magic(argument)
+    return to_uri(argument) if is_path else shown(argument)
 
 
 def expand(arguments: Sequence[str]) -> Expansion:

@@ -8,19 +8,11 @@ from enum import StrEnum
 
 from tests.faults.processes import Kind
 
-WEIGHTS = {
-    Kind.FLOW: 15,
-    Kind.RAYLET: 8,
-    Kind.GCS: 3,
-    Kind.READER: 18,
-    Kind.ENCODER: 14,
-    Kind.SANDBOX: 22,
-    Kind.OCR: 20,
-}
-"""How often each is killed, of a hundred. A kill that ends the run costs a start of some 20 s."""
+SURVIVED = {Kind.READER: 24, Kind.ENCODER: 19, Kind.SANDBOX: 30, Kind.OCR: 27}
+"""What a run is to survive the end of, and how often each is killed, of a hundred."""
 
-ENDING = (Kind.FLOW, Kind.RAYLET, Kind.GCS)
-"""A run does not survive their end."""
+ENDING = {Kind.FLOW: 58, Kind.RAYLET: 30, Kind.GCS: 12}
+"""What a run does not survive the end of, and how often each is killed, of a hundred."""
 
 
 class Stage(StrEnum):
@@ -39,10 +31,11 @@ class Stage(StrEnum):
 _STAGES = {
     Stage.STARTING: 20,
     Stage.INSPECTING: 10,
-    Stage.INGESTING: 50,
-    Stage.FINISHING: 20,
+    Stage.INGESTING: 40,
+    Stage.FINISHING: 15,
+    None: 15,
 }
-"""When the run is ended, of a hundred."""
+"""When a run is ended, of a hundred; None: it is left to get through."""
 
 _GAPS_S = {
     Stage.STARTING: (0.5, 15.0),
@@ -50,10 +43,13 @@ _GAPS_S = {
     Stage.INGESTING: (1.0, 8.0),
     Stage.FINISHING: (0.0, 1.0),
 }
-"""How far into the stage, or after the kill before it."""
+"""How far into the stage a run is ended, and how long after another kill."""
+
+_MOST_BEFORE = 5
+"""Kills that a run may have survived when it is ended while ingesting."""
 
 _APART_S = (4.0, 7.0)
-"""Between kills that the run survives. A page that loses its process is tried once more at once;
+"""Between kills that a run survives. A page that loses its process is tried once more at once;
 closer together, the second try of the same page would often be hit, too."""
 
 STRAY_S = 15.0
@@ -62,26 +58,34 @@ STRAY_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One kill, as it is meant.
+    """A kill, as it is meant.
 
     Attributes:
-        number: 1 and up.
         target: what is killed.
-        stage: where the run should be then.
-        gap_s: seconds since that stage began, or since the kill before, whichever is later.
+        stage: where the run should be then; if it is past that, at once.
+        gap_s: seconds since that stage began, and since the kill before.
+        before: kills in this run that come first, if the stage lasts that long.
     """
 
-    number: int
     target: Kind
     stage: Stage
     gap_s: float
+    before: int = 0
 
 
-def draw(seed: int, number: int) -> Kill:
-    """Draw a kill; the same for the same seed and number."""
-    rng = random.Random(f"{seed}/{number}")
-    (target,) = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))
-    if target not in ENDING:
-        return Kill(number, target, Stage.INGESTING, rng.uniform(*_APART_S))
+def survived(seed: int, number: int) -> Kill:
+    """Draw a kill that the run is to survive; the same for the same seed and number of kill."""
+    rng = random.Random(f"{seed}/kill/{number}")
+    (target,) = rng.choices(list(SURVIVED), list(SURVIVED.values()))
+    return Kill(target, Stage.INGESTING, rng.uniform(*_APART_S))
+
+
+def ending(seed: int, run: int) -> Kill | None:
+    """Draw how a run is ended; None if it is not. The same for the same seed and number of run."""
+    rng = random.Random(f"{seed}/run/{run}")
+    (target,) = rng.choices(list(ENDING), list(ENDING.values()))
     (stage,) = rng.choices(list(_STAGES), list(_STAGES.values()))
-    return Kill(number, target, stage, rng.uniform(*_GAPS_S[stage]))
+    if stage is None:
+        return None
+    before = rng.randint(0, _MOST_BEFORE) if stage is Stage.INGESTING else 0
+    return Kill(target, stage, rng.uniform(*_GAPS_S[stage]), before)

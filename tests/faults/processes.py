@@ -88,7 +88,7 @@ class Family:
                 self._known.pop(pid, None)
                 continue
             kind = Kind.FLOW if pid == self._pid else kind_of(command)
-            title = " ".join(command)[:120]
+            title = " ".join(command).strip()[:120]
             members.append(Member(pid, kind, title, not self._descends(pid, parents)))
         return members
 

@@ -18,7 +18,7 @@ from storage.errors import ExitCode
 from tests.faults import plan
 from tests.faults.comparing import differences, faults_at_rest
 from tests.faults.events import Event, Log
-from tests.faults.plan import ENDING, Kill, Stage
+from tests.faults.plan import Kill, Stage
 from tests.faults.processes import Kind, Member, end_marked
 from tests.faults.running import Ingest, state_of
 from tests.faults.watching import Watcher
@@ -26,9 +26,6 @@ from tests.faults.watching import Watcher
 _LOOK_S = 0.25
 _WAIT_FOR_TARGET_S = 15.0
 """How long a kill waits for its target before it takes another."""
-
-_MISSED = 2
-"""Runs in which a kill may miss its stage before it takes any."""
 
 _STUCK = 3
 """Runs in a row that may fail though nothing was killed in them."""
@@ -84,7 +81,6 @@ class Trial:
         self._kills = kills
         self._hang_s = hang_s
         self._more = dict(more or {})
-        self._missed = 0
         self._began = time.monotonic()
 
     def go(self) -> None:
@@ -214,44 +210,30 @@ class Trial:
     def _disturb(self, run: _Run, number: int) -> None:
         """Kill in a run, until it ends or there have been enough kills."""
         ingest = run.ingest
-        kill, due_since = plan.draw(self._seed, self._landed + 1), 0.0
-        if self._missed >= _MISSED:
-            kill = Kill(kill.number, kill.target, Stage.INGESTING, kill.gap_s)
+        last = plan.ending(self._seed, number)
+        kill, due_since = plan.survived(self._seed, self._landed + 1), 0.0
         while ingest.code is None and self._landed < self._kills:
             if ingest.still_s > self._hang_s:
                 return
             members = ingest.look()
             _note_strays(run, members)
-            if self._is_due(kill, run):
+            if last and _is_due(last, run):
+                target = self._chosen(members, {last.target})
+                if target and self._hit(last, target, run, number):
+                    run.ended_by, last = target.kind, None
+                    if target.kind is not Kind.GCS:
+                        return
+            elif ingest.stage is kill.stage and _is_due(kill, run):
                 due_since = due_since or time.monotonic()
-                patience = time.monotonic() - due_since < _WAIT_FOR_TARGET_S
-                target = self._target(kill, members, strict=patience)
+                patient = time.monotonic() - due_since < _WAIT_FOR_TARGET_S
+                target = self._chosen(members, {kill.target} if patient else set(plan.SURVIVED))
                 if target and self._hit(kill, target, run, number):
-                    if target.kind in ENDING:
-                        run.ended_by = target.kind
-                        if target.kind is not Kind.GCS:
-                            return
-                    kill, due_since = plan.draw(self._seed, self._landed + 1), 0.0
+                    kill, due_since = plan.survived(self._seed, self._landed + 1), 0.0
             time.sleep(_LOOK_S)
-        self._missed += 1
 
-    def _is_due(self, kill: Kill, run: _Run) -> bool:
-        ingest = run.ingest
-        at, aim = _ORDER.index(ingest.stage), _ORDER.index(kill.stage)
-        if at < aim:
-            return False
-        if run.kills and ingest.seconds - run.last_kill < kill.gap_s:
-            return False
-        if kill.target not in ENDING:
-            return at == aim and ingest.stage_s >= kill.gap_s
-        return at > aim or ingest.stage_s >= kill.gap_s
-
-    def _target(self, kill: Kill, members: Sequence[Member], *, strict: bool) -> Member | None:
-        wanted = [m for m in members if m.kind is kill.target and not m.adrift]
-        if not wanted and not strict:
-            others = set(plan.WEIGHTS) - set(ENDING)
-            wanted = [m for m in members if m.kind in others and not m.adrift]
-        rng = random.Random(f"{self._seed}/{kill.number}/which")
+    def _chosen(self, members: Sequence[Member], kinds: set[Kind]) -> Member | None:
+        wanted = [m for m in members if m.kind in kinds and not m.adrift]
+        rng = random.Random(f"{self._seed}/which/{self._landed + 1}")
         return rng.choice(wanted) if wanted else None
 
     def _hit(self, kill: Kill, target: Member, run: _Run, number: int) -> bool:
@@ -259,12 +241,12 @@ class Trial:
         stage, state, at = ingest.stage, ingest.state, ingest.seconds
         if not ingest.family.kill(target):
             return False
-        run.kills.append(kill.number)
+        landed = self._landed + 1
+        run.kills.append(landed)
         run.last_kill = at
-        self._missed = 0
         self._log.add(
             Event.KILL,
-            number=kill.number,
+            number=landed,
             target=target.kind,
             meant=kill.target,
             stage=stage,
@@ -277,7 +259,7 @@ class Trial:
             documents=state.settled,
             pages=state.pages,
         )
-        self._say(f"kill {kill.number}: {target.kind} while {stage}, {at:.0f} s into run {number}")
+        self._say(f"kill {landed}: {target.kind} while {stage}, {at:.0f} s into run {number}")
         return True
 
     def _waited(self, ingest: Ingest) -> int:
@@ -296,6 +278,14 @@ class Trial:
 
     def _say(self, what: str) -> None:
         print(f"{time.monotonic() - self._began:7.1f} s  {what}", file=sys.stderr, flush=True)
+
+
+def _is_due(kill: Kill, run: _Run) -> bool:
+    """Whether it is time for a kill."""
+    at, aim = _ORDER.index(run.ingest.stage), _ORDER.index(kill.stage)
+    if at < aim or (run.kills and run.ingest.seconds - run.last_kill < kill.gap_s):
+        return False
+    return at > aim or (run.ingest.stage_s >= kill.gap_s and len(run.kills) >= kill.before)
 
 
 def _note_strays(run: _Run, members: Sequence[Member]) -> None:

@@ -142,7 +142,7 @@ def test_any_name_survives_the_way_to_a_uri_and_back(tmp_path: Path, name: bytes
 def test_an_argument_that_is_not_unicode_is_passed_on_as_a_uri(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Prefect stores the parameters of a flow, and can hold Unicode only."""
+    """Prefect stores the parameters of a flow, Ray the command line; both hold Unicode only."""
     monkeypatch.chdir(tmp_path)
     for name in (b"latin-\xe9 1.pdf", b"latin-\xe9 2.pdf", b"notes.\xe9"):
         Path(os.fsdecode(name)).write_bytes(b"x")
@@ -155,6 +155,7 @@ def test_an_argument_that_is_not_unicode_is_passed_on_as_a_uri(
         found = expand([argument]).files
         assert [Path(file.path).name for file in found] == [os.fsdecode(name) for name in names]
     assert sources.portable("Übersicht 船.pdf") == "Übersicht 船.pdf"
+    assert sources.portable("none-\udce9.pdf") == "none-\\udce9.pdf"
     # What was left out is listed, and stored.
     json.dumps(expand(["."]).skipped, ensure_ascii=False).encode()
 
