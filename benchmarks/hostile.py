@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pypdfium2
 
+from benchmarks import pdfium
 from benchmarks.command import PATCHLIGHT
 from benchmarks.report import print_table
 from storage.database import Database
@@ -144,20 +144,10 @@ def endings(db: str) -> dict[str, Ending]:
     return found
 
 
-def opens(path: str, password: str | None) -> int:
-    """Return how many pages PDFium finds in a file; 0 where it cannot open the first."""
+def pages_that_open(file: Listed) -> int:
+    """Ask PDFium in a process that can be killed; 0 where it was."""
+    args = pdfium.pages_that_open, str(file.path), file.password
     try:
-        with pypdfium2.PdfDocument(path, password=password) as pdf:
-            pdf[0].get_size()
-            return len(pdf)
-    except (pypdfium2.PdfiumError, IndexError):
-        return 0
-
-
-def opens_safely(file: Listed) -> int:
-    """Do the same in a process that can be killed; 0 where it was."""
-    try:
-        args = opens, str(file.path), file.password
         return sandbox.call(*args, label=file.path.name, limits=Limits())
     except SourceError:
         return 0
@@ -213,7 +203,7 @@ def main() -> int:
     for file in files:
         ending = ended.get(to_uri(str(file.path)), Ending("LOST"))
         pdf = file.path.suffix.lower() == ".pdf"
-        if ending.state != "complete" and pdf and (pages := opens_safely(file)):
+        if ending.state != "complete" and pdf and (pages := pages_that_open(file)):
             print(f"- {file.path.name} ({pages} pages, {ending.state}): {ending.message}")
     return 1 if lost else 0
 

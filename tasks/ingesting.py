@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from storage.committer import Committer
@@ -28,11 +28,12 @@ from tasks.forms import encoder_stage
 from tasks.ingestreport import IngestReport
 from tasks.ledger import Ledger
 from tasks.planning import InspectedFile, Shard, ShardPart, cut_shards, merge_by_content
+from tasks.progress import Progress, progress_of
 from tasks.reading import ReadOptions, stages_of, words_by_options
 from tasks.remote import InspectionFault, PageKey, StoredAs
 from tasks.runs import leased
 from tasks.sources import Expansion, gone_from
-from tasks.stages import WHOLE, Redo, Work
+from tasks.stages import WHOLE, Redo
 from tasks.statistics import bring_up_to_date
 
 logger = logging.getLogger("patchlight.ingest")
@@ -42,25 +43,6 @@ _LOOK_S = 1.0
 
 _LOOKS_AGAIN = 5
 """How often a document is planned anew because another run changed it meanwhile."""
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What is known of a document that is planned; pages by number."""
-
-    file: InspectedFile
-    revision: int
-    todo: dict[int, Work] = field(default_factory=dict)
-    stored: set[int] = field(default_factory=set)
-    faults: dict[int, Fault] = field(default_factory=dict)
-    kept: set[int] = field(default_factory=set)
-    owned: bool = False
-    finished: bool = False
-
-    @property
-    def complete(self) -> bool:
-        """Whether every page to do is accounted for."""
-        return set(self.todo) <= self.stored | set(self.faults)
 
 
 class IngestRun:
@@ -108,7 +90,7 @@ class IngestRun:
             database.uri,
             database.storage_options,
         )
-        self._progress: dict[str, _Progress] = {}
+        self._progress: dict[str, Progress] = {}
         self._elsewhere: dict[str, InspectedFile] = {}
         self._looks: dict[str, int] = {}
         self._lock = threading.RLock()
@@ -282,24 +264,15 @@ class IngestRun:
 
     def _progress_of(
         self, file: InspectedFile, row: Document | None, made: Mapping[PageKey, Mapping[str, str]]
-    ) -> _Progress:
+    ) -> Progress:
         given_up: set[int] = set()
         if row and dict(row.fingerprints) == self._fingerprints and self._redo is Redo.MISSING:
             failures = self._ledger.page_failures(file.doc_id)
             given_up = {f.page for f in failures if not f.retryable or self._spent(f)}
-        progress = _Progress(file, row.revision if row else 0)
-        for page in range(1, file.page_count + 1):
-            there = made.get((file.doc_id, page))
-            work = WHOLE if self._redo is Redo.ALL else self._stages.work(there)
-            if work is None:
-                progress.stored.add(page)
-            elif there is None and page in given_up:
-                progress.kept.add(page)
-            else:
-                progress.todo[page] = work
-        return progress
+        stages = None if self._redo is Redo.ALL else self._stages
+        return progress_of(file, row, made, stages, given_up)
 
-    def _needs_nothing(self, progress: _Progress, row: Document | None) -> None:
+    def _needs_nothing(self, progress: Progress, row: Document | None) -> None:
         """Note a document whose pages are all there."""
         if row and row.status in VISIBLE:
             self._unchanged(row, progress.file.sources, progress.kept)
@@ -386,7 +359,7 @@ class IngestRun:
             known = rows[known.doc_id] or known
         self._settle(known, kept)
 
-    def _finish(self, progress: _Progress) -> None:
+    def _finish(self, progress: Progress) -> None:
         """Make a document visible, with a failure row for every page that is not there."""
         file, now = progress.file, datetime.now(UTC)
         failures = [

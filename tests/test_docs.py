@@ -131,6 +131,7 @@ def test_no_option_is_documented_that_is_not_there() -> None:
     parameters = [p for c in PROGRAM.commands.values() for p in c.params]
     known = {option for p in parameters for option in p.opts + p.secondary_opts}
     known |= {option for parameter in PROGRAM.params for option in parameter.opts} | {"--help"}
+    known |= set(re.findall(r'"(--[a-z][a-z-]*)"', read("tests/faults/run.py")))
     for path in PAGES:
         for span in re.findall(r"`([^`\n]+)`", path.read_text("utf-8")):
             if re.match(r"(patchlight|query|ask|ingest|sql|--)", span):
@@ -148,6 +149,7 @@ def test_every_setting_is_documented_with_its_default(field: str) -> None:
 
 def test_no_setting_is_documented_that_is_not_there() -> None:
     known = {f"PATCHLIGHT_{field.upper()}" for field in Settings.model_fields}
+    known.add("PATCHLIGHT_DATA")  # where tests and benchmarks find the public data sets
     for path in PAGES:
         named = set(re.findall(r"PATCHLIGHT_[A-Z_]*[A-Z]", path.read_text("utf-8")))
         assert named <= known, f"{name_of(path)}: {named - known}"
