@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import secrets
 import select
 import shutil
 import signal
@@ -102,7 +103,8 @@ class Child:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
-        self._folder = tempfile.mkdtemp(prefix="patchlight-")
+        # Made by the process while Tesseract needs it: nothing is left where both are killed.
+        self._folder = f"{tempfile.gettempdir()}/patchlight-{secrets.token_hex(8)}"
         self._connection = Connection(ours.detach())
         self._shared = SharedMemory()
         self._poll = select.poll()

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from storage.records import VISIBLE, Document, DocumentStatus, Source
+from storage.records import Document, DocumentStatus, Source
 from tasks.planning import InspectedFile
 
 
@@ -100,17 +100,28 @@ def leave(row: Document | None, uris: Collection[str]) -> Document | None:
     left = tuple(source for source in row.sources if source.uri not in uris)
     if len(left) == len(row.sources):
         return None
-    if left or row.status is DocumentStatus.UNFINISHED:
-        return replace(row, sources=left or row.sources)
+    if left:
+        return replace(row, sources=left)
+    if row.status is DocumentStatus.UNFINISHED:  # not in sight; who makes it knows its place
+        return None
     return replace(row, status=DocumentStatus.REPLACED)
 
 
-def lose(row: Document | None, uris: Collection[str]) -> Document | None:
-    """Take sources from a document whose files are gone, but for the last."""
-    if row is None or row.status not in VISIBLE:
+def lose(
+    row: Document | None, uris: Collection[str], run_id: str, live: Collection[str]
+) -> Document | None:
+    """Take sources from a document whose files are gone.
+
+    One that has none left is taken into work by the run, which is to remove it.
+    """
+    if row is None or is_held(row, run_id, live):
         return None
     left = tuple(source for source in row.sources if source.uri not in uris)
-    return replace(row, sources=left) if left and len(left) < len(row.sources) else None
+    if len(left) == len(row.sources):
+        return None
+    if left:
+        return replace(row, sources=left)
+    return replace(row, status=DocumentStatus.UNFINISHED, run_id=run_id)
 
 
 def joined(known: Sequence[Source], found: Sequence[Source]) -> tuple[Source, ...]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
@@ -48,6 +49,33 @@ _GIVE_UP_S = 20
 """How long processes of a private Ray look for its head after that ended; it never comes back.
 Longer than an orderly end takes then, some 10 s: until it is over, Ray may end our process."""
 
+_SWEEP = """
+import os, re, sys, time
+sys.stdin.read()
+python, keep = os.readlink("/proc/self/exe"), (os.getpid(), int(sys.argv[1]))
+ours = re.compile(f"/session_[^/]*_{sys.argv[1]}/")
+def left(pid):
+    try:
+        place = f"/proc/{pid}/"
+        if pid in keep or os.readlink(place + "exe") != python:
+            return False
+        return any(ours.search(os.readlink(place + "fd/" + n)) for n in os.listdir(place + "fd"))
+    except OSError:
+        return False
+for _ in range(10):
+    found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if left(pid)]
+    for pid in found:
+        try:
+            os.kill(pid, 9)
+        except OSError:
+            pass
+    if not found:
+        break
+    time.sleep(0.5)
+"""
+"""Waits for the end of the process that holds the other end of its input, whose number it is
+given, and ends the Python processes with files open in the folder of that one's Ray session."""
+
 _WORDS_STORE_MB = 256
 """Shared memory of a private Ray where only words, regions and vectors travel."""
 
@@ -70,40 +98,61 @@ def ray_session(settings: Settings, workers: int, *, pictures: bool = False) -> 
     if ray.is_initialized():
         yield
         return
+    with nullcontext() if settings.ray_address else _swept():
+        try:
+            _start(settings, workers, store_mb)
+        except Exception as error:  # a machine that is too busy raises just that
+            where = settings.ray_address or "a private one"
+            raise UsageError(
+                f"Ray cannot be started or reached ({where}): {error}; see PATCHLIGHT_RAY_ADDRESS"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(settings: Settings, workers: int, store_mb: int | None) -> None:
     runtime: dict[str, Any] = {
         "env_vars": {k: os.environ.get(k, v) for k, v in _WORKER_ENVIRONMENT.items()}
     }
-    try:
-        if settings.ray_address:
-            ray.init(address=settings.ray_address, runtime_env=runtime, log_to_driver=False)
-        else:
-            # Ray puts the path unquoted into a shell line, which a space in it breaks.
-            runtime["py_executable"] = shlex.quote(sys.executable)
-            ray.init(
-                address="local",
-                num_cpus=workers,
-                include_dashboard=False,
-                # None: a share of the machine's memory, which Ray chooses.
-                object_store_memory=store_mb and store_mb * _MEBIBYTE,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-                runtime_env=runtime,
-                # Processes beyond this number end after a second without work, and take seconds
-                # to start: those that draw, pack and read would come and go.
-                _system_config={
-                    "num_workers_soft_limit": 2 * workers + 4,
-                    "gcs_rpc_server_reconnect_timeout_s": _GIVE_UP_S,
-                },
-            )
-    except Exception as error:  # a machine that is too busy raises just that
-        where = settings.ray_address or "a private one"
-        raise UsageError(
-            f"Ray cannot be started or reached ({where}): {error}; see PATCHLIGHT_RAY_ADDRESS"
-        ) from error
-    try:
+    if settings.ray_address:
+        ray.init(address=settings.ray_address, runtime_env=runtime, log_to_driver=False)
+        return
+    # Ray puts the path unquoted into a shell line, which a space in it breaks.
+    runtime["py_executable"] = shlex.quote(sys.executable)
+    ray.init(
+        address="local",
+        num_cpus=workers,
+        include_dashboard=False,
+        # None: a share of the machine's memory, which Ray chooses.
+        object_store_memory=store_mb and store_mb * _MEBIBYTE,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        runtime_env=runtime,
+        # Processes beyond this number end after a second without work, and take seconds to start:
+        # those that draw, pack and read would come and go.
+        _system_config={
+            "num_workers_soft_limit": 2 * workers + 4,
+            "gcs_rpc_server_reconnect_timeout_s": _GIVE_UP_S,
+        },
+    )
+
+
+@contextmanager
+def _swept() -> Iterator[None]:
+    """Have what is left of a private Ray ended after the block, also if this process is killed.
+
+    The kernel ends ``raylet`` and ``gcs_server`` with us. Ray's agents, and workers that are
+    about to start, would look for these for ``_GIVE_UP_S`` seconds more.
+    """
+    if not sys.platform.startswith("linux"):
         yield
-    finally:
-        ray.shutdown()
+        return
+    command = [sys.executable, "-I", "-S", "-c", _SWEEP, str(os.getpid())]
+    # A session of its own: Ctrl-C is meant for us.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):
+        yield
 
 
 def resources() -> str:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from storage.committer import Committer
 from storage.database import Database
-from storage.leases import ABANDONED, abandon_expired, is_live
+from storage.leases import ABANDONED
 from storage.records import VISIBLE, Document, Failure, Run, Source, failure_id
 from tasks import claims
 from tasks.encoderpool import EncoderPool
@@ -27,6 +27,7 @@ from tasks.errors import Category, Fault, Stage, fault_of
 from tasks.forms import encoder_stage
 from tasks.ingestreport import IngestReport
 from tasks.ledger import Ledger
+from tasks.otherruns import Patience, at_work
 from tasks.planning import InspectedFile, Shard, ShardPart, cut_shards, merge_by_content
 from tasks.progress import Progress, progress_of
 from tasks.reading import ReadOptions, stages_of, words_by_options
@@ -110,8 +111,7 @@ class IngestRun:
         ended = lambda: (not self.report.failures, asdict(self.report))  # noqa: E731
         with leased(self._database, "ingest", self._run_id, parameters, ended) as lease:
             self._lease = lease
-            for dead in abandon_expired(self._database, self._run_id, datetime.now(UTC)):
-                logger.warning("run %s was cut off; what it left is taken up", dead.run_id)
+            self._others()  # what dead ones left is taken up
             runs = self._database.runs()
             self._cut_off = {r.run_id for r in runs if r.status in {ABANDONED, "failed"}}
             self._ledger = Ledger(self._database.documents(), self._database.failures())
@@ -145,11 +145,19 @@ class IngestRun:
         """
         self.report.skipped = {s: list(names) for s, names in sorted(given.skipped.items())}
         files: list[InspectedFile] = []
+        faults: list[InspectionFault] = []
         for result in inspected:
             if isinstance(result, InspectionFault):
-                self._not_opened(result)
+                faults.append(result)
             else:
                 files.append(result)
+        opened = {file.doc_id: file for file in files}
+        for fault in faults:
+            same = opened.get(fault.doc_id)
+            if same:  # e.g. a copy whose password was not given
+                files.append(replace(same, sources=(fault.source,)))
+            else:
+                self._not_opened(fault)
         for source, error in given.missing:
             self._document_failed(source, "", fault_of(error, Stage.OPEN))
         found = {file.source.uri for file in given.files}
@@ -181,27 +189,35 @@ class IngestRun:
             StorageUnavailable: the database cannot be written.
         """
         taken = self._take([part.file.doc_id for part in shard.parts])
-        mine = [part for part in shard.parts if part.file.doc_id in taken]
-        for whole in self._possible(Shard(shard.index, tuple(mine), shard.work)):
-            self._run(whole, pool)
-        return shard.page_count
-
-    def _run(self, shard: Shard, pool: EncoderPool) -> None:
-        encoded = pool.process(shard, self._options, self._stored_as)
-        self._lease.check()
-        self._committer.commit_pages(encoded.tables)
+        for possible in self._possible(self._left(shard, taken)):
+            encoded = pool.process(possible, self._options, self._stored_as)
+            self._lease.check()
+            self._committer.commit_pages(encoded.tables)
+            with self._lock:
+                for doc_id, page in encoded.stored:
+                    self._progress[doc_id].stored.add(page)
+                    self._progress[doc_id].faults.pop(page, None)
+                for (doc_id, page), fault in encoded.faults.items():
+                    self._progress[doc_id].faults[page] = fault
         with self._lock:
-            for doc_id, page in encoded.stored:
-                self._progress[doc_id].stored.add(page)
-                self._progress[doc_id].faults.pop(page, None)
-            for (doc_id, page), fault in encoded.faults.items():
-                self._progress[doc_id].faults[page] = fault
-            for part in shard.parts:
-                progress = self._progress[part.file.doc_id]
+            for doc_id in sorted(taken):
+                progress = self._progress[doc_id]
                 # Marked only when it is done: a shard that is repeated finishes what is left.
                 if progress.complete and not progress.finished:
                     self._finish(progress)
                     progress.finished = True
+        return shard.page_count
+
+    def _left(self, shard: Shard, taken: Collection[str]) -> Shard:
+        """Return what is to be done of a shard: of documents that were taken, what is not done."""
+        parts = []
+        with self._lock:
+            for part in shard.parts:
+                if part.file.doc_id in taken and not self._progress[part.file.doc_id].finished:
+                    stored = self._progress[part.file.doc_id].stored
+                    pages = tuple(page for page in part.pages if page not in stored)
+                    parts += [ShardPart(part.file, pages)] if pages else []
+        return Shard(shard.index, tuple(parts), shard.work)
 
     def _possible(self, shard: Shard) -> list[Shard]:
         """Cut a shard into what can be done as planned, and pages that must be made whole.
@@ -243,15 +259,16 @@ class IngestRun:
     def _plan(self, files: Sequence[InspectedFile]) -> list[Shard]:
         """Cut what is to be done of documents into shards; note those that need nothing."""
         ids = [file.doc_id for file in files]
-        made = self._database.stored_pages(ids)
+        # Rows first: what changes after that, taking a document finds out by its revision.
         rows = self._database.document_rows(ids)
-        live = self._live_runs()
-        todo = []
+        made = self._database.stored_pages(ids)
+        others = self._others()
+        todo, there = [], []
         for file in files:
             row = rows.get(file.doc_id)
             if row:
                 self._ledger.put(row)
-                if claims.is_held(row, self._run_id, live):
+                if claims.is_held(row, self._run_id, others):
                     self._elsewhere[file.doc_id] = file
                     continue
             progress = self._progress_of(file, row, made)
@@ -259,7 +276,11 @@ class IngestRun:
             if progress.todo:
                 todo.append((file, progress.todo))
             else:
-                self._needs_nothing(progress, row)
+                there.append((progress, row))
+        # Where all were found, before any takes a place from another: files may have been swapped.
+        found = [(progress, self._found(progress, row)) for progress, row in there]
+        for progress, row in found:
+            self._needs_nothing(progress, row)
         return cut_shards(todo, self._shard_pages)
 
     def _progress_of(
@@ -272,29 +293,35 @@ class IngestRun:
         stages = None if self._redo is Redo.ALL else self._stages
         return progress_of(file, row, made, stages, given_up)
 
+    def _found(self, progress: Progress, row: Document | None) -> Document | None:
+        """Note where else a document was found whose pages are all there."""
+        sources, doc_id = progress.file.sources, progress.file.doc_id
+        if row is None or row.status not in VISIBLE or not claims.found_at(row, sources):
+            return row
+        return self._change([doc_id], lambda _, row: claims.found_at(row, sources))[doc_id]
+
     def _needs_nothing(self, progress: Progress, row: Document | None) -> None:
-        """Note a document whose pages are all there."""
+        """Count a document whose pages are all there."""
         if row and row.status in VISIBLE:
             self._unchanged(row, progress.file.sources, progress.kept)
-        elif self._take([progress.file.doc_id]):  # left so by a run that was cut off at its end
-            self._finish(progress)
+        else:  # left so by a run that was cut off at its end
+            progress.revision = row.revision if row else 0
+            if self._take([progress.file.doc_id]):
+                self._finish(progress)
         progress.finished = True
 
     def _plan_rest(self) -> list[Shard]:
         """Plan documents that no other run has any more; wait until it is known of each."""
-        first_seen: dict[str, datetime | None] = {}
+        patience = Patience()
         while self._elsewhere:
             free, holders = self._released()
             shards = self._plan([self._elsewhere.pop(doc_id) for doc_id in free])
             if shards:
                 return shards
-            for run in holders:
-                first_seen.setdefault(run.run_id, run.heartbeat_at)
-            if all(run.heartbeat_at != first_seen[run.run_id] for run in holders):
-                break  # they are alive
+            if patience.is_over(holders):
+                break
             time.sleep(_LOOK_S)
-        names = sorted(file.label for file in self._elsewhere.values())
-        self.report.documents_elsewhere = names
+        self.report.documents_elsewhere = sorted(f.label for f in self._elsewhere.values())
         self._elsewhere.clear()
         return []
 
@@ -304,7 +331,7 @@ class IngestRun:
             known = {d: self._progress[d] for d in doc_ids if d in self._progress}
             new = [doc_id for doc_id, progress in known.items() if not progress.owned]
             if new:
-                live, now = self._live_runs(), datetime.now(UTC)
+                others, now = self._others(), datetime.now(UTC)
                 rows = self._change(
                     new,
                     lambda doc_id, row: claims.claim(
@@ -312,7 +339,7 @@ class IngestRun:
                         known[doc_id].file,
                         self._run_id,
                         revision=known[doc_id].revision,
-                        live=live,
+                        live=others,
                         now=now,
                     ),
                 )
@@ -328,40 +355,37 @@ class IngestRun:
         self._elsewhere[doc_id] = self._progress.pop(doc_id).file
 
     def _released(self) -> tuple[list[str], list[Run]]:
-        """Documents that no other live run has any more, and the runs that have the others."""
+        """Documents that no other run has any more, and the runs that have the others."""
+        others = self._others()
         rows = self._database.document_rows(list(self._elsewhere))
-        runs = {run.run_id: run for run in self._live(self._database.runs())}
         free, holders = [], {}
         for doc_id in self._elsewhere:
             row = rows.get(doc_id)
-            if row and claims.is_held(row, self._run_id, runs):
-                holders[row.run_id] = runs[row.run_id]
+            if row and claims.is_held(row, self._run_id, others):
+                holders[row.run_id] = others[row.run_id]
             elif self._looks.setdefault(doc_id, 0) < _LOOKS_AGAIN:
                 self._looks[doc_id] += 1
                 free.append(doc_id)
         return free, list(holders.values())
 
-    def _live_runs(self) -> set[str]:
-        return {run.run_id for run in self._live(self._database.runs())}
-
-    def _live(self, runs: Iterable[Run]) -> list[Run]:
-        now = datetime.now(UTC)
-        return [run for run in runs if run.run_id != self._run_id and is_live(run, now)]
+    def _others(self) -> dict[str, Run]:
+        return at_work(self._database, self._run_id)
 
     def _unchanged(self, known: Document, found: Sequence[Source], kept: set[int]) -> None:
-        """Count a document that is there as it should be, and note where else it was found."""
+        """Count a document that is there as it should be."""
         self.report.documents_unchanged += 1
         self.report.pages_unchanged += known.pages_stored
         self.report.pages_failed += len(kept)
         self.report.failures += self._messages_of(known.doc_id, kept)
-        if claims.found_at(known, found):
-            rows = self._change([known.doc_id], lambda _, row: claims.found_at(row, found))
-            known = rows[known.doc_id] or known
-        self._settle(known, kept)
+        self._settle(known, found, kept)
 
     def _finish(self, progress: Progress) -> None:
         """Make a document visible, with a failure row for every page that is not there."""
         file, now = progress.file, datetime.now(UTC)
+        row = self._database.document_rows([file.doc_id]).get(file.doc_id)
+        if not claims.is_owned(row, self._run_id):  # taken by another run, or finished before
+            self._give_way(file.doc_id)
+            return
         failures = [
             self._failure(file.sources[0], file.doc_id, page, fault, now)
             for page, fault in sorted(progress.faults.items())
@@ -386,7 +410,7 @@ class IngestRun:
         if document is None or document.run_id != self._run_id:  # taken, though the lease held
             self._give_way(file.doc_id)
             return
-        self._settle(document, failed)
+        self._settle(document, file.sources, failed)
         self.report.pages_added += len(progress.stored & set(progress.todo))
         self.report.pages_failed += len(failed)
         self.report.failures += [failure.message for failure in failures]
@@ -396,13 +420,13 @@ class IngestRun:
         else:
             self.report.documents_failed += 1
 
-    def _settle(self, document: Document, failed: set[int]) -> None:
-        """Take from other documents what is this one's now, and failures that are past."""
-        here = {source.uri for source in document.sources}
-        others = self._ledger.others_at(document)
-        if others:
+    def _settle(self, document: Document, found: Sequence[Source], failed: set[int]) -> None:
+        """Take from other documents the places where this one was found, and past failures."""
+        here = {source.uri for source in found}
+        others = self._ledger.others_at(document.doc_id, here)
+        if others and document.status in VISIBLE:
             self._change(others, lambda _, row: claims.leave(row, here))
-        self._committer.clear_failures(self._ledger.disproved_by(document, failed))
+        self._committer.clear_failures(self._ledger.disproved_by(document.doc_id, here, failed))
 
     def _change(
         self,
@@ -419,18 +443,15 @@ class IngestRun:
 
     def _remove_gone(self) -> None:
         """Take files that are gone from their documents; remove those that have none left."""
-        gone = set(self.report.gone)
+        gone, others = set(self.report.gone), self._others()
         past = [f for uri in gone for f in self._ledger.failures_at(uri)]
         self._committer.clear_failures([failure_id(failure) for failure in past])
         ids = sorted({doc_id for uri in gone for doc_id in self._ledger.at(uri)})
-        rows = self._change(ids, lambda _, row: claims.lose(row, gone))
-        orphans = [
-            doc_id
-            for doc_id, row in rows.items()
-            if row and row.status in VISIBLE and all(s.uri in gone for s in row.sources)
-        ]
-        self.report.documents_removed = self._committer.remove_documents(orphans)
-        self.report.gone = []
+        rows = self._change(ids, lambda _, row: claims.lose(row, gone, self._run_id, others))
+        emptied = [doc_id for doc_id, row in rows.items() if claims.is_owned(row, self._run_id)]
+        self.report.documents_removed = self._committer.remove_documents(emptied)
+        held = (row for row in rows.values() if row and claims.is_held(row, self._run_id, others))
+        self.report.gone = sorted(gone & {s.uri for row in held for s in row.sources})
 
     def _spent(self, failure: Failure) -> bool:
         """Whether a failure was tried often enough."""
@@ -442,11 +463,13 @@ class IngestRun:
 
     def _not_opened(self, result: InspectionFault) -> None:
         """Note a file that could not be opened, unless its pages are all there already."""
-        known = self._ledger.document(result.doc_id)
+        known, found = self._ledger.document(result.doc_id), (result.source,)
         if known and known.status in VISIBLE and dict(known.fingerprints) == self._fingerprints:
             # E.g. stored with its password, which was not given this time.
             kept = {failure.page for failure in self._ledger.page_failures(known.doc_id)}
-            self._unchanged(known, (result.source,), kept)
+            if claims.found_at(known, found):
+                self._change([known.doc_id], lambda _, row: claims.found_at(row, found))
+            self._unchanged(known, found, kept)
         elif result.tried:
             self._document_failed(result.source, result.doc_id, result.fault)
         else:
@@ -455,6 +478,7 @@ class IngestRun:
 
     def _document_failed(self, source: Source, doc_id: str, fault: Fault) -> None:
         failure = self._failure(source, doc_id, 0, fault, datetime.now(UTC))
+        self._lease.check()
         self._committer.commit_failures([failure])
         self.report.documents_failed += 1
         self.report.failures.append(failure.message)

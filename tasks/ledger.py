@@ -46,13 +46,13 @@ class Ledger:
         for source in document.sources:
             self._at_uri.setdefault(source.uri, set()).add(document.doc_id)
 
-    def others_at(self, document: Document) -> list[str]:
-        """Return ids of other documents that a source of this one stands for too."""
-        ids = {d for source in document.sources for d in self._at_uri.get(source.uri, ())}
+    def others_at(self, doc_id: str, uris: Iterable[str]) -> list[str]:
+        """Return ids of other documents that some URIs stand for."""
+        ids = {found for uri in uris for found in self._at_uri.get(uri, ())}
         return sorted(
-            doc_id
-            for doc_id in ids - {document.doc_id}
-            if self._documents[doc_id].status is not DocumentStatus.REPLACED
+            found
+            for found in ids - {doc_id}
+            if self._documents[found].status is not DocumentStatus.REPLACED
         )
 
     def uris(self) -> list[str]:
@@ -79,7 +79,7 @@ class Ledger:
                 counts once.
         """
         before = self._failures.get(failure_id(failure))
-        if before is None:
+        if before is None or before.doc_id != failure.doc_id:  # it was of other bytes
             return 0
         return before.attempts - (before.run_id in cut_off)
 
@@ -88,24 +88,24 @@ class Ledger:
         keys = self._failed_pages.get(doc_id, ())
         return sorted((self._failures[key] for key in keys), key=lambda failure: failure.page)
 
-    def disproved_by(self, document: Document, still_failed: set[int]) -> list[str]:
+    def disproved_by(self, doc_id: str, here: set[str], still_failed: set[int]) -> list[str]:
         """Return keys of failures that a document's coming proves wrong.
 
         Args:
-            document: what is there now.
+            doc_id: what is there now.
+            here: URIs where it was found.
             still_failed: pages of it that still could not be done.
         """
         pages = [
             failure_id(failure)
-            for failure in self.page_failures(document.doc_id)
+            for failure in self.page_failures(doc_id)
             if failure.page not in still_failed
         ]
-        here = {source.uri for source in document.sources}
         sources = [
             key
             for uri in sorted(here)
             for key in sorted(self._failed_at.get(uri, ()))
-            if self._is_past(self._failures[key], document.doc_id, here)
+            if self._is_past(self._failures[key], doc_id, here)
         ]
         return pages + sources
 

@@ -14,7 +14,9 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -60,6 +62,7 @@ def main() -> NoReturn:
     def entered(stage: Stage, ocr_timeout_s: int) -> None:
         # A handler can end Tesseract too, but does not run while a library is at work.
         _die_with(parent, signal.SIGTERM if ocr_timeout_s else signal.SIGKILL)
+        _keep_folder(bool(ocr_timeout_s))
         shared.note(stage, ocr_timeout_s)
 
     watch.watched_by(entered)
@@ -114,11 +117,24 @@ def _refuse_network(event: str, args: tuple[object, ...]) -> None:
         raise PermissionError(f"{event}: what reads documents opens no connections")
 
 
+def _folder() -> str:
+    """Path of the folder for temporary files, which only this process and Tesseract use."""
+    return os.environ["TMPDIR"]
+
+
+def _keep_folder(wanted: bool) -> None:
+    """Make the folder, or remove it with what is in it."""
+    if wanted:
+        Path(_folder()).mkdir(0o700, exist_ok=True)
+        tempfile.tempdir = _folder()
+    elif tempfile.tempdir:
+        shutil.rmtree(_folder(), ignore_errors=True)
+        tempfile.tempdir = None
+
+
 def _end(number: int = 0, frame: FrameType | None = None) -> NoReturn:
     """End this process and all that it has started, and leave no files."""
-    folder = os.environ.get("TMPDIR", "")
-    if os.path.basename(folder).startswith("patchlight-"):  # noqa: PTH119 - a string is enough
-        shutil.rmtree(folder, ignore_errors=True)
+    _keep_folder(False)
     os.killpg(0, signal.SIGKILL)
     os._exit(0)
 

@@ -14,6 +14,9 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tasks.errors import Stage
 
 _STAGES = tuple(Stage)
@@ -76,11 +79,11 @@ class SharedMemory:
         self._head.close()
         os.close(self.descriptor)
 
-    def _arrays(self, sizes: Sequence[int]) -> list[bytearray]:
+    def _arrays(self, sizes: Sequence[int]) -> list[NDArray[np.uint8]]:
         arrays, at = [], _HEAD
         for size in sizes:
-            array = bytearray(size)
-            if os.preadv(self.descriptor, [array], at) != size:
+            array = np.empty(size, dtype=np.uint8)  # in huge pages, unlike a bytearray
+            if os.preadv(self.descriptor, [array.data], at) != size:
                 raise EOFError("an array ends too soon")
             arrays.append(array)
             at += size

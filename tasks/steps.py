@@ -16,6 +16,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 from prefect.tasks import exponential_backoff
 
+from storage.errors import LeaseLost
 from tasks.cluster import QueryWorkers
 from tasks.encoderpool import EncoderPool
 from tasks.errors import RayLost
@@ -33,8 +34,8 @@ _backoff = exponential_backoff(backoff_factor=2)
 
 
 def _worth_a_retry(task: Task[..., Any], run: Any, state: Any) -> bool:
-    """Whether a repeat may help: not when Ray is gone."""
-    return not isinstance(state.result(raise_on_failure=False), RayLost)
+    """Whether a repeat may help: not when Ray is gone, or the run was taken for dead."""
+    return not isinstance(state.result(raise_on_failure=False), RayLost | LeaseLost)
 
 
 @task(

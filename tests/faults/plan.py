@@ -52,6 +52,9 @@ _APART_S = (4.0, 7.0)
 """Between kills that a run survives. A page that loses its process is tried once more at once;
 closer together, the second try of the same page would often be hit, too."""
 
+MOST_SURVIVED = 10
+"""Kills that a run may be asked to survive; on a slow machine one would take all there are."""
+
 STRAY_S = 15.0
 """What has lost its parent, and lives on for longer while the run goes on, is a finding."""
 

@@ -223,7 +223,11 @@ class Trial:
                     run.ended_by, last = target.kind, None
                     if target.kind is not Kind.GCS:
                         return
-            elif ingest.stage is kill.stage and _is_due(kill, run):
+            elif (
+                len(run.kills) < plan.MOST_SURVIVED
+                and ingest.stage is kill.stage
+                and _is_due(kill, run)
+            ):
                 due_since = due_since or time.monotonic()
                 patient = time.monotonic() - due_since < _WAIT_FOR_TARGET_S
                 target = self._chosen(members, {kill.target} if patient else set(plan.SURVIVED))

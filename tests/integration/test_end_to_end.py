@@ -317,11 +317,11 @@ def test_a_page_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> 
     run = IngestRun(database, info, options, "crash")
     given = expand([str(EXAMPLES / "documents" / "two-column-paper.pdf")])
     with run.recorded({}):
-        files = [(file, None) for file in given.files]
+        files = [(file, None, None) for file in given.files]
         inspected = cluster.inspect_files(files, WORKERS, lambda _: None)
         where = encoderpool.placement(info, Settings(), workers=1)
         pool = encoderpool.EncoderPool(info, where, read=_dies_on_page_2)
-        for shard in run.plan(inspected, [], {}, Settings().shard_pages):
+        for shard in run.plan(inspected, given):
             run.run_shard(shard, pool)
         report = run.end()
     assert (report.pages_added, report.pages_failed) == (2, 1)

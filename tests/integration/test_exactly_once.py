@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from storage.committer import Committer
 from storage.database import Database
-from storage.errors import LeaseLost
+from storage.errors import LeaseLost, StorageUnavailable
 from storage.leases import Lease, abandon_expired
-from storage.records import DocumentStatus, Run
+from storage.records import VISIBLE, DocumentStatus, Run
 from tasks import layout, ocr, sandbox
 from tasks.encoders.protocol import Encoder
 from tasks.errors import Category, Fault, PageTimeout, Stage
+from tasks.ingesting import IngestRun
+from tasks.planning import Shard
 from tasks.reading import OcrMode, ReadOptions
 from tasks.stages import WHOLE, Redo, Work
 from tests import fixtures
@@ -225,8 +228,6 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _take(database: Database, doc_id: str, run_id: str) -> None:
-    from storage.committer import Committer
-
     def take(_: str, row: Any) -> Any:
         return replace(row, status=DocumentStatus.UNFINISHED, run_id=run_id)
 
@@ -338,3 +339,92 @@ def test_files_that_are_gone_are_reported_and_leave_when_asked_to(
     statistics = database.latest_statistics()
     assert statistics is not None and "bananas" not in statistics.document_frequency
     assert ingest(folder, database, encoder).gone == []
+
+
+def names(database: Database) -> dict[str, str]:
+    """File names of visible documents -> text of their first page."""
+    visible = [d for d in database.documents() if d.status in VISIBLE]
+    return {
+        source.name.rpartition("/")[2]: database.page_rows(d.doc_id, [1])[1].text
+        for d in visible
+        for source in d.sources
+    }
+
+
+@pytest.mark.parametrize("redo", [Redo.MISSING, Redo.ALL])
+def test_files_that_change_names_with_each_other_all_stay(
+    folder: Path, database: Database, encoder: Encoder, redo: Redo
+) -> None:
+    """As logs are rotated; none of them may take the place of one that was only moved."""
+    for name, text in (("a", "apples"), ("b", "bananas"), ("c", "cherries"), ("d", "dates")):
+        write(folder / f"{name}.pdf", text)
+    ingest(folder, database, encoder)
+    (folder / "a.pdf").rename(folder / "x.pdf")
+    (folder / "b.pdf").rename(folder / "a.pdf")  # a and b change names
+    (folder / "x.pdf").rename(folder / "b.pdf")
+    (folder / "d.pdf").rename(folder / "e.pdf")  # c and d move on
+    (folder / "c.pdf").rename(folder / "d.pdf")
+    ingest(folder, database, encoder, redo=redo, sync=True)
+    assert names(database) == {
+        "a.pdf": "bananas",
+        "b.pdf": "apples",
+        "d.pdf": "cherries",
+        "e.pdf": "dates",
+    }
+
+
+def test_a_new_version_that_fails_leaves_the_old_one_in_sight(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    write(folder / "a.pdf", "apples")
+    ingest(folder, database, encoder)
+    write(folder / "a.pdf", "bananas")
+    report = ingest(folder, database, encoder, pool=InProcess(encoder, fails(1, retryable=True)))
+    assert report.documents_failed == 1 and texts(database) == ["apples"]
+    ingest(folder, database, encoder)
+    assert texts(database) == ["bananas"]
+
+
+def test_a_shard_that_is_repeated_keeps_what_it_stored(
+    folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is away when the document is to be finished; then the page would fail."""
+    write(folder / "a.pdf", "apples")
+    real, calls = Committer.change_documents, []
+
+    def away_once(self: Committer, doc_ids: Any, change: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise StorageUnavailable("away for a moment")
+        return real(self, doc_ids, change)
+
+    monkeypatch.setattr(Committer, "change_documents", away_once)
+    pool = InProcess(encoder)
+
+    def with_a_retry(run: IngestRun, shards: list[Shard], pool: Any) -> None:
+        for shard in shards:
+            with pytest.raises(StorageUnavailable):
+                run.run_shard(shard, pool)
+            run.run_shard(shard, InProcess(encoder, fails(1, retryable=True)))  # type: ignore[arg-type]
+
+    report = ingest(folder, database, encoder, pool=pool, run_shards=with_a_retry)
+    assert (report.pages_added, report.pages_failed, report.failures) == (1, 0, [])
+    assert texts(database) == ["apples"] and database.failures() == []
+
+
+def test_failures_of_other_bytes_are_not_counted(
+    folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hangs(function: Any, *args: Any, label: str, limits: Any) -> Any:
+        raise PageTimeout(f"{label}: opening it took longer than 60 s")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox, "call", hangs)
+        for _ in range(3):
+            write(folder / "a.pdf", "apples")
+            ingest(folder, database, encoder)
+        assert database.failures()[0].attempts == 3
+        write(folder / "a.pdf", "bananas")
+        ingest(folder, database, encoder)
+        assert database.failures()[0].attempts == 1
+    assert ingest(folder, database, encoder).pages_added == 1

@@ -76,11 +76,17 @@ def test_a_source_with_other_bytes_leaves() -> None:
     assert claims.leave(row(DocumentStatus.REPLACED), {HERE.uri}) is None
 
 
-def test_a_file_that_is_gone_is_taken_away_unless_it_is_the_last() -> None:
-    both = replace(row(), sources=(HERE, THERE))
-    left = claims.lose(both, {HERE.uri})
-    assert left is not None and left.sources == (THERE,)
-    assert claims.lose(row(), {HERE.uri}) is None
+def test_a_file_that_is_gone_is_taken_away_and_with_the_last_one_the_document() -> None:
+    def lose(known: Document, live: set[str]) -> Document | None:
+        return claims.lose(known, {HERE.uri}, "me", live)
+
+    left = lose(replace(row(), sources=(HERE, THERE)), set())
+    assert left is not None and (left.status, left.sources) == ("complete", (THERE,))
+    for status in DocumentStatus:
+        last = lose(row(status, "other"), set())
+        assert claims.is_owned(last, "me")  # to be removed
+    assert lose(row(DocumentStatus.UNFINISHED, "other"), {"other"}) is None
+    assert lose(replace(row(), sources=(THERE,)), set()) is None
 
 
 def test_a_place_is_noted_once() -> None:

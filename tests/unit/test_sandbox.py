@@ -234,18 +234,33 @@ def test_exceptions_keep_their_type(sandbox: Sandbox) -> None:
     assert sandbox.pid() == pid, "an exception is no reason for another process"
 
 
-def test_temporary_files_go_with_the_process(notes: str) -> None:
-    sandbox = Sandbox()
-    folder = Path(sandbox.call(poison.environment, label="a.pdf", limits=PLAIN)["TMPDIR"])
-    assert folder.is_dir() and folder.stat().st_mode & 0o077 == 0
-    (folder / "picture.ppm").write_bytes(b"P6")
-    with pytest.raises(WorkerDied):
-        sandbox.call(poison.abort, notes, label="a.pdf", limits=PLAIN)
-    assert not folder.exists()
-    folder = Path(sandbox.call(poison.environment, label="a.pdf", limits=PLAIN)["TMPDIR"])
-    pid = sandbox.pid()
-    sandbox.close()
-    assert not folder.exists() and pid is not None and gone(pid)
+def test_temporary_files_go_with_tesseract_or_with_the_process(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Pytesseract leaves its pictures behind when it is killed."""
+    seen = tmp_path / "seen"
+    note = f"dirname $2 >> '{seen}'; ls -ld $(dirname $2) >> '{seen}'; ls $1* >> '{seen}'"
+    path = fixtures.make_pdf(tmp_path / "a.pdf", fixtures.prose)
+    for name, end, error in (("a", "exit 1", OcrFailed), ("b", "kill -SEGV $PPID", WorkerDied)):
+        program = poison.tesseract(tmp_path / name, note, end)
+        with pytest.raises(error):
+            read(sandbox, path, replace(OPTIONS, ocr=OcrMode.ALWAYS, tesseract=program))
+    folders = seen.read_text().splitlines()[::3]
+    assert len(folders) == 3 and all("patchlight-" in folder for folder in folders)
+    assert all(line.startswith("drwx------") for line in seen.read_text().splitlines()[1::3])
+    assert not any(Path(folder).exists() for folder in folders)
+
+
+def test_an_idle_process_has_no_folder(sandbox: Sandbox) -> None:
+    """Ray kills the processes of a worker that ends, and nobody is left to remove one."""
+    folder = sandbox.call(poison.environment, label="a.pdf", limits=PLAIN)["TMPDIR"]
+    assert not Path(folder).exists()
+
+
+def test_what_is_set_for_the_process_does_not_reach_tesseract(sandbox: Sandbox) -> None:
+    there = sandbox.call(poison.environment, label="a.pdf", limits=PLAIN)
+    assert not set(childprocess.MALLOC) & set(there)
+    assert (there["OMP_NUM_THREADS"], there["PATH"]) == ("1", os.environ["PATH"])
 
 
 PARENT = """
@@ -291,8 +306,7 @@ def test_nothing_outlives_the_parent(notes: str, doing: str, end: signal.Signals
         parent.send_signal(end)
     parent.wait(timeout=10)
     assert all(gone(pid) for pid in [int(child), *poison.pids(notes)])
-    if doing in {"idle", "sleep_in_tesseract"}:  # a wedged library cannot tidy up
-        assert not Path(folder).exists()
+    assert not Path(folder).exists()
     parent.stdout.close()
     parent.stdin.close()
 
