@@ -15,8 +15,9 @@ import lance
 
 from storage.database import Database
 from storage.errors import StorageUnavailable
-from storage.leases import is_live
+from storage.leases import RUNNING
 from storage.locks import is_local, nobody_writing, writing
+from storage.processes import Process, is_gone
 from storage.records import Run
 from storage.schema import Table
 from storage.tables import engine_errors
@@ -73,7 +74,7 @@ def clean(database: Database, run_id: str, keep: timedelta = KEEP_VERSIONS) -> N
             # Asked under the lock: a run that comes now and pins versions waits for its end,
             # and then finds them gone, if they are.
             now = datetime.now(UTC)
-            live = [run for run in database.runs() if is_live(run, now)]
+            live = [run for run in database.runs() if _may_live(run)]
             if any(run.kind in _WRITING_KINDS and run.run_id != run_id for run in live):
                 return
             with engine_errors(database.uri, table):
@@ -93,6 +94,11 @@ def _each_table(treat: Callable[[Table], None], problem: str) -> None:
             treat(table)
         except StorageUnavailable as error:
             logger.warning("%s: %s", problem, error)
+
+
+def _may_live(run: Run) -> bool:
+    """Whether a run may be at work: a lease that ran out may only have waited for this lock."""
+    return run.status == RUNNING and not is_gone(Process(run.host, run.pid, run.process))
 
 
 def _pinned(table: Table, runs: Collection[Run]) -> set[int]:

@@ -280,4 +280,4 @@ class Committer:
     def _being_removed(self, doc_id: str, row: Document | None) -> Document | None:
         if row is None:
             return None
-        return replace(row, status=DocumentStatus.UNFINISHED, sources=(), run_id=self._run_id)
+        return replace(row, status=DocumentStatus.UNFINISHED, run_id=self._run_id)

@@ -224,8 +224,7 @@ class Document:
         bytes: size of the file.
         page_count: pages the file has.
         pages_stored, pages_failed: how they ended; their sum is ``page_count``.
-        sources: where the bytes were found, first seen first; empty only for an unfinished
-            document that is being removed.
+        sources: where the bytes were found, first seen first; never empty.
         fingerprints: stage (render, words, regions, encoder) -> fingerprint.
         run_id: the run that is making it, or that made it.
         ingested_at: when it became visible, UTC.

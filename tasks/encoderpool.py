@@ -139,6 +139,11 @@ class EncoderActors:
                     f"{there:g} now; run it again when they are back"
                 )
 
+    def get(self, call: Any) -> Any:
+        """Wait for the result of a call; raises as ``wait``, and what the work raised."""
+        self.wait([call])
+        return raywait.get(call)
+
     def encode_queries(
         self, queries: Sequence[str], statistics: TermStatistics | None
     ) -> list[QueryEncoding | Exception]:
@@ -154,6 +159,7 @@ class EncoderActors:
             for number, start in enumerate(range(0, len(queries), _QUERIES_A_CALL))
         ]
         try:
+            self.wait(calls)
             return [encoding for part in raywait.get(calls) for encoding in part]
         except WORKER_DEATHS as death:
             raise self._died("that encoded queries", death) from death
@@ -279,12 +285,14 @@ class EncoderPool:
             with self.actors.least_busy() as actor:
                 if self._by_words:
                     stage = Stage.ENCODE
-                    by_words: EncodedShard = raywait.get(actor.encode_shard.remote(read, stored_as))
+                    by_words: EncodedShard = self.actors.get(
+                        actor.encode_shard.remote(read, stored_as)
+                    )
                     return by_words
                 stage = Stage.RENDER
                 pictures: remote.EncoderInputs = raywait.get(self._render.remote(shard, options))
                 stage = Stage.ENCODE
-                encoded: Encodings = raywait.get(actor.encode.remote(pictures, stored_as.form))
+                encoded: Encodings = self.actors.get(actor.encode.remote(pictures, stored_as.form))
             return remote.pack_shard(read, encoded, stored_as)
         except WORKER_DEATHS as death:
             part = shard.parts[0]

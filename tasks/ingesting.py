@@ -111,7 +111,7 @@ class IngestRun:
         ended = lambda: (not self.report.failures, asdict(self.report))  # noqa: E731
         with leased(self._database, "ingest", self._run_id, parameters, ended) as lease:
             self._lease = lease
-            self._others()  # what dead ones left is taken up
+            at_work(self._database, self._run_id)  # what dead ones left is taken up
             runs = self._database.runs()
             self._cut_off = {r.run_id for r in runs if r.status in {ABANDONED, "failed"}}
             self._ledger = Ledger(self._database.documents(), self._database.failures())
@@ -220,10 +220,9 @@ class IngestRun:
         return Shard(shard.index, tuple(parts), shard.work)
 
     def _possible(self, shard: Shard) -> list[Shard]:
-        """Cut a shard into what can be done as planned, and pages that must be made whole.
+        """Cut off pages of which no row is there, so that nothing can be kept of them.
 
-        Something can be kept of a page only if its row is there; a repeated shard may find that
-        the first attempt ended between taking the old row away and writing the new one.
+        A first attempt may have taken the old row away and written no new one.
         """
         if shard.work == WHOLE:
             return [shard] if shard.parts else []
@@ -262,7 +261,7 @@ class IngestRun:
         # Rows first: what changes after that, taking a document finds out by its revision.
         rows = self._database.document_rows(ids)
         made = self._database.stored_pages(ids)
-        others = self._others()
+        others = at_work(self._database, self._run_id)
         todo, there = [], []
         for file in files:
             row = rows.get(file.doc_id)
@@ -331,7 +330,7 @@ class IngestRun:
             known = {d: self._progress[d] for d in doc_ids if d in self._progress}
             new = [doc_id for doc_id, progress in known.items() if not progress.owned]
             if new:
-                others, now = self._others(), datetime.now(UTC)
+                others, now = at_work(self._database, self._run_id), datetime.now(UTC)
                 rows = self._change(
                     new,
                     lambda doc_id, row: claims.claim(
@@ -356,7 +355,7 @@ class IngestRun:
 
     def _released(self) -> tuple[list[str], list[Run]]:
         """Documents that no other run has any more, and the runs that have the others."""
-        others = self._others()
+        others = at_work(self._database, self._run_id)
         rows = self._database.document_rows(list(self._elsewhere))
         free, holders = [], {}
         for doc_id in self._elsewhere:
@@ -367,9 +366,6 @@ class IngestRun:
                 self._looks[doc_id] += 1
                 free.append(doc_id)
         return free, list(holders.values())
-
-    def _others(self) -> dict[str, Run]:
-        return at_work(self._database, self._run_id)
 
     def _unchanged(self, known: Document, found: Sequence[Source], kept: set[int]) -> None:
         """Count a document that is there as it should be."""
@@ -443,7 +439,7 @@ class IngestRun:
 
     def _remove_gone(self) -> None:
         """Take files that are gone from their documents; remove those that have none left."""
-        gone, others = set(self.report.gone), self._others()
+        gone, others = set(self.report.gone), at_work(self._database, self._run_id)
         past = [f for uri in gone for f in self._ledger.failures_at(uri)]
         self._committer.clear_failures([failure_id(failure) for failure in past])
         ids = sorted({doc_id for uri in gone for doc_id in self._ledger.at(uri)})

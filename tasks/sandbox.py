@@ -94,7 +94,12 @@ class Sandbox:
         self, function: Callable[..., _T], args: tuple[object, ...], label: str, limits: Limits
     ) -> _T:
         try:
-            said, result = self._ready(limits).run(function, args, limits)
+            child = self._ready(limits)
+        except OSError as error:  # the machine may be out of memory or processes for a moment
+            problem = f"{label}: no process to open it in could be started ({error}); try again"
+            raise WorkerDied(problem) from error
+        try:
+            said, result = child.run(function, args, limits)
         except Death as death:
             raise _error_of(death, label, limits) from None
         if said is Said.RETURNED:
