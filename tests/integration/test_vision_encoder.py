@@ -117,7 +117,7 @@ def test_words_and_regions_are_those_of_the_embedded_encoder(db: str, sample_db:
     """The words take a path of their own beside the pictures, OCR included."""
     ours, theirs = Database.open(db), Database.open(sample_db)
     for table in (Table.PAGES, Table.REGIONS):
-        leave_out = ["fingerprint", "n_vectors"] if table is Table.PAGES else []
+        leave_out = ["fingerprints", "n_vectors"] if table is Table.PAGES else []
         rows = [
             d.table(table).to_table().drop_columns(leave_out).sort_by("page_id")
             for d in (ours, theirs)
