@@ -29,7 +29,8 @@ def findings(log: Log) -> list[str]:
         found += [f"run {run['number']}: adrift: {stray}" for stray in run["strays"]]
         if run["hung"]:
             found.append(f"run {run['number']}: hung while {run['stage']}")
-        if run["code"] not in (0, 4) and not run["ended_by"]:
+        cut_off = run.get("interrupted")  # the trial was, and took the run with it
+        if run["code"] not in (0, 4) and not run["ended_by"] and not cut_off and not run["hung"]:
             found.append(f"run {run['number']}: ended with {run['code']}: {run['last_words'][-1:]}")
     for done in log.of(Event.ROUND):
         found += [f"round {done['round']}: {difference}" for difference in done["differences"]]

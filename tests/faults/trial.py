@@ -182,11 +182,15 @@ class Trial:
         ingest = Ingest(
             self._sources, self._db, self._work, output, expected=self._expected, more=self._more
         )
-        run = _Run(ingest)
+        run, interrupted, hung = _Run(ingest), True, False
         try:
             if not quiet:
                 self._disturb(run, number)
             self._waited(ingest)
+            interrupted = False
+        except TrialFailed:
+            interrupted, hung = False, True
+            raise
         finally:
             left = _described(ingest.left_behind())
             self._log.add(
@@ -199,7 +203,8 @@ class Trial:
                 ended_by=run.ended_by,
                 after_kill_s=round(ingest.seconds - run.last_kill, 1) if run.kills else None,
                 stage=ingest.stage,
-                hung=ingest.still_s >= self._hang_s,
+                hung=hung,
+                interrupted=interrupted,
                 left=left,
                 strays=list(run.strays.values()),
                 last_words=ingest.last_words(),
