@@ -40,7 +40,8 @@ ONLY_IN = {
     "pytesseract": {"tasks/ocr.py"},
     # Other processes: they end with this one, or in time, only where that was thought of.
     "subprocess": {
-        f"tasks/{name}.py" for name in ("childprocess", "inspecting", "ocr", "prefectserver")
+        f"tasks/{name}.py"
+        for name in ("childprocess", "cluster", "inspecting", "ocr", "prefectserver")
     },
     "multiprocessing": {"tasks/childprocess.py", "tasks/sandboxed.py"},
     "scipy": {"tasks/compaction.py"},

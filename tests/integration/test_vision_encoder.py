@@ -270,12 +270,12 @@ def test_pages_that_kill_the_actor_take_no_others_with_them(
     info = registry.describe(checkpoint)
     database = Database.create_or_open(tmp_path / "db", info.identity)
     options = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=info.image_pixels)
-    run = IngestRun(database, info, options, "poison")
+    run = IngestRun(database, info, options, "poison", shard_pages=4)
     where = encoderpool.placement(info, Settings(), workers=1)
     pool = encoderpool.EncoderPool(info, where, worker=Poisoned)
     with run.recorded({}):
-        inspected = [remote.inspect_file(f, None) for f in expand([str(documents)]).files]
-        shards = run.plan(inspected, [], {}, 4)
+        given = expand([str(documents)])
+        shards = run.plan([remote.inspect_file(f, None) for f in given.files], given)
         with ThreadPoolExecutor(4) as threads:
             assert sum(threads.map(lambda shard: run.run_shard(shard, pool), shards)) == 14
         report = run.end()
