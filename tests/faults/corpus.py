@@ -78,8 +78,8 @@ def make(folder: Path, documents: int = 6, scans: int = 3) -> None:
     for number in range(documents):
         write_text(folder / f"text-{number}.pdf", number)
     for number in range(scans):
-        lines = [f"Receipt {number}, line {line}: {fixtures.SENTENCE[:60]}" for line in range(12)]
-        fixtures.scan(lines, font=30).save(folder / f"scan-{number}.png")
+        lines = [f"Receipt {number}, line {line}: {fixtures.SENTENCE[:40]}" for line in range(8)]
+        fixtures.scan(lines, size=(1275, 1100)).save(folder / f"scan-{number}.png")
     (folder / "damaged.pdf").write_bytes(b"%PDF-1.7\nnothing of a PDF follows")
     (folder / "empty.pdf").write_bytes(b"")
     (folder / "not-read.gif").write_bytes(b"GIF89a")

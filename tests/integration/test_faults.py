@@ -25,7 +25,7 @@ from tests.faults.running import Ingest
 _HANG_S = 200.0
 _TARGETS = (Kind.READER, Kind.ENCODER, Kind.SANDBOX, Kind.OCR, Kind.RAYLET)
 """What is killed in the first run, one after the other; the last ends it."""
-_APART_S = 2.0
+_APART_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_killed_and_started_again_it_ends_as_a_clean_one(
     server: dict[str, str], tmp_path: Path
 ) -> None:
     sources, clean, db = tmp_path / "sources", tmp_path / "clean", tmp_path / "db"
-    corpus.make(sources, documents=4, scans=16)
+    corpus.make(sources, documents=3, scans=12)
     assert ingest_here([sources], clean) == ExitCode.DONE_WITH_FAILURES
 
     first = Ingest([str(sources)], str(db), tmp_path, tmp_path / "first.txt", more=server)
@@ -128,12 +128,12 @@ def _contents(db: Path) -> dict[str, int]:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 3 MB."""
+    """A disk of 2 MB."""
     place = tmp_path / "disk"
     place.mkdir()
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
-    mounted = _mount("-t", "tmpfs", "-o", "size=3m", "patchlight-test", str(place))
+    mounted = _mount("-t", "tmpfs", "-o", "size=2m", "patchlight-test", str(place))
     if mounted.returncode:
         pytest.skip(f"a disk cannot be mounted here: {mounted.stderr}")
     try:
@@ -151,7 +151,7 @@ def test_a_full_disk_ends_it_with_advice_and_room_lets_it_go_on(
     server: dict[str, str], disk: Path, tmp_path: Path
 ) -> None:
     sources, clean, db = tmp_path / "sources", tmp_path / "clean", disk / "db"
-    corpus.make(sources, documents=30, scans=0)
+    corpus.make(sources, documents=20, scans=0)
     assert ingest_here([sources], clean) == ExitCode.DONE_WITH_FAILURES
     _is_refused(sources, db, tmp_path, server)
     assert _command("status", "--db", str(db)) == ExitCode.OK
