@@ -48,7 +48,7 @@ QUICK = Limits(page_timeout_s=1)
 """For what hangs: what is well may take longer on a busy machine."""
 
 LIMITS = {
-    Category.TIMEOUT: Limits(page_timeout_s=2),
+    Category.TIMEOUT: Limits(page_timeout_s=2, page_memory_mb=16_384),
     Category.OUT_OF_MEMORY: Limits(page_memory_mb=200),
 }
 """By what a page must run into; so low only there that no busy machine makes it the other."""
