@@ -1,4 +1,4 @@
-"""What the tests of checkpoints and of the vision encoders share."""
+"""What tests of checkpoints and vision encoders share, and those of the process for documents."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tasks import sandbox as sandboxes
+from tasks.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from tests.vision_examples import Shelf
@@ -38,3 +41,10 @@ def shelf(shelf_root: Path) -> Iterator[Shelf]:
     yield shelf
     for encoder in shelf.loaded.values():
         encoder.close()
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """The one that this process has: to start another for each test would take long."""
+    yield sandboxes._sandbox
+    sandboxes._sandbox.close()
