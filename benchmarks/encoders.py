@@ -37,7 +37,7 @@ import psutil
 import pypdfium2
 from PIL import Image
 
-from benchmarks.ingest import memory_mb
+from benchmarks.ingest import Usage
 from benchmarks.report import print_table, write_json
 from storage.database import Database
 from storage.records import WordsSource
@@ -282,7 +282,7 @@ class Watch:
     """Peak memory of this process and its children, Ray's workers among them."""
 
     def __enter__(self) -> Watch:
-        self.peak_mb = 0.0
+        self._usage = Usage(psutil.Process())
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
         self._thread.start()
@@ -292,9 +292,14 @@ class Watch:
         self._over.set()
         self._thread.join()
 
+    @property
+    def peak_mb(self) -> float:
+        """MiB, so far."""
+        return self._usage.peak_mb
+
     def _look(self) -> None:
         while not self._over.wait(2.0):
-            self.peak_mb = max(self.peak_mb, memory_mb(psutil.Process()))
+            self._usage.look()
 
 
 def without_words(shard: Shard, options: ReadOptions) -> ReadShard:
