@@ -17,7 +17,6 @@ from typer.exceptions import TyperException
 from flows import STARTED, looking, mending, options, reports
 from flows.options import database_of
 from storage.errors import ExitCode, PatchlightError
-from storage.records import RegionKind
 from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.plaintext import escaped
 from tasks.propagation import RegionAggregation
@@ -213,22 +212,21 @@ def ask_command(
 
     Example: patchlight ask "how deep is the berth?" --db mydb --overlays
     """
+    from flows.retrieving import retrieval_options
     from tasks.asking import ask
-    from tasks.retrieval import RetrievalOptions
-    from tasks.selection import selection_of
     from tasks.sources import read_passwords
     from tasks.tables import answer_text
 
     imports = time.perf_counter() - STARTED
-    retrieval = RetrievalOptions(
-        top_pages=top_pages,
-        top_regions=top_regions,
-        selection=selection_of(select, top_regions),
-        region_aggregate=aggregate,
-        token_aggregate=token_aggregate,
-        kinds=tuple(kind or [RegionKind.BLOCK]),
-        page_tokens=page_tokens,
-        region_tokens=region_tokens,
+    retrieval = retrieval_options(
+        top_pages,
+        top_regions,
+        select,
+        aggregate,
+        token_aggregate,
+        page_tokens,
+        region_tokens,
+        kind,
     )
     secrets = read_passwords(passwords) if passwords else {}
     pictures = out if overlays else None

@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.retrieving import retrieval_options
 from storage.database import Database
 from storage.records import RegionKind
 from tasks import cluster, encoderpool, queryfile, sources
@@ -21,9 +22,8 @@ from tasks.errors import QueryFileError
 from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.results import Answer
-from tasks.retrieval import Hits, PagePlaces, RetrievalOptions, merge_hits
+from tasks.retrieval import Hits, PagePlaces, merge_hits
 from tasks.runs import new_run_id
-from tasks.selection import selection_of
 from tasks.settings import Settings, load_settings, set_environment_defaults
 from tasks.steps import draw_overlays, ground_pages, rank_pages, results_in_window
 
@@ -76,15 +76,15 @@ def query(
     """
     set_environment_defaults()
     settings = load_settings()
-    options = RetrievalOptions(
-        top_pages=top_pages,
-        top_regions=top_regions,
-        selection=selection_of(select, top_regions),
-        region_aggregate=aggregate,
-        token_aggregate=token_aggregate,
-        kinds=tuple(kinds or [RegionKind.BLOCK]),
-        page_tokens=page_tokens,
-        region_tokens=region_tokens,
+    options = retrieval_options(
+        top_pages,
+        top_regions,
+        select,
+        aggregate,
+        token_aggregate,
+        page_tokens,
+        region_tokens,
+        kinds,
     )
     secrets = sources.read_passwords(passwords) if passwords else {}
     database = Database.open(db)
@@ -106,7 +106,7 @@ def query(
                 block, rejected = session.block(good, encode)
                 run.reject(rejected)
                 if block is not None:
-                    answers = _answer(session, ray_workers, runner, block, settings, window)
+                    answers = answer_block(session, ray_workers, runner, block, settings, window)
                     if overlays:
                         answers = _draw(session, ray_workers, runner, answers, run, secrets, window)
                     run.write(answers)
@@ -118,7 +118,7 @@ def query(
     return Completed(name=name, data=asdict(report))
 
 
-def _answer(
+def answer_block(
     session: QuerySession,
     workers: cluster.QueryWorkers,
     runner: ThreadPoolTaskRunner[Any],

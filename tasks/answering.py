@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import zlib
@@ -119,6 +120,12 @@ class QuerySession:
             )
         self._documents = {document.doc_id: document for document in database.documents()}
         self._scopes = Scopes(self.catalog, list(self._documents.values()))
+
+    def with_options(self, options: RetrievalOptions) -> QuerySession:
+        """Return a session that answers from the same pinned state in another way."""
+        other = copy.copy(self)
+        other.options = options
+        return other
 
     def check_snapshot(self) -> None:
         """Make sure that what is pinned was not removed before anybody knew of the pin.

@@ -1,0 +1,72 @@
+"""How pages and regions are chosen: the options of a query as values, and as text."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from typer.exceptions import TyperException
+
+from flows import options
+from storage.records import RegionKind
+from tasks.errors import UsageError
+from tasks.maxsim import QueryTokens, TokenAggregation
+from tasks.propagation import RegionAggregation
+from tasks.retrieval import RetrievalOptions
+from tasks.selection import selection_of
+
+
+def retrieval_options(
+    top_pages: options.TopPagesOption = 10,
+    top_regions: options.TopRegionsOption = 3,
+    select: options.SelectOption = None,
+    aggregate: options.AggregateOption = RegionAggregation.MAX,
+    token_aggregate: options.TokenAggregateOption = TokenAggregation.MEAN,
+    page_tokens: options.PageTokensOption = QueryTokens.ALL,
+    region_tokens: options.RegionTokensOption = QueryTokens.MEANING,
+    kind: options.KindOption = None,
+) -> RetrievalOptions:
+    """Return what the options of ``patchlight query`` stand for; the defaults are its defaults.
+
+    Raises:
+        SelectionError: the selection is unknown, or its value out of range.
+    """
+    return RetrievalOptions(
+        top_pages=top_pages,
+        top_regions=top_regions,
+        selection=selection_of(select, top_regions),
+        region_aggregate=aggregate,
+        token_aggregate=token_aggregate,
+        kinds=tuple(kind or [RegionKind.BLOCK]),
+        page_tokens=page_tokens,
+        region_tokens=region_tokens,
+    )
+
+
+def parse_retrieval(text: str, base: Mapping[str, Any]) -> RetrievalOptions:
+    """Read options of ``patchlight query`` from a text, e.g. ``--select p50 --kind line``.
+
+    Args:
+        text: as on a command line.
+        base: parameter of `retrieval_options` -> its value where the text does not say.
+
+    Raises:
+        UsageError: an option is unknown, or a value is wrong.
+        SelectionError: as `retrieval_options`.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:  # a quotation mark without its other half
+        raise UsageError(f"{text!r}: {error}") from error
+    program = typer.Typer(add_completion=False)
+    program.command(add_help_option=False)(retrieval_options)
+    command = typer.main.get_command(program)
+    given = {name: value for name, value in base.items() if value is not None}
+    try:
+        with command.make_context("query", words, default_map=given) as context:
+            found: RetrievalOptions = command.invoke(context)
+    except TyperException as error:
+        raise UsageError(f"{text!r}: {error.message}") from error
+    return found
