@@ -14,6 +14,10 @@ from tasks.kernel_errors import ShapeError
 IMAGE_SIDE_PX = 1568
 """A picture with a longer side is shrunk to this side before it is counted."""
 PIXELS_PER_TOKEN = 750
+PICTURE_DPI = 200
+"""Resolution at which pictures of pages are counted."""
+
+_POINTS_PER_INCH = 72.0
 
 
 def text_tokens(text: str) -> int:
@@ -36,6 +40,17 @@ def image_tokens(width_px: int, height_px: int) -> int:
         raise ShapeError(f"a picture has at least one pixel, got {width_px} x {height_px}")
     longest = max(width_px, height_px, IMAGE_SIDE_PX)
     return width_px * height_px * IMAGE_SIDE_PX**2 // (longest**2 * PIXELS_PER_TOKEN)
+
+
+def page_tokens(width_pt: float, height_pt: float) -> int:
+    """Tokens of a picture of a page, or of a part of one, drawn at `PICTURE_DPI`.
+
+    Args:
+        width_pt: width in points.
+        height_pt: height in points; a side has at least one pixel.
+    """
+    scale = PICTURE_DPI / _POINTS_PER_INCH
+    return image_tokens(max(1, round(width_pt * scale)), max(1, round(height_pt * scale)))
 
 
 @lru_cache(maxsize=1)

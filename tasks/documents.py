@@ -83,12 +83,14 @@ class PageShape:
         width_pt, height_pt: points, rotation and crop applied.
         rotation: degrees clockwise that the file asks for, already applied.
         native_dpi: resolution of an image's own pixels; 0 for a PDF page.
+        size_px: width and height of an image in its own pixels; None for a PDF page.
     """
 
     width_pt: float
     height_pt: float
     rotation: int
     native_dpi: float = 0.0
+    size_px: tuple[int, int] | None = None
 
 
 class OpenDocument(Protocol):
@@ -279,6 +281,7 @@ class _ImageFile:
             frame.height * _POINTS_PER_INCH / down,
             0,
             max(across, down),
+            frame.size,
         )
 
     def text_layer(self, page: int) -> TextLayer | None:

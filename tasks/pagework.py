@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from storage.records import PageInput
 from tasks import reading, watch
 from tasks.documents import OpenDocument, Pixels, open_document
-from tasks.errors import Stage, TooLarge
+from tasks.errors import Stage, TooLarge, UnsupportedSource
 from tasks.limits import Limits
 from tasks.reading import ReadOptions, ReadPage
 from tasks.sources import stamp_of
@@ -72,6 +72,18 @@ def read_page(where: Where, doc_id: str, page: int, options: ReadOptions, label:
 def read_picture(where: Where, page: int, options: ReadOptions) -> PageInput:
     """Draw one page for an encoder; see ``reading.read_picture``."""
     return reading.read_picture(_last.document(where), page, options)
+
+
+def size_px(where: Where) -> tuple[int, int]:
+    """Return width and height of an image in its own pixels, as it is displayed.
+
+    Raises:
+        SourceError: it cannot be opened, or is no image.
+    """
+    size = _last.document(where).shape(1).size_px
+    if size is None:
+        raise UnsupportedSource(f"{where.path}: is no image")
+    return size
 
 
 def draw_page(where: Where, page: int, dpi: float, most_pixels_a_side: int) -> Pixels:

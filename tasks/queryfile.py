@@ -125,12 +125,23 @@ def in_blocks(
         )
 
 
+def json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yield number and object of each line of a JSONL file, or what is wrong with the line.
+
+    Blank lines are skipped.
+
+    Raises:
+        QueryFileError: the file cannot be read.
+    """
+    with _text(str(path)) as file:
+        yield from _json_rows(file)
+
+
 def _rows(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Yield line number and row, or what is wrong with the line."""
     suffix = ".jsonl" if path == STDIN else Path(path).suffix.lower()
     if suffix in {".jsonl", ".ndjson"}:
-        with _text(path) as file:
-            yield from _json_rows(file)
+        yield from json_lines(path)
     elif suffix == ".csv":
         with _text(path) as file:
             yield from _csv_rows(path, file)

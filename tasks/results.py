@@ -28,11 +28,6 @@ RESULTS_PARQUET = "results.parquet"
 SUMMARY_JSON = "summary.json"
 OVERLAYS = "overlays"
 
-IMAGE_DPI = 200
-"""Resolution at which a page's picture is counted in context tokens."""
-
-_POINTS_PER_INCH = 72.0
-
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
@@ -137,10 +132,7 @@ def tokens_of(answer: Answer, catalog: Catalog) -> dict[str, int]:
         regions += sum(context.text_tokens(region.text) for region in page.regions)
         page_text += context.text_tokens(page.text)
         at = page.hit.position
-        page_image += context.image_tokens(
-            max(1, round(catalog.width_pt[at] * IMAGE_DPI / _POINTS_PER_INCH)),
-            max(1, round(catalog.height_pt[at] * IMAGE_DPI / _POINTS_PER_INCH)),
-        )
+        page_image += context.page_tokens(catalog.width_pt[at], catalog.height_pt[at])
     return {"regions": regions, "page_text": page_text, "page_image": page_image}
 
 
