@@ -246,12 +246,18 @@ class QuerySession:
                 )
                 jobs.setdefault(self.catalog.doc_ids[at], []).append(overlay)
             named.append(replace(answer, overlays=paths))
+        return self.drawn_from(jobs, passwords), named
+
+    def drawn_from(
+        self, jobs: Mapping[str, Sequence[Overlay]], passwords: Mapping[str, str]
+    ) -> list[DocumentOverlays]:
+        """Return pictures by doc_id with where their documents are, and how these are opened."""
         documents = []
         for doc_id, overlays in jobs.items():
-            paths_of = tuple(to_path(s.uri) for s in self._documents[doc_id].sources)
-            secret = next(filter(None, (password_for(p, passwords) for p in paths_of)), None)
-            documents.append(DocumentOverlays(doc_id, paths_of, tuple(overlays), secret))
-        return documents, named
+            paths = tuple(to_path(source.uri) for source in self._documents[doc_id].sources)
+            secret = next(filter(None, (password_for(p, passwords) for p in paths)), None)
+            documents.append(DocumentOverlays(doc_id, paths, tuple(overlays), secret))
+        return documents
 
 
 class QueryRun:

@@ -22,7 +22,7 @@ from tasks.sources import sha256_of
 _DPI = 110
 _MOST_PIXELS_A_SIDE = 2400
 _HEAT_ALPHA = 0.55
-_BEST, _OTHER = (200, 30, 30), (30, 90, 200)
+_BEST, _OTHER, _TRUE = (200, 30, 30), (30, 90, 200), (0, 140, 60)
 _LONGEST_CAPTION = 400
 _BAND = 46
 """Height of the caption above the page, pixels."""
@@ -39,6 +39,7 @@ class Overlay:
         boxes: returned regions, best first; fractions of the page.
         caption: first line: what was asked; second line: where this is.
         out: path of the PNG.
+        truth: boxes that should have been returned, where that is known; drawn in green.
     """
 
     page: int
@@ -48,6 +49,7 @@ class Overlay:
     boxes: tuple[tuple[float, float, float, float], ...]
     caption: tuple[str, str]
     out: str
+    truth: tuple[tuple[float, float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,9 @@ def compose(page: NDArray[np.uint8], overlay: Overlay) -> Image.Image:
     picture = Image.fromarray(page).convert("RGB")
     picture.paste(Image.new("RGB", picture.size, (255, 140, 0)), mask=heat)
     pen = ImageDraw.Draw(picture)
+    if overlay.truth:
+        for x0, y0, x1, y1 in geometry.box_pixels(np.array(overlay.truth), width, height).tolist():
+            pen.rectangle([x0 - 6, y0 - 6, x1 + 6, y1 + 6], outline=_TRUE, width=4)
     if overlay.boxes:
         corners = geometry.box_pixels(np.array(overlay.boxes), width, height)
         label = ImageFont.load_default(size=max(14, height // 70))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from typing import Any
+
+_ACTS_IN_MARKDOWN = re.compile(r"[\\`*_\[\]#|~$@]|:(?=//)|(?<=www)\.")
+"""Within a line; the last two make links of bare addresses."""
 
 
 def plain(text: str) -> str:
@@ -19,6 +23,15 @@ def escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def markdown(text: str) -> str:
+    """Return a text as Markdown that shows just that text, on one line.
+
+    No formatting, link, picture, HTML or cell of a table can be made with it.
+    """
+    shown = _ACTS_IN_MARKDOWN.sub(r"\\\g<0>", " ".join(plain(text).split()))
+    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def as_json(value: Any) -> str:
