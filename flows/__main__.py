@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from flows import STARTED, looking, mending, options, reports
+from flows import STARTED, evaluating, looking, mending, options, reports
 from flows.options import database_of
 from storage.errors import ExitCode, PatchlightError
 from tasks.maxsim import QueryTokens, TokenAggregation
@@ -254,6 +254,7 @@ def ask_command(
 app.command("sql")(looking.sql_command)
 app.command("status")(looking.status_command)
 app.command("failures")(looking.failures_command)
+app.command("evaluate")(evaluating.evaluate_command)
 app.command("retry")(mending.retry_command)
 app.command("delete")(mending.delete_command)
 app.command("digest")(looking.digest_command)

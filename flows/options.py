@@ -17,7 +17,7 @@ from tasks.reading import OcrMode
 from tasks.settings import OutputFormat, load_settings
 
 
-def _text(value: str | None) -> str | None:
+def text(value: str | None) -> str | None:
     """Refuse what is not UTF-8: neither a database nor Prefect can hold it.
 
     Raises:
@@ -43,7 +43,7 @@ DbOption = Annotated[
     typer.Option(
         "--db",
         metavar="URI",
-        callback=_text,
+        callback=text,
         help="The database: a folder, file:// or s3:// URI.",
     ),
 ]
@@ -51,7 +51,7 @@ PasswordsOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        callback=_text,
+        callback=text,
         help="Passwords of encrypted PDFs, one '<name or pattern>:<password>' a line.",
     ),
 ]
@@ -69,7 +69,7 @@ EncoderOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        callback=_text,
+        callback=text,
         help="Encoder of a new database: text-patch, which needs no GPU and no download; or a "
         "ColPali-like vision model, by its hub id (owner/name or owner/name@revision) or a folder; "
         "docs/encoders.md lists them.",
@@ -143,7 +143,7 @@ LoadFromOption = Annotated[
     typer.Option(
         "--encoder",
         metavar="NAME",
-        callback=_text,
+        callback=text,
         help="Where to take the database's encoder from, if not from where it was at ingest: a "
         "folder or a hub id with the same weights.",
     ),
@@ -152,20 +152,20 @@ FileArgument = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
-        callback=_text,
+        callback=text,
         help="Queries: .jsonl, .csv or .parquet, or '-' for JSONL on stdin. A row has a unique "
         "'query_id', a 'query', and may have 'doc' (an id, URI or file name) and 'pages' "
         "(1-based) to say where to look. Other columns are carried through.",
     ),
 ]
 QuestionArgument = Annotated[
-    str, typer.Argument(metavar="QUESTION", callback=_text, help="What you want to find.")
+    str, typer.Argument(metavar="QUESTION", callback=text, help="What you want to find.")
 ]
 ResultsOption = Annotated[
-    str, typer.Option("--out", metavar="DIR", callback=_text, help="Folder for the results.")
+    str, typer.Option("--out", metavar="DIR", callback=text, help="Folder for the results.")
 ]
 PicturesOption = Annotated[
-    str, typer.Option("--out", metavar="DIR", callback=_text, help="Folder for the pictures.")
+    str, typer.Option("--out", metavar="DIR", callback=text, help="Folder for the pictures.")
 ]
 TopPagesOption = Annotated[int, typer.Option(min=1, help="Pages returned for a query.")]
 TopRegionsOption = Annotated[int, typer.Option(min=1, help="Regions returned of a page, at most.")]
@@ -207,7 +207,7 @@ WhereOption = Annotated[
     str | None,
     typer.Option(
         metavar="SQL",
-        callback=_text,
+        callback=text,
         help="Look only at pages for which this is true, over documents joined to pages, e.g. "
         "\"name LIKE '%10K%' AND page <= 20\".",
     ),
@@ -217,13 +217,13 @@ OverlaysOption = Annotated[
 ]
 RunIdOption = Annotated[
     str | None,
-    typer.Option(callback=_text, help="Id of the run; results under the same id are replaced."),
+    typer.Option(callback=text, help="Id of the run; results under the same id are replaced."),
 ]
 TimingOption = Annotated[bool, typer.Option("--timing", help="Say what took how long.")]
 
 # Of sql.
 StatementArgument = Annotated[
-    str, typer.Argument(metavar="SELECT", callback=_text, help="One SQL query.")
+    str, typer.Argument(metavar="SELECT", callback=text, help="One SQL query.")
 ]
 FormatOption = Annotated[
     OutputFormat, typer.Option("--format", help="How rows are printed; json: an object a line.")
@@ -274,7 +274,7 @@ WithVectorsOption = Annotated[
 AgainstOption = Annotated[
     str | None,
     typer.Option(
-        metavar="URI", callback=_text, help="Another database: say what is different in it."
+        metavar="URI", callback=text, help="Another database: say what is different in it."
     ),
 ]
 ToleranceOption = Annotated[

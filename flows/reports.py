@@ -100,6 +100,30 @@ def show_query(report: Mapping[str, Any], as_json: bool) -> None:
     show_list("not done:", problems)
 
 
+def show_evaluation(report: Mapping[str, Any], as_json: bool) -> None:
+    """Print what an evaluation found: the main measure of each system, and where the rest is."""
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    from tasks.evaluation.report import headline
+    from tasks.tables import as_table, key_values
+
+    for title, columns, rows in headline(report):
+        print(f"{plain(title)}\n{as_table(columns, rows)}\n")
+    counts = report["counts"]
+    facts = {
+        "questions": counts["questions"],
+        "rows": counts["rows"],
+        "left out": counts["questions_left_out"],
+        "rows not ingested": counts["rows_not_ingested"],
+        "report": f"{report['out']}/report.md",
+        "run": report["run_id"],
+    }
+    print(key_values(facts))
+    problems = report["problems"]
+    show_list("not done:", problems["not_asked"] + problems["not_drawn"], _NAMES_SHOWN)
+
+
 def print_all(lines: Iterable[str]) -> None:
     """Print lines until they end or the reader, e.g. head, has seen enough."""
     try:

@@ -9,6 +9,8 @@ The tree::
       InputError               BAD_INPUT
         QueryFileError         BAD_INPUT
         SourceError            DONE_WITH_FAILURES     (one of Category)
+        DatasetError           BAD_INPUT
+          DocumentsMissing     BAD_INPUT
           MissingSource                               missing
           UnsupportedSource                           unsupported
           EmptyDocument                               empty
@@ -105,6 +107,14 @@ class SourceError(InputError):
         stage: where it happened.
         category: why, for people and for SQL.
         retryable: whether trying again without a change may help.
+class DatasetError(InputError):
+    """A data set to evaluate on cannot be read, or does not fit the database."""
+
+
+class DocumentsMissing(DatasetError):
+    """Documents that a data set asks about are not in the database."""
+
+
     """
 
     exit_code = ExitCode.DONE_WITH_FAILURES

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from storage.database import Database
 from storage.records import VectorType
-from tasks import forms, ocr, queryfile
+from tasks import forms, layoutmodel, ocr, queryfile
+from tasks.detections import LayoutMode
 from tasks.encoders import checkpoints, registry
 from tasks.errors import QueryFileError
+from tasks.evaluation import datasets
 from tasks.selection import selection_of
 from tasks.settings import Settings
 from tasks.sources import expand, read_passwords
@@ -25,6 +27,7 @@ def check_ingest(
     settings: Settings,
     *,
     with_ocr: bool,
+    layout: LayoutMode,
     passwords: str | None,
 ) -> None:
     """Raise what the ingest flow would raise at its start for a wrong argument.
@@ -35,16 +38,34 @@ def check_ingest(
         InputError: there is no file to read.
         EncoderUnavailable: there is no such encoder, or it cannot be had here.
         EncoderMismatch, FormMismatch, SchemaMismatch: the database does not fit.
+        LayoutUnavailable: the layout model is not installed.
         UsageError: no Tesseract, no data for the language, or a bad password file.
     """
     expand(source)
     if passwords:
         read_passwords(passwords)
     ocr.tesseract_for(with_ocr, settings.tesseract, lang)
+    if layout is not LayoutMode.NEVER:
+        layoutmodel.check()
     info = registry.for_ingest(db, encoder, visual_tokens, settings.encoder)
     if info.wants_gpu and not settings.ray_address:  # a cluster's nodes may have what we lack
         checkpoints.needs_engine()
     forms.asked(db, *form)
+
+
+def check_evaluation(dataset: str, db: str, passwords: str | None, encoder: str | None) -> None:
+    """Raise what the evaluation flow would raise at its start for a wrong argument.
+
+    Raises:
+        DatasetError: there is no such data set, or it is of no format that is read.
+        StorageError: the database is not there or does not fit.
+        EncoderUnavailable: its encoder cannot be had here.
+        UsageError: a bad password file.
+    """
+    if passwords:
+        read_passwords(passwords)
+    datasets.load(dataset)
+    registry.for_queries(Database.open(db).encoder, encoder)
 
 
 def check_query(

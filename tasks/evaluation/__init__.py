@@ -1,0 +1,1 @@
+"""Measuring answers against human evidence: readers, metrics, baselines and reports."""

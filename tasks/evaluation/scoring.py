@@ -1,0 +1,163 @@
+"""Scoring what settings and baselines return for a row: one number a measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from tasks import context
+from tasks.evaluation.areas import mosaic
+from tasks.evaluation.baselines import Choice
+from tasks.evaluation.coverage import Evidence
+from tasks.evaluation.metrics import PlaceScore, PlaceScorer, chance_of_any, hits
+from tasks.evaluation.protocols import Returned
+from tasks.evaluation.stored import Regions, StoredPage
+from tasks.geometry import Doubles, Indices, iou
+
+FIRST, FIRST_THREE = "top1_", "top3_"
+_CUTS = {"": None, FIRST: 1, FIRST_THREE: 3}
+
+MEASURES = (
+    *(cut + name for cut in _CUTS for name in PlaceScore._fields),
+    "hit_1",
+    "hit_3",
+    "reach_1",
+    "reach_3",
+    "boxes",
+    "tokens",
+    "coverage",
+    "tokens_to_90",
+)
+"""Names of the measures of a row, in the order of `score_returned` and `score_choice`.
+
+``official`` to ``share`` are those of `metrics.PlaceScore` for all that was returned, with
+``top1_`` and ``top3_`` for the first and the first three; ``hit_k``: 1 when one of the first k hits
+a true box (`metrics.hits`); ``reach_k``: the largest IoU of one of the first k with a true box;
+``boxes``: how many were returned; ``tokens``: what they cost as context; ``coverage``: the share
+of the evidence that they hold (`coverage.Evidence`); ``tokens_to_90``: the cost of the first ones
+that hold 90 % of it, NaN where they do not.
+"""
+
+NOTHING = np.array([np.nan if name == "tokens_to_90" else 0.0 for name in MEASURES])
+"""The measures of what is returned of a page that could not be ingested."""
+
+ENOUGH = 0.9
+"""Share of the evidence from which on it counts as held."""
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a row's answer is held against.
+
+    Attributes:
+        true_boxes: (m, 4).
+        page: what is stored of the page.
+        width_pt, height_pt: its size, points.
+        seed: of random choices.
+    """
+
+    true_boxes: Doubles
+    page: StoredPage
+    width_pt: float
+    height_pt: float
+    seed: int
+
+
+def score_returned(returned: Returned, target: Target) -> Doubles:
+    """Return the measures of what a setting returned, (c,) in the order of `MEASURES`."""
+    regions = Regions(returned.boxes, list(returned.texts), list(returned.kinds))
+    return _Scorer(regions, target).ordered(np.arange(len(returned.boxes)), len(returned.boxes))
+
+
+def score_choices(choices: Mapping[str, Choice], target: Target) -> dict[str, Doubles]:
+    """Return the measures of baselines, each as ``score_returned``.
+
+    Those of a random choice are expectations; see `metrics.PlaceScorer.expected`.
+    """
+    # Most choose among the same regions.
+    among = {id(choice.among): choice.among for choice in choices.values()}
+    scorers = {key: _Scorer(regions, target) for key, regions in among.items()}
+    found = {}
+    for name, choice in choices.items():
+        scorer = scorers[id(choice.among)]
+        found[name] = (
+            scorer.expected(choice.returned)
+            if choice.random
+            else scorer.ordered(choice.order, choice.returned)
+        )
+    return found
+
+
+class _Scorer:
+    """Scores choices among some regions."""
+
+    def __init__(self, regions: Regions, target: Target) -> None:
+        boxes = regions.boxes
+        self._count = len(boxes)
+        self._seed = target.seed
+        true = target.true_boxes
+        parts = mosaic(np.concatenate([boxes, true]))
+        self._places = PlaceScorer(boxes, true, parts)
+        self._evidence = Evidence(boxes, true, target.page.words, parts)
+        self._hits = hits(boxes, true)
+        self._reach = iou(boxes, true).max(axis=1)
+        self._tokens = np.array(
+            [
+                _tokens(text, box, target.width_pt, target.height_pt)
+                for text, box in zip(regions.texts, boxes, strict=True)
+            ],
+            np.float64,
+        )
+        self._drawn: dict[int, PlaceScore] = {}
+
+    def ordered(self, order: Indices, returned: int) -> Doubles:
+        """Score the first ``returned`` of an order, best first."""
+        chosen = order[:returned]
+        cuts = [chosen if k is None else order[:k] for k in _CUTS.values()]
+        values = [value for cut in cuts for value in self._places.score(cut)]
+        values += [float(self._hits[order[:k]].any()) for k in (1, 3)]
+        values += [float(self._reach[order[:k]].max(initial=0.0)) for k in (1, 3)]
+        along = self._evidence.along(order)
+        cost = np.cumsum(self._tokens[order])
+        enough = np.flatnonzero(along >= ENOUGH - _ROUNDING)
+        values += [
+            float(len(chosen)),
+            float(self._tokens[chosen].sum()),
+            float(along[len(chosen) - 1]) if len(chosen) else 0.0,
+            float(cost[enough[0]]) if len(enough) else np.nan,
+        ]
+        return np.array(values)
+
+    def expected(self, k: int) -> Doubles:
+        """Score ``k`` regions drawn at random."""
+        k = min(k, self._count)
+        cuts = [k if cut is None else min(cut, self._count) for cut in _CUTS.values()]
+        values = [value for cut in cuts for value in self._expected_place(cut)]
+        hit = np.array(self._hits.sum())
+        values += [float(chance_of_any(hit, self._count, cut)) for cut in cuts[1:]]
+        share = k / self._count if self._count else 0.0
+        values += [np.nan, np.nan, float(k), share * float(self._tokens.sum())]
+        values += [self._evidence.expected(k), np.nan]
+        return np.array(values)
+
+    def _expected_place(self, k: int) -> PlaceScore:
+        if k not in self._drawn:
+            self._drawn[k] = self._places.expected(k, self._seed)
+        return self._drawn[k]
+
+
+def _tokens(text: str, box: Doubles, width_pt: float, height_pt: float) -> int:
+    """Return what a region costs as context: its text, or where it has none its picture."""
+    if text.strip():
+        return _text_tokens(text)
+    x0, y0, x1, y1 = box.tolist()
+    return context.page_tokens((x1 - x0) * width_pt, (y1 - y0) * height_pt)
+
+
+@lru_cache(maxsize=4096)
+def _text_tokens(text: str) -> int:
+    return context.text_tokens(text)
