@@ -2,10 +2,11 @@
 
 Run from the repository's root::
 
-    python -m benchmarks.forms mmdocir --db DB --work DIR [--encoder NAME] [--pages N]
+    python -m benchmarks.forms DATASET --db DB --work DIR [--encoder NAME] [--pages N]
 
-DB holds the data set's PDFs as float16, not pooled. If it is not there, they are ingested first,
-with ``--encoder``; with ``--pages`` only the first documents that have that many pages together.
+DATASET is a folder as ``patchlight evaluate`` takes it. DB holds its documents as float16, not
+pooled. If it is not there, they are ingested first, with ``--encoder``; with ``--pages`` only the
+first documents that have that many pages together.
 
 Every other form is made from the vectors that are read back from DB, which are those of the
 encoder rounded to float16; pooling and int8 start from these. Each form is a database of its own
@@ -23,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,20 +32,24 @@ from typing import Any
 import numpy as np
 import pypdfium2
 
-from benchmarks import datasets, metrics, report
+from benchmarks import report
 from benchmarks.command import PATCHLIGHT
-from benchmarks.corpus import Corpus, Page
-from benchmarks.datasets import Dataset
 from benchmarks.formstores import BASE, ONE_SCALE, Stored, store_forms
-from benchmarks.places import Row, rows_of
+from storage.database import Database
 from storage.errors import ExitCode
-from storage.reader import PatchBatch
+from storage.reader import PatchBatch, catalog
 from storage.records import QueryEncoding, RegionKind, VectorForm
 from tasks.encoders import registry
+from tasks.evaluation import datasets, matching, metrics
+from tasks.evaluation.bootstrap import mean_intervals
+from tasks.evaluation.markdown import number, percent, with_interval
+from tasks.evaluation.matching import Matched, Row
+from tasks.evaluation.matching import Place as Page
+from tasks.evaluation.records import Dataset
 from tasks.maxsim import TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.retrieval import FoundPage, RetrievalOptions, ground, rank_pages, read_pages
-from tasks.scope import Positions
+from tasks.scope import Catalog, Positions
 from tasks.selection import Selection, SelectionRule
 
 TOP = 10
@@ -83,9 +88,9 @@ def ingest(dataset: Dataset, db: str, encoder: str | None, pages: int | None) ->
     Raises:
         SystemExit: the command failed.
     """
-    files = [dataset.path(name) for name in dataset.doc_ids]
+    files = [dataset.folder / name for name in dataset.files]
     if pages is not None:
-        files = _first(list(dict.fromkeys(dataset.path(q.doc) for q in dataset.questions)), pages)
+        files = _first(files, pages)
     command = [str(PATCHLIGHT), "ingest", *map(str, files), "--db", db]
     done = subprocess.run([*command, *(["--encoder", encoder] if encoder else [])])
     if done.returncode not in (ExitCode.OK, ExitCode.DONE_WITH_FAILURES):
@@ -96,7 +101,7 @@ def answer(
     stored: Stored,
     queries: Mapping[str, QueryEncoding],
     asked: Sequence[tuple[str, str]],
-    evidence: Sequence[Row],
+    matched: Matched,
 ) -> Answers:
     """Rank all pages for every question, and find the first block on every page of evidence.
 
@@ -104,7 +109,7 @@ def answer(
         stored: the form.
         queries: question -> its vectors.
         asked: questions with the doc_id of their document.
-        evidence: the pages of evidence.
+        matched: the questions and their pages of evidence.
     """
     known = stored.catalog
     everything = np.arange(len(known), dtype=np.int64)
@@ -121,9 +126,10 @@ def answer(
     ]
     position = {page: number for number, page in enumerate(pages)}
     boxes = []
-    for row in evidence:
+    for row in matched.rows:
         at = position[row.place]
-        page = FoundPage(int(known.patch_rows[at]), (queries[row.question.query],))
+        query = queries[matched.questions[row.question].query]
+        page = FoundPage(int(known.patch_rows[at]), (query,))
         (places,) = ground(stored.snapshot, {known.page_ids[at]: page}, FIRST_BLOCK).values()
         boxes.append(places[0].regions[0].box if places[0].regions else None)
     return Answers(pooled, within, boxes)
@@ -210,29 +216,29 @@ def compare_pages(
         }
         before = [metrics.reciprocal_rank(*pair) for pair in zip(base, evidence, strict=True)]
         gain = mrr - np.array(before)
-        interval = metrics.bootstrap_interval(gain, documents)
+        (lead,) = mean_intervals(gain, documents).tolist()
         same = list(zip(pages, base, strict=True))
         agreement = {
             "same_first": float(np.mean([a[:1] == b[:1] for a, b in same])),
             "overlap": float(np.mean([_overlap(a, b) for a, b in same])),
-            "tau": float(np.mean([metrics.kendall_tau(a, b[:ORDERED]) for a, b in same])),
+            "tau": float(np.mean([kendall_tau(a, b[:ORDERED]) for a, b in same])),
         }
         found[name] = {
             "recall@1": recall[1],
             "recall@5": recall[5],
             "mrr": float(mrr.mean()),
-            "mrr_minus_float16": [float(gain.mean()), *interval],
+            "mrr_minus_float16": lead,
             **agreement,
         }
         rows.append(
             [
                 name,
-                *map(report.percent, recall.values()),
-                report.number(float(mrr.mean())),
-                "" if name == BASE else report.with_interval(float(gain.mean()), interval, True),
-                report.percent(agreement["same_first"]),
-                report.percent(agreement["overlap"]),
-                report.number(agreement["tau"]),
+                *map(percent, recall.values()),
+                number(float(mrr.mean())),
+                "" if name == BASE else with_interval(lead, signed=True),
+                percent(agreement["same_first"]),
+                percent(agreement["overlap"]),
+                number(agreement["tau"]),
             ]
         )
     headers = [
@@ -244,9 +250,10 @@ def compare_pages(
     return found
 
 
-def compare_places(answers: Mapping[str, Answers], rows: Sequence[Row]) -> dict[str, Any]:
+def compare_places(answers: Mapping[str, Answers], matched: Matched) -> dict[str, Any]:
     """Print how well each form's first blocks fit the evidence, and return the numbers."""
-    documents = [row.question.doc for row in rows]
+    rows = matched.rows
+    documents = [matched.questions[row.question].doc for row in rows]
     official = {
         name: np.array([_official(box, row) for box, row in zip(a.boxes, rows, strict=True)])
         for name, a in answers.items()
@@ -255,20 +262,20 @@ def compare_places(answers: Mapping[str, Answers], rows: Sequence[Row]) -> dict[
     lines = []
     for name, values in official.items():
         gain = values - official[BASE]
-        interval = metrics.bootstrap_interval(gain, documents)
+        (lead,) = mean_intervals(gain, documents).tolist()
         boxes = zip(answers[name].boxes, answers[BASE].boxes, strict=True)
         same = float(np.mean([ours == theirs for ours, theirs in boxes]))
         found[name] = {
             "official": float(values.mean()),
-            "official_minus_float16": [float(gain.mean()), *interval],
+            "official_minus_float16": lead,
             "same_first_block": same,
         }
         lines.append(
             [
                 name,
-                report.number(float(values.mean())),
-                "" if name == BASE else report.with_interval(float(gain.mean()), interval, True),
-                report.percent(same),
+                number(float(values.mean())),
+                "" if name == BASE else with_interval(lead, signed=True),
+                percent(same),
             ]
         )
     headers = ["form", "official mIoU", "minus float16 [95 %]", "same first block %"]
@@ -279,41 +286,51 @@ def compare_places(answers: Mapping[str, Answers], rows: Sequence[Row]) -> dict[
 def main() -> int:
     """Measure, print and write ``forms.json``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    datasets.add_arguments(parser)
+    parser.add_argument("dataset", type=Path, help="folder of the data set")
+    parser.add_argument("--db", required=True, help="the database, with the documents ingested")
+    parser.add_argument("--work", required=True, type=Path, help="folder for what is written")
+    parser.add_argument("--partial", action="store_true", help="as for patchlight evaluate")
     parser.add_argument("--encoder", help="encoder of a database that is not there yet")
     parser.add_argument("--pages", type=int, help="pages to ingest, at least; default: all")
     args = parser.parse_args()
-    dataset = datasets.load(args.dataset, args.data)
+    dataset = datasets.load(args.dataset)
     if not Path(args.db).exists():
         ingest(dataset, args.db, args.encoder, args.pages)
     elif args.encoder or args.pages:
         parser.error(f"{args.db} is there: --encoder and --pages are for making it")
-    corpus = Corpus.open(args.db)
-    if corpus.database.form != VectorForm():
-        raise SystemExit(f"{args.db} stores {corpus.database.form}; float16 is needed, not pooled")
+    database = Database.open(args.db)
+    if database.form != VectorForm():
+        raise SystemExit(f"{args.db} stores {database.form}; float16 is needed, not pooled")
+    snapshot = database.snapshot()
+    known = Catalog.of(catalog(snapshot))
     partial = args.partial or args.pages is not None
-    questions = corpus.questions(dataset, partial)
-    asked = [(q.query, dataset.doc_ids[q.doc]) for q in questions]
-    evidence = [frozenset((dataset.doc_ids[q.doc], e.page) for e in q.evidence) for q in questions]
-    rows = [r for r in rows_of(questions, dataset.doc_ids) if r.place in corpus.page_ids]
-    encoder = registry.load(registry.for_queries(corpus.database.encoder))
+    matched = matching.match(
+        dataset, known, database.documents(), database.failures(), partial=partial
+    )
+    matched = replace(matched, rows=[row for row in matched.rows if row.position is not None])
+    questions, evidence = matched.questions, matched.places
+    asked = [
+        (question.query, min(doc_id for doc_id, _ in places))
+        for question, places in zip(questions, evidence, strict=True)
+    ]
+    encoder = registry.load(registry.for_queries(database.encoder))
     texts = [query for query, _ in asked]
-    encodings = encoder.encode_queries(texts, corpus.database.latest_statistics())
+    encodings = encoder.encode_queries(texts, database.latest_statistics())
     queries = {}
     for text, encoding in zip(texts, encodings, strict=True):
         if isinstance(encoding, Exception):
             raise SystemExit(f"{text}: {encoding}")
         queries[text] = encoding
-    stored = store_forms(corpus, dataset, encoder.info, args.work)
-    answers = {name: answer(form, queries, asked, rows) for name, form in stored.items()}
+    stored = store_forms(database, snapshot, encoder.info, args.work)
+    answers = {name: answer(form, queries, asked, matched) for name, form in stored.items()}
     timed = [queries[query] for query in texts[:: max(1, len(texts) // TIMED_QUESTIONS)]]
     reading, scoring = time_forms(stored, timed)
     documents = [q.doc for q in questions]
     count = f"{len(questions)} questions on {len(set(documents))} documents"
     result = {
-        "dataset": args.dataset,
-        "encoder": asdict(corpus.database.encoder),
-        "pages": len(corpus.page_ids),
+        "dataset": dataset.name,
+        "encoder": asdict(database.encoder),
+        "pages": len(known),
         "questions": [q.question_id for q in questions],
         "sizes": compare_sizes(stored, reading, scoring),
         "within": compare_pages(
@@ -321,10 +338,10 @@ def main() -> int:
             {name: a.within for name, a in answers.items()}, evidence, documents,
         ),
         "pooled": compare_pages(
-            f"{count}, pooled over {len(corpus.page_ids)} pages",
+            f"{count}, pooled over {len(known)} pages",
             {name: a.pooled for name, a in answers.items()}, evidence, documents,
         ),
-        "places": compare_places(answers, rows),
+        "places": compare_places(answers, matched),
     }  # fmt: skip
     report.write_json(args.work / "forms.json", result)
     return 0
@@ -341,6 +358,20 @@ def _first(files: Sequence[Path], pages: int) -> list[Path]:
             count += len(file)
         chosen.append(path)
     return chosen
+
+
+def kendall_tau(ours: Sequence[Hashable], theirs: Sequence[Hashable]) -> float:
+    """Return how far two rankings agree: 1 for the same order, -1 for the opposite.
+
+    Of the pairs of items that both rank, the share in the same order minus the share in the other
+    (Kendall's tau; there are no ties). 1 where there is no pair.
+    """
+    at = {key: rank for rank, key in enumerate(theirs)}
+    ranks = np.array([at[key] for key in ours if key in at])
+    if len(ranks) < 2:
+        return 1.0
+    later = np.triu(np.ones((len(ranks), len(ranks)), np.bool_), 1)
+    return float(np.sign(ranks[None, :] - ranks[:, None])[later].mean())
 
 
 def _overlap(ours: Sequence[Page], theirs: Sequence[Page]) -> float:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.corpus import Corpus, Page
-from benchmarks.datasets import Dataset
 from storage import convert
 from storage.database import Database
 from storage.reader import PatchBatch, Snapshot, catalog, read_patches
@@ -22,7 +20,9 @@ from storage.tables import connect
 from tasks.compaction import blank_cells, drop_blank, pool
 from tasks.documents import open_document
 from tasks.encoders.protocol import EncoderInfo
+from tasks.evaluation.matching import Place as Page
 from tasks.scope import Catalog
+from tasks.sources import to_path
 
 BASE = "float16"
 FORMS: Mapping[str, VectorForm] = {
@@ -69,26 +69,29 @@ class Stored:
 
 
 def store_forms(
-    corpus: Corpus, dataset: Dataset, info: EncoderInfo, folder: Path
+    source: Database, snapshot: Snapshot, info: EncoderInfo, folder: Path
 ) -> dict[str, Stored]:
-    """Store every form below a folder."""
-    names = {doc_id: name for name, doc_id in dataset.doc_ids.items()}
+    """Store every form of a database's pages, as pinned, below a folder."""
+    paths = {d.doc_id: to_path(d.sources[0].uri) for d in source.documents() if d.sources}
 
     def blank(page: Page, rows: int, cols: int) -> BoolArray:
-        with open_document(str(dataset.path(names[page[0]]))) as document:
+        with open_document(paths[page[0]]) as document:
             return blank_cells(document.render(page[1], _PICTURE_DPI, gray=False), rows, cols)
 
     forms = {**FORMS, **(WITH_PICTURES if info.needs_image else {})}
     stored = {}
     for number, (name, form) in enumerate(forms.items()):
-        stored[name] = derive(corpus, form, folder / f"form-{number}", blank, None)
-    step = _largest(corpus) / 127
-    stored[ONE_SCALE] = derive(corpus, VectorForm(), folder / "form-one-scale", blank, step)
+        stored[name] = derive(source, snapshot, form, folder / f"form-{number}", blank, None)
+    step = _largest(snapshot) / 127
+    stored[ONE_SCALE] = derive(
+        source, snapshot, VectorForm(), folder / "form-one-scale", blank, step
+    )
     return stored
 
 
 def derive(
-    corpus: Corpus,
+    source: Database,
+    pinned: Snapshot,
     form: VectorForm,
     place: Path,
     blank: Callable[[Page, int, int], BoolArray],
@@ -97,13 +100,13 @@ def derive(
     """Store a form of a database's pages.
 
     Args:
-        corpus: the database.
+        source: the database.
+        pinned: its pages.
         form: what to store.
         place: folder of the new database; what is there is removed.
         blank: says which cells of a page are blank, for its document and page, rows and cols.
         step: round every number to a multiple of this first; None to leave them.
     """
-    source = corpus.database
     shutil.rmtree(place, ignore_errors=True)
     left_out = shutil.ignore_patterns(f"{Table.META}.lance", f"{Table.PATCHES}.lance")
     shutil.copytree(source.uri, place, ignore=left_out)
@@ -111,13 +114,13 @@ def derive(
     connection.create_table(Table.META.value, data=convert.meta_table(source.encoder, form))
     database = Database.create_or_open(place, source.encoder, form)
     table = connection.open_table(Table.PATCHES.value)
-    known = catalog(corpus.snapshot)
+    known = catalog(pinned)
     keys = list(zip(known["doc_id"].to_pylist(), known["page"].to_pylist(), strict=True))
     patch_rows = known["patch_row"].to_numpy()
     seconds, arrow, vectors = 0.0, 0, 0
     for start in range(0, len(keys), _PAGES_AT_ONCE):
         chosen = slice(start, start + _PAGES_AT_ONCE)
-        batch = read_patches(corpus.snapshot, patch_rows[chosen])
+        batch = read_patches(pinned, patch_rows[chosen])
         made = []
         for number, page in enumerate(keys[chosen]):
             encoding = _encoding(batch, number, step)
@@ -160,12 +163,12 @@ def _encoding(batch: PatchBatch, number: int, step: float | None) -> PageEncodin
 
 def _page(page: Page, encoding: PageEncoding) -> StoredPage:
     """A page of which only the row in ``patches`` is used."""
-    return StoredPage(*page, 1.0, 1.0, 0, WordsSource.NONE, 0, "", "-", (), encoding)
+    return StoredPage(*page, 1.0, 1.0, 0, WordsSource.NONE, 0, "", {}, (), encoding)
 
 
-def _largest(corpus: Corpus) -> float:
+def _largest(pinned: Snapshot) -> float:
     """The largest magnitude in any stored vector."""
-    rows = catalog(corpus.snapshot)["patch_row"].to_numpy()
+    rows = catalog(pinned)["patch_row"].to_numpy()
     parts = (rows[s : s + _PAGES_AT_ONCE] for s in range(0, len(rows), _PAGES_AT_ONCE))
-    batches = (read_patches(corpus.snapshot, part).vectors for part in parts)
+    batches = (read_patches(pinned, part).vectors for part in parts)
     return max(float(np.abs(vectors).max(initial=0)) for vectors in batches)

@@ -22,9 +22,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.report import percent, print_table
+from benchmarks.report import print_table
 from storage.records import Source, WordsSource
 from tasks import ocr, remote
+from tasks.evaluation.markdown import percent
 from tasks.limits import MEBIBYTE, Limits
 from tasks.planning import InspectedFile, Shard, ShardPart
 from tasks.procfs import Memory
