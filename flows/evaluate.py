@@ -165,12 +165,13 @@ def _ask(
 ) -> None:
     """Ask what a protocol asks, as ``patchlight query`` would."""
     workers = cluster.QueryWorkers(session)
-    for rows, _ in in_blocks(run.asked(protocol), config.query_block):
-        block, rejected = session.block(rows, encode)
-        answers = []
-        if block is not None:
-            answers = answer_block(session, workers, runner, block, config, window)
-        run.take(setting, protocol, answers, rejected)
+    with run.timed(setting, protocol):
+        for rows, _ in in_blocks(run.asked(protocol), config.query_block):
+            block, rejected = session.block(rows, encode)
+            answers = []
+            if block is not None:
+                answers = answer_block(session, workers, runner, block, config, window)
+            run.take(setting, protocol, answers, rejected)
 
 
 def _draw(

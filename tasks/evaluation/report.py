@@ -26,10 +26,11 @@ def render(report: Numbers) -> str:
     lines = [f"# Evaluation: {markdown(report['dataset']['name'])}", ""]
     lines += _facts(report)
     lines += ["", "## Settings", ""]
-    settings = report["settings"].items()
-    lines += table(
-        ["setting", "options"], [[markdown(n), markdown(o)] for n, o in settings], numbers=False
-    )
+    settings = [
+        [markdown(name), markdown(options), _seconds(report["seconds"].get(name, {}))]
+        for name, options in report["settings"].items()
+    ]
+    lines += table(["setting", "options", "time to ask"], settings, numbers=False)
     if "given" in report:
         lines += ["", "## Evidence page given", "", _GIVEN]
         lines += _given(report)
@@ -119,6 +120,10 @@ def _facts(report: Numbers) -> list[str]:
     return table(
         ["", ""], [[name, markdown(value)] for name, value in facts.items()], numbers=False
     )
+
+
+def _seconds(of_protocol: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in of_protocol.items())
 
 
 def _given(report: Numbers) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -58,6 +59,7 @@ class EvaluationRun:
             for setting in plan.settings
             for protocol in plan.protocols
         }
+        self._seconds: dict[str, dict[str, float]] = {}
         self._scored = Scored()
         self._cases: Cases | None = None
         self.folder = Path(out).absolute()
@@ -90,6 +92,13 @@ class EvaluationRun:
         for row in rejected:
             logger.warning("%s", row.message)
             into.rejected.append(row.message)
+
+    @contextmanager
+    def timed(self, setting: str, protocol: Protocol) -> Iterator[None]:
+        """Note how long asking took."""
+        begun = time.perf_counter()
+        yield
+        self._seconds.setdefault(setting, {})[protocol.value] = time.perf_counter() - begun
 
     def score(self, done: Callable[[int], None]) -> None:
         """Score all rows; when all answers are there.
@@ -185,6 +194,7 @@ class EvaluationRun:
             "statistics": session.statistics.snapshot if session.statistics else "",
             "versions": dict(session.snapshot.versions),
             "settings": _settings(plan),
+            "seconds": self._seconds,
             "reference": plan.reference,
             "protocols": [protocol.value for protocol in plan.protocols],
             "within": plan.within.value,
