@@ -48,8 +48,9 @@ from tasks.encoders.protocol import EncoderInfo
 from tasks.ingesting import IngestRun
 from tasks.planning import InspectedFile, Shard
 from tasks.reading import OcrMode, ReadOptions, ReadPage
-from tasks.remote import ReadShard, inspect_file, read_shard
+from tasks.remote import inspect_file, read_shard
 from tasks.settings import Settings, set_environment_defaults
+from tasks.shards import ReadShard
 from tasks.sources import expand
 from tests import tiny_checkpoints
 
@@ -310,7 +311,7 @@ def without_words(shard: Shard, options: ReadOptions) -> ReadShard:
         with open_document(part.file.path, part.file.password) as document:
             for page in part.pages:
                 shape = document.shape(page)
-                pages.append(ReadPage(doc_id, page, label, shape, WordsSource.NONE, 0, ()))
+                pages.append(ReadPage(doc_id, page, label, shape, WordsSource.NONE, 0, (), "words"))
     return ReadShard(tuple(pages), {})
 
 

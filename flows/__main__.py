@@ -64,6 +64,7 @@ def ingest_command(
     ocr: options.OcrOption = OcrMode.AUTO,
     lang: options.LangOption = "eng",
     dpi: options.DpiOption = 200,
+    layout: options.LayoutOption = None,
     passwords: options.PasswordsOption = None,
     workers: options.WorkersOption = None,
     gpus: options.GpusOption = None,
@@ -93,6 +94,7 @@ def ingest_command(
         lang,
         load_settings(),
         with_ocr=with_ocr,
+        layout=layout or load_settings().layout,
         passwords=passwords,
     )
     from flows.ingest import ingest
@@ -117,6 +119,7 @@ def ingest_command(
             gpus,
             Redo.ALL if force else Redo.MISSING,
             sync,
+            layout,
             return_state=True,
         )
     )
@@ -251,10 +254,10 @@ def ask_command(
     return ExitCode.DONE_WITHOUT_PICTURES if asked.problems else ExitCode.OK
 
 
+app.command("evaluate")(evaluating.evaluate_command)
 app.command("sql")(looking.sql_command)
 app.command("status")(looking.status_command)
 app.command("failures")(looking.failures_command)
-app.command("evaluate")(evaluating.evaluate_command)
 app.command("retry")(mending.retry_command)
 app.command("delete")(mending.delete_command)
 app.command("digest")(looking.digest_command)

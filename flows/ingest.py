@@ -14,8 +14,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from storage.database import Database
 from storage.records import VectorType
-from tasks import cluster, encoderpool, forms, ocr, sources
+from tasks import cluster, encoderpool, forms, layoutmodel, ocr, sources
 from tasks.console import progress
+from tasks.detections import LayoutMode
 from tasks.encoderpool import EncoderPool
 from tasks.encoders import registry
 from tasks.ingesting import IngestRun
@@ -45,6 +46,7 @@ def ingest(
     gpus: int | None = None,
     redo: Redo = Redo.MISSING,
     sync: bool = False,
+    layout: LayoutMode | None = None,
 ) -> State[dict[str, Any]]:
     """Read documents into a database; what is there already is left as it is.
 
@@ -65,6 +67,7 @@ def ingest(
         gpus: GPUs for an encoder that wants one; default: the settings', or all.
         redo: what is done again.
         sync: whether files that are gone from the folders named leave the database.
+        layout: whether the layout model looks at pages; default: the settings'.
 
     Returns:
         A completed state whose data is the report (``tasks.ingesting.IngestReport``); it is
@@ -86,8 +89,11 @@ def ingest(
         tesseract=ocr.tesseract_for(ocr_mode is not OcrMode.NEVER, settings.tesseract, lang),
         ocr_timeout_s=settings.ocr_timeout_s,
         image_pixels=info.image_pixels if info.needs_image else 0,
+        layout=layout or settings.layout,
         limits=Limits.of(settings),
     )
+    if options.layout is not LayoutMode.NEVER:
+        layoutmodel.check()
     # LanceDB's writer must not be loaded when Ray forks its processes.
     with cluster.ray_session(settings, workers, pictures=info.needs_image):
         where = encoderpool.placement(info, settings, workers)
@@ -109,6 +115,7 @@ def ingest(
             "encoder": info.identity.name,
             "lang": lang,
             "dpi": dpi,
+            "layout": options.layout,
             "ocr": ocr_mode,
             "workers": workers,
             "actors": where.actors,

@@ -56,6 +56,7 @@ def retry_command(
             read_as.lang,
             load_settings(),
             with_ocr=read_as.ocr is not OcrMode.NEVER,
+            layout=read_as.layout,
             passwords=passwords,
         )
     done = _ingest_again(groups, uri, passwords, workers) if groups else []
@@ -105,6 +106,7 @@ def _ingest_again(
                 ocr_mode=read_as.ocr,
                 lang=read_as.lang,
                 dpi=read_as.dpi,
+                layout=read_as.layout,
                 passwords=passwords,
                 workers=workers,
                 redo=Redo.FAILED,

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from storage.records import RegionKind, VectorType
+from tasks.detections import LayoutMode
 from tasks.errors import Category, Stage, UsageError
 from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
@@ -122,6 +123,13 @@ OcrOption = Annotated[
 ]
 LangOption = Annotated[
     str, typer.Option(help="Tesseract language, e.g. eng+deu; 'patchlight doctor' lists them.")
+]
+LayoutOption = Annotated[
+    LayoutMode | None,
+    typer.Option(
+        help="Whether the layout model looks at pages, for figures, tables, headings, captions.",
+        show_default="PATCHLIGHT_LAYOUT, or auto",
+    ),
 ]
 DpiOption = Annotated[
     int, typer.Option(min=50, max=1200, help="Resolution at which PDF pages are drawn.")

@@ -23,12 +23,40 @@ BoolArray = NDArray[np.bool_]
 
 
 class RegionKind(StrEnum):
-    """What a region is. Each kind but ``block`` has a parent of the kind after it."""
+    """What a region is.
+
+    Each of the first four but ``block`` has a parent of the kind after it. The others are
+    proposals beside them: places that a question may ask for, each at its own scale.
+    """
 
     WORD = "word"
     LINE = "line"
     PARAGRAPH = "paragraph"
     BLOCK = "block"
+    PASSAGE = "passage"
+    """Text that belongs together, by the layout model; often several paragraphs."""
+    SECTION = "section"
+    """A heading and what stands under it in its column, up to the next heading."""
+    HEADING = "heading"
+    """Parent: its section."""
+    CAPTION = "caption"
+    """Parent: the figure, picture, drawing or table that it is about; -1 if that is not found."""
+    FIGURE = "figure"
+    """By the layout model."""
+    PICTURE = "picture"
+    """An image in the file."""
+    DRAWING = "drawing"
+    """Vector graphics in the file that lie together, such as a chart."""
+    TABLE = "table"
+    ROW = "row"
+    """Parent: its table."""
+    COLUMN = "column"
+    """Parent: its table."""
+    CELL = "cell"
+    """Parent: its row, or its table if it spans several rows."""
+    EQUATION = "equation"
+    HEADER = "header"
+    FOOTER = "footer"
 
 
 class WordsSource(StrEnum):
@@ -81,12 +109,14 @@ class Region:
     Attributes:
         index: position in the page's list of regions, 0-based; parents come after children
             in no particular order, so look them up by index.
-        kind: word, line, paragraph or block.
-        parent: index of the region that holds this one, -1 for none.
+        kind: what it is.
+        parent: index of the region that holds this one or that it belongs to, -1 for none.
         order: reading order among the regions of its kind on the page, 0-based.
         x0, y0, x1, y1: fractions of the displayed page, origin top left.
-        text: what is written in it, in reading order.
-        confidence: mean confidence of its words, 0..1.
+        text: what is written in it, in reading order; a table's cells parted by tabs.
+        confidence: 0..1. Words to blocks and parts of tables: mean confidence of their words.
+            What the layout model found: its score, a section's that of its heading. 1 for what
+            the file itself or a rule says: pictures, drawings, captions by their first words.
     """
 
     index: int

@@ -24,10 +24,10 @@ from tasks.errors import Stage, UsageError, WorkerDied, fault_of
 from tasks.limits import Limits
 from tasks.overlays import DocumentOverlays
 from tasks.planning import InspectedFile
-from tasks.remote import InspectionFault
 from tasks.retrieval import FoundPage, Hits, PagePlaces
 from tasks.scope import Positions
 from tasks.settings import Settings, load_settings
+from tasks.shards import InspectionFault
 from tasks.sources import SourceFile
 
 logger = logging.getLogger("patchlight.cluster")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stringprep
 import struct
@@ -19,7 +20,7 @@ import pypdfium2.raw as raw
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from tasks import pictures, textlayer, watch
+from tasks import pageobjects, pictures, textlayer, watch
 from tasks.errors import (
     CorruptSource,
     EmptyDocument,
@@ -29,6 +30,7 @@ from tasks.errors import (
     TooLarge,
     UnsupportedSource,
 )
+from tasks.figures import PageObjects
 from tasks.limits import Limits
 from tasks.textlayer import TextLayer
 
@@ -92,6 +94,11 @@ class PageShape:
     native_dpi: float = 0.0
     size_px: tuple[int, int] | None = None
 
+    def dpi_within(self, pixels: int, dpi: float) -> float:
+        """Return a resolution, lowered where a page of this shape would have more pixels."""
+        inches = self.width_pt * self.height_pt / _POINTS_PER_INCH**2
+        return min(dpi, math.sqrt(pixels / inches))
+
 
 class OpenDocument(Protocol):
     """A document that is open. ``page`` is 1-based throughout."""
@@ -105,6 +112,10 @@ class OpenDocument(Protocol):
 
     def text_layer(self, page: int) -> TextLayer | None:
         """Return the page's own words, or None where the format has none."""
+        ...
+
+    def objects(self, page: int) -> PageObjects:
+        """Locate the page's own pictures and graphics; none where the format has none."""
         ...
 
     def render(self, page: int, dpi: float, *, gray: bool) -> Pixels:
@@ -208,6 +219,15 @@ class _Pdf:
                 f"{self._path}, page {page}: its text cannot be read ({error})", Stage.WORDS
             ) from error
 
+    def objects(self, page: int) -> PageObjects:
+        watch.enter(Stage.WORDS)
+        try:
+            return pageobjects.read(self._page(page))
+        except pdfium.PdfiumError as error:
+            raise CorruptSource(
+                f"{self._path}, page {page}: its graphics cannot be read ({error})", Stage.WORDS
+            ) from error
+
     def render(self, page: int, dpi: float, *, gray: bool) -> Pixels:
         shape, scale = self.shape(page), dpi / _POINTS_PER_INCH
         watch.enter(Stage.RENDER)
@@ -286,6 +306,9 @@ class _ImageFile:
 
     def text_layer(self, page: int) -> TextLayer | None:
         return None
+
+    def objects(self, page: int) -> PageObjects:
+        return PageObjects()
 
     def render(self, page: int, dpi: float, *, gray: bool) -> Pixels:
         frame = _flatten(self._frame(page))

@@ -22,8 +22,8 @@ from tasks.errors import EncoderUnavailable, Stage, WorkerDied, fault_of
 from tasks.placement import Node, Placement, place
 from tasks.planning import Shard
 from tasks.reading import ReadOptions
-from tasks.remote import EncodedShard, Encodings, StoredAs
 from tasks.settings import Settings
+from tasks.shards import EncodedShard, EncoderInputs, Encodings, ReadShard, StoredAs
 
 logger = logging.getLogger("patchlight.encoders")
 
@@ -210,7 +210,7 @@ class EncoderPool:
         info: EncoderInfo,
         where: Placement,
         batch_tokens: int | None = None,
-        read: Callable[[Shard, ReadOptions], remote.ReadShard] = remote.read_shard,
+        read: Callable[[Shard, ReadOptions], ReadShard] = remote.read_shard,
         worker: type[remote.EncoderWorker] = remote.EncoderWorker,
     ) -> None:
         self.actors = EncoderActors(info, where, batch_tokens, worker)
@@ -221,7 +221,7 @@ class EncoderPool:
         self._render = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy="SPREAD")(
             remote.render_shard
         )
-        self._recall = ray.remote(num_cpus=1, max_retries=1)(remote.recall_shard)
+        self._recall = ray.remote(num_cpus=1, max_retries=0)(remote.recall_shard)
         self._pack = ray.remote(num_cpus=1, max_retries=1)(remote.pack_shard)
         self._pictures = threading.BoundedSemaphore(where.pictures)
         self._gate = Gate()
@@ -255,7 +255,7 @@ class EncoderPool:
         """Start what gives a shard's words and regions: from its sources, or as stored."""
         if shard.work.words:
             return self._read.remote(shard, options)
-        return self._recall.remote(shard, stored_as)
+        return self._recall.remote(shard, options, stored_as)
 
     def _together(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> EncodedShard:
         read = self._words(shard, options, stored_as)
@@ -279,7 +279,7 @@ class EncoderPool:
         """Do one page, step by step, so that it is known at which its worker died."""
         stage = Stage.WORDS
         try:
-            read: remote.ReadShard = raywait.get(self._words(shard, options, stored_as))
+            read: ReadShard = raywait.get(self._words(shard, options, stored_as))
             if not shard.work.encode:
                 return remote.pack_shard(read, None, stored_as)
             with self.actors.least_busy() as actor:
@@ -290,7 +290,7 @@ class EncoderPool:
                     )
                     return by_words
                 stage = Stage.RENDER
-                pictures: remote.EncoderInputs = raywait.get(self._render.remote(shard, options))
+                pictures: EncoderInputs = raywait.get(self._render.remote(shard, options))
                 stage = Stage.ENCODE
                 encoded: Encodings = self.actors.get(actor.encode.remote(pictures, stored_as.form))
             return remote.pack_shard(read, encoded, stored_as)
@@ -302,7 +302,7 @@ class EncoderPool:
                 stage,
             )
             faults = {(part.file.doc_id, part.pages[0]): fault_of(died, stage)}
-            return remote.pack_shard(remote.ReadShard((), faults), Encodings({}, {}), stored_as)
+            return remote.pack_shard(ReadShard((), faults), Encodings({}, {}), stored_as)
 
 
 class Gate:

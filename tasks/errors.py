@@ -6,11 +6,12 @@ The tree::
       UsageError               USAGE
       EncoderUnavailable       USAGE
         DeviceLost             INTERNAL
+      LayoutUnavailable        USAGE
       InputError               BAD_INPUT
         QueryFileError         BAD_INPUT
-        SourceError            DONE_WITH_FAILURES     (one of Category)
         DatasetError           BAD_INPUT
           DocumentsMissing     BAD_INPUT
+        SourceError            DONE_WITH_FAILURES     (one of Category)
           MissingSource                               missing
           UnsupportedSource                           unsupported
           EmptyDocument                               empty
@@ -76,6 +77,12 @@ class EncoderUnavailable(PatchlightError):
     exit_code = ExitCode.USAGE
 
 
+class LayoutUnavailable(PatchlightError):
+    """The layout model cannot be had here."""
+
+    exit_code = ExitCode.USAGE
+
+
 class RayLost(PatchlightError):
     """Ray ended while work was running on it."""
 
@@ -100,13 +107,6 @@ class QueryFileError(InputError):
     """The query file cannot be read, or no row of it can be used."""
 
 
-class SourceError(InputError):
-    """A source, or one page of it, could not be done; becomes a row in ``failures``.
-
-    Attributes:
-        stage: where it happened.
-        category: why, for people and for SQL.
-        retryable: whether trying again without a change may help.
 class DatasetError(InputError):
     """A data set to evaluate on cannot be read, or does not fit the database."""
 
@@ -115,6 +115,13 @@ class DocumentsMissing(DatasetError):
     """Documents that a data set asks about are not in the database."""
 
 
+class SourceError(InputError):
+    """A source, or one page of it, could not be done; becomes a row in ``failures``.
+
+    Attributes:
+        stage: where it happened.
+        category: why, for people and for SQL.
+        retryable: whether trying again without a change may help.
     """
 
     exit_code = ExitCode.DONE_WITH_FAILURES

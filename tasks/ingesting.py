@@ -30,9 +30,9 @@ from tasks.ledger import Ledger
 from tasks.otherruns import Patience, at_work
 from tasks.planning import InspectedFile, Shard, ShardPart, cut_shards, merge_by_content
 from tasks.progress import Progress, progress_of
-from tasks.reading import ReadOptions, stages_of, words_by_options
-from tasks.remote import InspectionFault, PageKey, StoredAs
+from tasks.reading import ReadOptions, fingerprints_of, stages_of
 from tasks.runs import leased
+from tasks.shards import InspectionFault, PageKey, StoredAs
 from tasks.sources import Expansion, gone_from
 from tasks.stages import WHOLE, Redo
 from tasks.statistics import bring_up_to_date
@@ -83,7 +83,7 @@ class IngestRun:
         self._max_attempts = max_attempts
         self._shard_pages = shard_pages
         self._stages = stages_of(options, encoder, encoder_stage(database))
-        self._fingerprints = self._stages.made(words_by_options(options))
+        self._fingerprints = fingerprints_of(options, self._stages)
         self._stored_as = StoredAs(
             self._stages,
             database.encoder.dim,

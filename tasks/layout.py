@@ -11,8 +11,8 @@ from storage.records import Region, RegionKind, Word
 from tasks import grouping
 from tasks.grouping import Boxes, Grouping, Groups, hulls
 
-REGIONS_VERSION = 1
-"""Raise when the same words may give other regions."""
+REGIONS_VERSION = 2
+"""Raise when the same words, and whatever else is seen of a page, may give other regions."""
 
 MIN_SIDE = 1e-5
 """Fraction of the page: no region is narrower or lower. Keeps an area in float32."""
@@ -45,7 +45,7 @@ def regions_of(words: Sequence[Word], width_pt: float, height_pt: float) -> tupl
     """
     if not words:
         return ()
-    fractions = _with_area(np.array([(w.x0, w.y0, w.x1, w.y1) for w in words], dtype=np.float64))
+    fractions = with_area(np.array([(w.x0, w.y0, w.x1, w.y1) for w in words], dtype=np.float64))
     # As they are stored, so that stored words give the same regions again.
     fractions = fractions.astype(np.float32).astype(np.float64)
     trust = np.array([w.confidence for w in words], dtype=np.float32).tolist()
@@ -59,6 +59,14 @@ def regions_of(words: Sequence[Word], width_pt: float, height_pt: float) -> tupl
     blocks = [grouped.blocks[b] for b in reading_order(hulls(paragraph_boxes, grouped.blocks))]
     blocks = [[block[i] for i in reading_order(paragraph_boxes[block])] for block in blocks]
     return _assemble(words, fractions, Grouping(grouped.lines, grouped.paragraphs, blocks))
+
+
+def as_regions(words: Sequence[Word]) -> tuple[Region, ...]:
+    """Return words, in reading order, as regions that belong to nothing."""
+    return tuple(
+        Region(i, RegionKind.WORD, -1, i, w.x0, w.y0, w.x1, w.y1, w.text, w.confidence)
+        for i, w in enumerate(words)
+    )
 
 
 def page_text(regions: Sequence[Region]) -> str:
@@ -107,8 +115,8 @@ def _cut(boxes: Boxes, members: NDArray[np.intp]) -> list[NDArray[np.intp]] | No
     return [members[before], members[~before]]
 
 
-def _with_area(boxes: Boxes) -> Boxes:
-    """Grow boxes, inside the page, to sides of at least MIN_SIDE."""
+def with_area(boxes: Boxes) -> Boxes:
+    """Grow boxes, (n, 4) fractions, inside the page, to sides of at least MIN_SIDE."""
     low, high = np.clip(boxes[:, :2], 0.0, 1.0), np.clip(boxes[:, 2:], 0.0, 1.0)
     thin = high - low < MIN_SIDE
     # A little more than the least, which float32 takes off again.

@@ -6,14 +6,16 @@ patchlight opens documents; ``tasks.sandbox`` is how these functions are called.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from storage.records import PageInput
+from storage.records import PageInput, Word
 from tasks import reading, watch
 from tasks.documents import OpenDocument, Pixels, open_document
 from tasks.errors import Stage, TooLarge, UnsupportedSource
 from tasks.limits import Limits
+from tasks.packedregions import PackedRegions
 from tasks.reading import ReadOptions, ReadPage
 from tasks.sources import stamp_of
 
@@ -65,8 +67,15 @@ def inspect(where: Where) -> Inspected:
 
 
 def read_page(where: Where, doc_id: str, page: int, options: ReadOptions, label: str) -> ReadPage:
-    """Read one page's words and regions; see ``reading.read_page``."""
+    """Read one page's words; see ``reading.read_page``."""
     return reading.read_page(_last.document(where), doc_id, page, options, label)
+
+
+def read_regions(
+    where: Where, page: int, words: Sequence[Word], options: ReadOptions, draw: bool
+) -> PackedRegions:
+    """Make one page's regions, its words being known; see ``reading.read_regions``."""
+    return reading.read_regions(_last.document(where), page, words, options, draw=draw)
 
 
 def read_picture(where: Where, page: int, options: ReadOptions) -> PageInput:

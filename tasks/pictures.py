@@ -18,16 +18,16 @@ _MAX_DEPTH = 4
 """Forms within forms that are looked into."""
 
 
-def _prototype(function: object, *arguments: type) -> Callable[..., int]:
+def by_address(function: object, *arguments: type) -> Callable[..., int]:
     """Return a PDFium function that takes addresses as plain numbers; pointers cost 10x."""
     address = ctypes.cast(function, ctypes.c_void_p).value  # type: ignore[arg-type]
     return ctypes.PYFUNCTYPE(ctypes.c_size_t, *arguments)(address or 0)
 
 
 _HANDLE, _INDEX = ctypes.c_void_p, ctypes.c_int
-_get_object = _prototype(raw.FPDFPage_GetObject, _HANDLE, _INDEX)
-_get_form_object = _prototype(raw.FPDFFormObj_GetObject, _HANDLE, ctypes.c_ulong)
-_get_type = _prototype(raw.FPDFPageObj_GetType, _HANDLE)
+_get_object = by_address(raw.FPDFPage_GetObject, _HANDLE, _INDEX)
+_get_form_object = by_address(raw.FPDFFormObj_GetObject, _HANDLE, ctypes.c_ulong)
+_get_type = by_address(raw.FPDFPageObj_GetType, _HANDLE)
 
 
 def check(page: pdfium.PdfPage, limits: Limits, place: str) -> None:

@@ -1,18 +1,19 @@
-"""One page from an open document: its words, regions, text, and picture if one is needed."""
+"""One page from an open document: its words, its regions, and its picture if one is needed."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from storage.records import PageInput, Region, RegionKind, Word, WordsSource
-from tasks import layout, ocr
+from tasks import layout, ocr, proposing
+from tasks.detections import LayoutMode
 from tasks.documents import RENDER_VERSION, OpenDocument, PageShape
 from tasks.encoders.protocol import EncoderInfo
 from tasks.limits import Limits
 from tasks.packedregions import PackedRegions
+from tasks.proposals import propose
 from tasks.stages import Stages
 
 WORDS_VERSION = 1
@@ -25,8 +26,6 @@ _AS_IT_IS = f"{_WORDS}:as it is"
 
 _OCR_PIXELS = 40_000_000
 """Pixels of a picture given to Tesseract; a poster is drawn smaller to stay below."""
-
-_POINTS_PER_INCH = 72.0
 
 
 class OcrMode(StrEnum):
@@ -52,6 +51,7 @@ class ReadOptions:
         ocr_timeout_s: seconds a page may be in Tesseract.
         image_pixels: most pixels of the picture an encoder is given; a page that has more at
             ``dpi`` is drawn smaller. 0 for an encoder that is given none.
+        layout: whether the layout model looks at pages.
         limits: what a file and a page may take.
     """
 
@@ -61,6 +61,7 @@ class ReadOptions:
     tesseract: str
     ocr_timeout_s: int
     image_pixels: int
+    layout: LayoutMode = LayoutMode.AUTO
     limits: Limits = field(default_factory=Limits)
 
 
@@ -75,8 +76,10 @@ class ReadPage:
         shape: size of the displayed page.
         words_source: where the words came from.
         ocr_dpi: resolution of the picture that was OCRed; 0 when it was not.
-        regions: words, lines, paragraphs and blocks.
+        regions: words, lines, paragraphs, blocks and proposals; words alone where
+            ``regions_made`` is empty.
         words_made: fingerprint of the words.
+        regions_made: fingerprint of the regions; empty to keep those that are stored.
         scale: 1.0, or below it the part of the resolution asked for at which the page was drawn
             for OCR, because it would have had too many pixels.
     """
@@ -89,6 +92,7 @@ class ReadPage:
     ocr_dpi: int
     regions: Sequence[Region]
     words_made: str
+    regions_made: str = ""
     scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -136,17 +140,22 @@ def stages_of(options: ReadOptions, encoder: EncoderInfo, encoder_stage: str) ->
     return Stages(
         render=f"render-{RENDER_VERSION}{seen}",
         words=words_as_read(options),
-        regions=f"regions-{layout.REGIONS_VERSION}",
+        regions=proposing.regions_as_made(options.layout),
         encoder=encoder_stage,
         encodes_words=encoder.needs_words,
         encodes_pictures=encoder.needs_image,
     )
 
 
+def fingerprints_of(options: ReadOptions, stages: Stages) -> dict[str, str]:
+    """Return the fingerprints of a document by these options, stage by stage."""
+    return stages.made(words_by_options(options), proposing.regions_made(options.layout))
+
+
 def read_page(
     document: OpenDocument, doc_id: str, page: int, options: ReadOptions, label: str
 ) -> ReadPage:
-    """Read one page.
+    """Read the words of one page.
 
     Args:
         document: the open document.
@@ -154,6 +163,9 @@ def read_page(
         page: 1-based number.
         options: how.
         label: the file's name, for messages.
+
+    Returns:
+        The page with its words as regions.
 
     Raises:
         SourceError: the page cannot be read; says where and what to do.
@@ -168,10 +180,38 @@ def read_page(
         shape=shape,
         words_source=found.source,
         ocr_dpi=found.ocr_dpi,
-        regions=layout.regions_of(found.words, shape.width_pt, shape.height_pt),
+        regions=layout.as_regions(found.words),
         words_made=found.made,
         scale=found.scale,
     )
+
+
+def read_regions(
+    document: OpenDocument,
+    page: int,
+    words: Sequence[Word],
+    options: ReadOptions,
+    *,
+    draw: bool = True,
+) -> PackedRegions:
+    """Make the regions of one page.
+
+    Args:
+        document: the open document.
+        page: 1-based number.
+        words: what is written on it.
+        options: how.
+        draw: False for a page that cannot be drawn; see ``proposing.look``.
+
+    Raises:
+        SourceError: the page cannot be read; says where and what to do.
+        LayoutUnavailable: the layout model is not installed.
+    """
+    shape = document.shape(page)
+    grouped = layout.regions_of(words, shape.width_pt, shape.height_pt)
+    seen = proposing.look(document, page, shape, options.layout, options.limits, draw=draw)
+    regions = propose(grouped, seen, shape.width_pt, shape.height_pt)
+    return PackedRegions(regions)
 
 
 def read_picture(document: OpenDocument, page: int, options: ReadOptions) -> PageInput:
@@ -184,7 +224,7 @@ def read_picture(document: OpenDocument, page: int, options: ReadOptions) -> Pag
     """
     shape = document.shape(page)
     pixels = min(options.image_pixels, options.limits.max_pixels)
-    dpi = _within(pixels, shape, shape.native_dpi or float(options.dpi))
+    dpi = shape.dpi_within(pixels, shape.native_dpi or float(options.dpi))
     return PageInput((), document.render(page, dpi, gray=False), shape.width_pt, shape.height_pt)
 
 
@@ -209,7 +249,7 @@ def _words(
     if options.ocr is OcrMode.NEVER:
         return _Found(WordsSource.NONE, (), _AS_IT_IS)
     asked = _ocr_dpi(shape, options.dpi)
-    dpi = _within(min(_OCR_PIXELS, options.limits.max_pixels), shape, asked)
+    dpi = shape.dpi_within(min(_OCR_PIXELS, options.limits.max_pixels), asked)
     words = ocr.read_words(
         document.render(page, dpi, gray=True),
         dpi=dpi,
@@ -230,9 +270,3 @@ def _by_ocr(options: ReadOptions, mode: OcrMode) -> str:
 def _ocr_dpi(shape: PageShape, wanted: int) -> float:
     """Resolution for OCR: an image keeps its own pixels unless they are coarse."""
     return max(shape.native_dpi, 150.0) if shape.native_dpi >= 100.0 else float(wanted)
-
-
-def _within(pixels: int, shape: PageShape, dpi: float) -> float:
-    """The resolution, lowered where a page of this shape would have more pixels."""
-    inches = shape.width_pt * shape.height_pt / _POINTS_PER_INCH**2
-    return min(dpi, math.sqrt(pixels / inches))

@@ -17,9 +17,10 @@ import logging
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from storage.convert import PageTables, concat_page_tables, page_tables
@@ -28,12 +29,13 @@ from storage.records import (
     PageEncoding,
     PageInput,
     QueryEncoding,
-    Source,
+    Region,
     StoredPage,
     TermStatistics,
     VectorForm,
 )
 from tasks import compaction, layout, pagework, sandbox
+from tasks.detections import LayoutMode
 from tasks.documents import PageShape
 from tasks.encoders import registry
 from tasks.encoders.protocol import Encoder, EncoderInfo
@@ -51,112 +53,26 @@ from tasks.errors import (
 from tasks.limits import MEBIBYTE, Limits
 from tasks.pagework import Where
 from tasks.planning import InspectedFile, Shard, ShardPart
+from tasks.proposing import regions_made
 from tasks.reading import ReadOptions, ReadPage
+from tasks.shards import (
+    EncodedShard,
+    EncoderInputs,
+    Encodings,
+    InspectionFault,
+    PageKey,
+    ReadShard,
+    StoredAs,
+)
 from tasks.sources import SourceFile, sha256_of, shown, stamp_of
 from tasks.stages import Stages
 
 if TYPE_CHECKING:
     from storage.database import Database
-    from storage.tables import StorageOptions
 
 logger = logging.getLogger("patchlight.worker")
 
-PageKey = tuple[str, int]
-"""(doc_id, 1-based page)."""
-
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class InspectionFault:
-    """A file that could not be opened.
-
-    Attributes:
-        source: which.
-        doc_id: SHA-256 of its bytes, empty if they could not be read.
-        fault: why.
-        tried: whether it was tried now; else the fault is what an earlier run found.
-    """
-
-    source: Source
-    doc_id: str
-    fault: Fault
-    tried: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class ReadShard:
-    """A shard, read: every page of it is in one of the two.
-
-    Attributes:
-        pages: pages with their words and regions.
-        faults: pages that could not be read.
-    """
-
-    pages: tuple[ReadPage, ...]
-    faults: Mapping[PageKey, Fault]
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderInputs:
-    """What an encoder is to encode of a shard: every page of it is in one of the two.
-
-    Attributes:
-        pages: what it sees of each page.
-        labels: file and page, for messages.
-        faults: pages of which it sees nothing.
-    """
-
-    pages: Mapping[PageKey, PageInput]
-    labels: Mapping[PageKey, str]
-    faults: Mapping[PageKey, Fault] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Encodings:
-    """A shard, encoded: every page of it is in one of the two.
-
-    Attributes:
-        pages: encodings; cells without ink are dropped already, where the form asks for it.
-        faults: pages that could not be drawn or encoded.
-    """
-
-    pages: Mapping[PageKey, PageEncoding]
-    faults: Mapping[PageKey, Fault]
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedShard:
-    """A shard, ready to be stored: every page of it is in one of the two.
-
-    Attributes:
-        tables: rows of the pages that went well.
-        stored: their keys.
-        faults: pages that could not be read or encoded.
-    """
-
-    tables: PageTables
-    stored: tuple[PageKey, ...]
-    faults: Mapping[PageKey, Fault]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAs:
-    """What the rows of a run's pages carry.
-
-    Attributes:
-        stages: that make a page.
-        dim: length of a vector.
-        form: of the stored vectors.
-        uri: the database, for pages of which something is kept.
-        storage_options: options of the object store it is in, or None.
-    """
-
-    stages: Stages
-    dim: int
-    form: VectorForm
-    uri: str
-    storage_options: StorageOptions | None = None
 
 
 def inspect_file(
@@ -204,37 +120,58 @@ def read_shard(shard: Shard, options: ReadOptions) -> ReadShard:
     def read(where: Where, part: ShardPart, page: int) -> ReadPage:
         name = part.file.label
         args = where, part.file.doc_id, page, options, name
-        return sandbox.call(
+        words = sandbox.call(
             pagework.read_page, *args, label=_label(part, page), limits=options.limits
         )
+        return _with_regions(words, where, options)
 
     pages, faults = _each_page(shard, options.limits, read, Stage.WORDS)
     return ReadShard(tuple(pages.values()), faults)
 
 
-def recall_shard(shard: Shard, stored_as: StoredAs) -> ReadShard:
-    """Take a shard's words from the database, and make their regions anew."""
-    pages: list[ReadPage] = []
+def recall_shard(shard: Shard, options: ReadOptions, stored_as: StoredAs) -> ReadShard:
+    """Take a shard's words from the database; make regions anew, if that is the shard's work."""
     database = _database(stored_as)
-    for part in shard.parts:
-        doc_id = part.file.doc_id
-        rows, words = database.page_rows(doc_id, part.pages), database.words(doc_id, part.pages)
-        for page in part.pages:
-            row = rows[page]
-            pages.append(
-                ReadPage(
-                    doc_id=doc_id,
-                    page=page,
-                    label=_label(part, page),
-                    shape=PageShape(row.width_pt, row.height_pt, row.rotation),
-                    words_source=row.words_source,
-                    ocr_dpi=row.ocr_dpi,
-                    regions=layout.regions_of(words[page], row.width_pt, row.height_pt),
-                    words_made=row.fingerprints["words"],
-                    scale=row.scale,
-                )
-            )
-    return ReadShard(tuple(pages), {})
+    doc_ids = [part.file.doc_id for part in shard.parts]
+    pages_of = [part.pages for part in shard.parts]
+    rows = {d: database.page_rows(d, p) for d, p in zip(doc_ids, pages_of, strict=True)}
+    known = {d: database.words(d, p) for d, p in zip(doc_ids, pages_of, strict=True)}
+
+    def recall(where: Where, part: ShardPart, page: int) -> ReadPage:
+        doc_id, label = part.file.doc_id, _label(part, page)
+        row = rows[doc_id][page]
+        words = ReadPage(
+            doc_id=doc_id,
+            page=page,
+            label=label,
+            shape=PageShape(row.width_pt, row.height_pt, row.rotation),
+            words_source=row.words_source,
+            ocr_dpi=row.ocr_dpi,
+            regions=layout.as_regions(known[doc_id][page]),
+            words_made=row.fingerprints["words"],
+            scale=row.scale,
+        )
+        return _with_regions(words, where, options) if shard.work.regions else words
+
+    pages, faults = _each_page(shard, options.limits, recall, Stage.WORDS)
+    return ReadShard(tuple(pages.values()), faults)
+
+
+def _with_regions(page: ReadPage, where: Where, options: ReadOptions) -> ReadPage:
+    """Make the regions of a page that has its words.
+
+    A page that cannot be drawn has regions from what else is known of it.
+    """
+    args = where, page.page, page.words(), options
+    call = partial(sandbox.call, pagework.read_regions, *args)
+    try:
+        drawn, regions = True, call(True, label=page.label, limits=options.limits)
+    except SourceError as error:
+        if options.layout is LayoutMode.NEVER or error.stage is not Stage.RENDER:
+            raise
+        logger.warning("%s; the layout model does not see it", error)
+        drawn, regions = False, call(False, label=page.label, limits=options.limits)
+    return replace(page, regions=regions, regions_made=regions_made(options.layout, drawn=drawn))
 
 
 def render_shard(shard: Shard, options: ReadOptions) -> EncoderInputs:
@@ -283,14 +220,15 @@ def pack_shard(read: ReadShard, encoded: Encodings | None, stored_as: StoredAs) 
     """Make the rows of a shard's pages from what was read and what was encoded.
 
     Args:
-        read: words and regions.
+        read: words and regions, or words alone to keep the regions that are stored.
         encoded: vectors; None to keep those that are stored.
         stored_as: what the rows carry.
     """
     faults = {**(encoded.faults if encoded else {}), **read.faults}
     parts: list[PageTables] = [page_tables([], stored_as.dim, stored_as.form.type)]
     stored: list[PageKey] = []
-    kept = {} if encoded else _stored_rows(read, stored_as)
+    whole = encoded is not None and all(page.regions_made for page in read.pages)
+    kept = {} if whole else _stored_rows(read, stored_as)
     for page in read.pages:
         key = (page.doc_id, page.page)
         if key in faults:
@@ -438,6 +376,10 @@ def _encoder_fault(error: Exception, label: str) -> Fault:
 def _page(
     page: ReadPage, encoding: PageEncoding | None, stages: Stages, kept: StoredPage | None
 ) -> Page:
+    regions: tuple[Region, ...] | None = tuple(page.regions)
+    text, made = layout.page_text(page.regions), page.regions_made
+    if not made and kept is not None:
+        regions, text, made = None, kept.text, kept.fingerprints["regions"]
     return Page(
         doc_id=page.doc_id,
         page=page.page,
@@ -446,9 +388,9 @@ def _page(
         rotation=page.shape.rotation,
         words_source=page.words_source,
         ocr_dpi=page.ocr_dpi,
-        text=layout.page_text(page.regions),
-        fingerprints=stages.made(page.words_made),
-        regions=tuple(page.regions),
+        text=text,
+        fingerprints=stages.made(page.words_made, made),
+        regions=regions,
         encoding=encoding,
         scale=page.scale,
         kept=kept,

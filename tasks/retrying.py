@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.records import Failure, Run
+from tasks.detections import LayoutMode
 from tasks.errors import InputError
 from tasks.reading import OcrMode
 from tasks.sources import expand
@@ -21,11 +22,13 @@ class ReadAs:
         ocr: when pages go through OCR.
         lang: Tesseract language.
         dpi: resolution at which PDF pages are drawn.
+        layout: whether the layout model looks at pages.
     """
 
     ocr: OcrMode = OcrMode.AUTO
     lang: str = "eng"
     dpi: int = 200
+    layout: LayoutMode = LayoutMode.AUTO
 
 
 def plan(
@@ -78,6 +81,10 @@ def _joined(one: Any, other: Any) -> Any:
 def _read_as(parameters: str) -> ReadAs:
     """Read a run's parameters; what they do not say, as those of a query do not, is default."""
     asked = json.loads(parameters)
-    names = [name for name in ("lang", "dpi") if name in asked]
-    options = {name: asked[name] for name in names}
-    return ReadAs(OcrMode(asked.get("ocr", OcrMode.AUTO)), **options)
+    default = ReadAs()
+    return ReadAs(
+        OcrMode(asked.get("ocr", default.ocr)),
+        asked.get("lang", default.lang),
+        asked.get("dpi", default.dpi),
+        LayoutMode(asked.get("layout", default.layout)),
+    )

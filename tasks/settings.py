@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tasks.detections import LayoutMode
 from tasks.errors import UsageError
 
 
@@ -82,6 +83,10 @@ class Settings(BaseSettings):
     )
     tesseract: str | None = Field(
         default=None, description="Tesseract binary; default: the one on PATH, else the bundled one"
+    )
+    layout: LayoutMode = Field(
+        default=LayoutMode.AUTO,
+        description="whether the layout model looks at pages when --layout is not given",
     )
     ocr_timeout_s: int = Field(default=120, ge=1, description="seconds a page may be in Tesseract")
     sandbox: bool = Field(

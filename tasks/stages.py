@@ -2,7 +2,7 @@
 
 A stage reads what stages before it made::
 
-    render --> words (where they come from OCR) --> regions
+    render --> words (where they come from OCR) --> regions (which look at the page too)
        |         |
        +---------+--> encoder (whichever of the two it reads)
 
@@ -30,18 +30,20 @@ class Redo(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done of a page; its regions always are, from words.
+    """What is done of a page.
 
     Attributes:
         words: whether words are read from the source; else those stored are taken.
+        regions: whether regions are made; else those stored are kept.
         encode: whether patch vectors are made; else those stored are kept.
     """
 
     words: bool
+    regions: bool
     encode: bool
 
 
-WHOLE = Work(words=True, encode=True)
+WHOLE = Work(words=True, regions=True, encode=True)
 """All that a page that is not there needs."""
 
 
@@ -52,7 +54,7 @@ class Stages:
     Attributes:
         render: fingerprint of drawing.
         words: fingerprints of words that the run would not make otherwise.
-        regions: fingerprint of grouping.
+        regions: fingerprints of regions that the run would not make otherwise.
         encoder: fingerprint of the encoder and of the form of its vectors.
         encodes_words: whether the encoder reads words.
         encodes_pictures: whether it sees pictures.
@@ -60,7 +62,7 @@ class Stages:
 
     render: str
     words: frozenset[str]
-    regions: str
+    regions: frozenset[str]
     encoder: str
     encodes_words: bool
     encodes_pictures: bool
@@ -79,19 +81,19 @@ class Stages:
             or (self.encodes_pictures and made["render"] != self.render)
             or (self.encodes_words and words)
         )
-        if not (words or encode or made["regions"] != self.regions):
-            return None
-        return Work(words, encode)
+        regions = words or made["regions"] not in self.regions
+        return Work(words, regions, encode) if regions or encode else None
 
-    def made(self, words: str) -> dict[str, str]:
+    def made(self, words: str, regions: str) -> dict[str, str]:
         """Return the fingerprints of a page that the run made or brought up to date.
 
         Args:
             words: fingerprint of its words.
+            regions: fingerprint of its regions.
         """
         return {
             "render": self.render,
             "words": words,
-            "regions": self.regions,
+            "regions": regions,
             "encoder": self.encoder,
         }

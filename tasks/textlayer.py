@@ -79,7 +79,7 @@ def read(page: pdfium.PdfPage) -> TextLayer:
     Raises:
         pdfium.PdfiumError: the text of the page cannot be loaded.
     """
-    to_display = _display_transform(page)
+    to_display = display_transform(page)
     text_page = page.get_textpage()
     try:
         codes, boxes = _characters(text_page)
@@ -90,7 +90,7 @@ def read(page: pdfium.PdfPage) -> TextLayer:
     return TextLayer(words, garbage, _picture_coverage(page, to_display))
 
 
-class _DisplayTransform:
+class DisplayTransform:
     """Maps boxes in PDF page space to fractions of the displayed page (rotation, crop)."""
 
     def __init__(self, page: pdfium.PdfPage) -> None:
@@ -114,8 +114,9 @@ class _DisplayTransform:
         return np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=1)
 
 
-def _display_transform(page: pdfium.PdfPage) -> _DisplayTransform:
-    return _DisplayTransform(page)
+def display_transform(page: pdfium.PdfPage) -> DisplayTransform:
+    """Return what maps boxes in page space to fractions of the displayed page."""
+    return DisplayTransform(page)
 
 
 def _characters(
@@ -214,7 +215,7 @@ def _text(letters: str) -> str:
     return "".join(c for c in text if unicodedata.category(c) not in {"Cc", "Cs"})
 
 
-def _picture_coverage(page: pdfium.PdfPage, to_display: _DisplayTransform) -> float:
+def _picture_coverage(page: pdfium.PdfPage, to_display: DisplayTransform) -> float:
     """Share of the displayed page under its largest picture."""
     largest = 0.0
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.database import Database
+from tasks.detections import LayoutMode
 from tasks.encoders.protocol import Encoder
 from tasks.errors import Fault
 from tasks.ingesting import IngestRun
@@ -14,9 +15,6 @@ from tasks.ingestreport import IngestReport
 from tasks.planning import Shard
 from tasks.reading import OcrMode, ReadOptions
 from tasks.remote import (
-    EncodedShard,
-    ReadShard,
-    StoredAs,
     encode,
     inputs_of,
     inspect_file,
@@ -24,11 +22,12 @@ from tasks.remote import (
     read_shard,
     recall_shard,
 )
+from tasks.shards import EncodedShard, ReadShard, StoredAs
 from tasks.sources import expand, password_for
 from tasks.stages import Redo, Work
 from tests import fixtures
 
-OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=0)
+OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=0, layout=LayoutMode.NEVER)
 
 
 class InProcess:
@@ -48,7 +47,10 @@ class InProcess:
     def process(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> EncodedShard:
         self.work += [shard.work] * shard.page_count
         self.meanwhile()
-        read = read_shard(shard, options) if shard.work.words else recall_shard(shard, stored_as)
+        if shard.work.words:
+            read = read_shard(shard, options)
+        else:
+            read = recall_shard(shard, options, stored_as)
         good = tuple(page for page in read.pages if page.page not in self._faulty)
         faults = {
             (page.doc_id, page.page): self._faulty[page.page]

@@ -14,23 +14,30 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = ("storage", "tasks", "flows")
 KERNELS = (
+    "captions",
     "claims",
     "compaction",
+    "detections",
     "evaluation.areas",
     "evaluation.bootstrap",
     "evaluation.coverage",
     "evaluation.metrics",
+    "figures",
     "geometry",
     "grouping",
     "layout",
     "maxsim",
     "planning",
     "propagation",
+    "proposals",
+    "rules",
     "selection",
     "stages",
+    "tablegrid",
 )
 KERNEL_IMPORTS = {
     "numpy",
+    "scipy",
     "scipy.cluster.hierarchy",
     "scipy.optimize",
     "scipy.spatial.distance",
@@ -47,7 +54,9 @@ ONLY_IN = {
         "flows/ingest.py",
         "flows/query.py",
     },
-    "pypdfium2": {"tasks/documents.py", "tasks/pictures.py", "tasks/textlayer.py"},
+    "pypdfium2": {
+        f"tasks/{name}.py" for name in ("documents", "pageobjects", "pictures", "textlayer")
+    },
     "pytesseract": {"tasks/ocr.py"},
     # Other processes: they end with this one, or in time, only where that was thought of.
     "subprocess": {
@@ -55,7 +64,9 @@ ONLY_IN = {
         for name in ("childprocess", "cluster", "inspecting", "ocr", "prefectserver")
     },
     "multiprocessing": {"tasks/childprocess.py", "tasks/sandboxed.py"},
-    "scipy": {"tasks/compaction.py", "tasks/evaluation/metrics.py"},
+    "scipy": {
+        f"tasks/{name}.py" for name in ("compaction", "evaluation/metrics", "figures", "rules")
+    },
     "torch": {
         f"tasks/encoders/{name}.py"
         for name in ("colvision", "features", "memory", "querytokens", "weights")
@@ -63,7 +74,11 @@ ONLY_IN = {
     "transformers": {"tasks/encoders/weights.py"},
     "colpali_engine": {"tasks/encoders/weights.py"},
     "peft": {"tasks/encoders/weights.py"},
-    "onnxruntime": {"tasks/encoders/textpatch.py", "tasks/encoders/wordvectors.py"},
+    "onnxruntime": {
+        "tasks/encoders/textpatch.py",
+        "tasks/encoders/wordvectors.py",
+        "tasks/layoutmodel.py",
+    },
 }
 
 

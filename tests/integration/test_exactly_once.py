@@ -16,7 +16,8 @@ from storage.database import Database
 from storage.errors import LeaseLost, StorageUnavailable
 from storage.leases import Lease, abandon_expired
 from storage.records import VISIBLE, DocumentStatus, Run
-from tasks import layout, ocr, sandbox
+from tasks import ocr, proposing, sandbox
+from tasks.detections import LayoutMode
 from tasks.encoders.protocol import Encoder
 from tasks.errors import Category, Fault, PageTimeout, Stage
 from tasks.ingesting import IngestRun
@@ -99,15 +100,72 @@ def test_new_regions_are_made_from_stored_words_and_vectors_stay(
     ingest(folder, database, encoder)
     tables = ["pages", "regions", "patches"]
     before = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
-    monkeypatch.setattr(layout, "REGIONS_VERSION", 99)
+    monkeypatch.setattr(proposing, "REGIONS_VERSION", 99)
     pool = InProcess(encoder)
     report = ingest(folder, database, encoder, pool=pool)
-    assert report.pages_added == 1 and pool.work == [Work(words=False, encode=False)]
+    assert report.pages_added == 1
+    assert pool.work == [Work(words=False, regions=True, encode=False)]
     after = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
     for old, new in zip(before[1:], after[1:], strict=True):
         assert old.equals(new)
     assert before[0].drop_columns("fingerprints").equals(after[0].drop_columns("fingerprints"))
-    assert after[0]["fingerprints"][0].as_py()["regions"] == "regions-99"
+    assert after[0]["fingerprints"][0].as_py()["regions"] == "regions-99:never"
+
+
+def test_the_layout_model_makes_regions_anew_and_words_and_vectors_stay(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    mixed(folder)
+    never = ReadOptions(
+        OcrMode.AUTO,
+        "eng",
+        150,
+        ocr.find_tesseract(None),
+        60,
+        image_pixels=0,
+        layout=LayoutMode.NEVER,
+    )
+    auto = replace(never, layout=LayoutMode.AUTO)
+    ingest(folder, database, encoder, options=never)
+    before = _by_page(database)
+    pool = InProcess(encoder)
+    report = ingest(folder, database, encoder, options=auto, pool=pool)
+    assert report.pages_added == 2 and pool.work == [Work(False, True, False)] * 2
+    after = _by_page(database)
+    for page in (1, 2):
+        # Words to blocks keep their places; the model's regions come after them.
+        assert after[page][: len(before[page])] == before[page]
+    assert {r["kind"] for r in after[2]} > {"word", "line", "paragraph", "block"}
+    assert ingest(folder, database, encoder, options=auto).documents_unchanged == 1
+
+    # Made in one go, they are the same.
+    again = ingest(folder, database, encoder, options=auto, redo=Redo.ALL, run_id="again")
+    assert again.pages_added == 2 and _by_page(database) == after
+    assert ingest(folder, database, encoder, options=never).pages_added == 2
+    assert _by_page(database) == before
+
+
+def _by_page(database: Database) -> dict[int, list[dict[str, Any]]]:
+    rows = database.table("regions").to_table().to_pylist()  # type: ignore[arg-type]
+    return {row["page"]: row["regions"] for row in rows}
+
+
+def test_new_vectors_leave_regions_alone(
+    folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixtures.make_pdf(folder / "a.pdf", fixtures.prose)
+    ingest(folder, database, encoder)
+    tables = ["pages", "regions", "patches"]
+    before = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
+    monkeypatch.setattr("tasks.ingesting.encoder_stage", lambda database: "encoder-next")
+    pool = InProcess(encoder)
+    assert ingest(folder, database, encoder, pool=pool).pages_added == 1
+    assert pool.work == [Work(words=False, regions=False, encode=True)]
+    after = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
+    for old, new in zip(before[1:], after[1:], strict=True):
+        assert old.equals(new)
+    assert before[0].drop_columns("fingerprints").equals(after[0].drop_columns("fingerprints"))
+    assert after[0]["fingerprints"][0].as_py()["encoder"] == "encoder-next"
 
 
 def test_a_page_of_which_nothing_is_left_to_keep_is_made_whole(
@@ -117,7 +175,7 @@ def test_a_page_of_which_nothing_is_left_to_keep_is_made_whole(
     write(folder / "a.pdf", "apples", "bananas")
     ingest(folder, database, encoder)
     (document,) = database.documents()
-    monkeypatch.setattr(layout, "REGIONS_VERSION", 99)
+    monkeypatch.setattr(proposing, "REGIONS_VERSION", 99)
     pool = InProcess(encoder)
 
     def lose_a_row() -> None:
@@ -125,7 +183,7 @@ def test_a_page_of_which_nothing_is_left_to_keep_is_made_whole(
         dataset.delete("page = 2")
 
     report = ingest(folder, database, encoder, pool=pool, before_shards=lose_a_row)
-    assert sorted(pool.work, key=str) == [Work(False, False), WHOLE]
+    assert sorted(pool.work, key=str) == [Work(False, True, False), WHOLE]
     assert report.failures == [] and texts(database) == ["apples", "bananas"]
     assert len(database.stored_pages([document.doc_id])) == 2
 

@@ -28,7 +28,7 @@ from storage.database import Database
 from storage.errors import EncoderMismatch, ExitCode
 from storage.records import PageEncoding, VectorForm, VectorType
 from storage.schema import Table
-from tasks import encoderpool, remote
+from tasks import encoderpool, remote, shards
 from tasks.documents import open_document
 from tasks.encoders import registry
 from tasks.encoders.protocol import Encoder
@@ -252,7 +252,7 @@ def test_an_actor_killed_in_mid_ingest_changes_nothing(
 class Poisoned(remote.EncoderWorker):
     """Stands for native code that some pages kill: ends its process over page 3 of a document."""
 
-    def encode(self, inputs: remote.EncoderInputs, form: VectorForm) -> remote.Encodings:
+    def encode(self, inputs: shards.EncoderInputs, form: VectorForm) -> shards.Encodings:
         if any(page == 3 for _, page in inputs.pages):
             os._exit(139)
         return super().encode(inputs, form)

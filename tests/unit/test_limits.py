@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from storage.records import Source, WordsSource
-from tasks import ocr, remote
+from tasks import ocr, remote, shards
 from tasks.documents import open_document
 from tasks.errors import Category, Stage, TooLarge
 from tasks.limits import Limits
@@ -55,7 +55,7 @@ def test_a_file_too_large_is_refused_before_it_is_hashed(tmp_path: Path) -> None
     with Path(path).open("r+b") as file:
         file.truncate(1 + (1 << 20))
     found = inspect(path, Limits(max_file_mb=1))
-    assert isinstance(found, remote.InspectionFault) and found.doc_id == ""
+    assert isinstance(found, shards.InspectionFault) and found.doc_id == ""
     assert (found.fault.category, found.fault.stage) == (Category.TOO_LARGE, Stage.OPEN)
     assert not found.fault.retryable and "PATCHLIGHT_MAX_FILE_MB" in found.fault.message
     assert isinstance(inspect(path, Limits(max_file_mb=2)), remote.InspectedFile)
@@ -64,7 +64,7 @@ def test_a_file_too_large_is_refused_before_it_is_hashed(tmp_path: Path) -> None
 def test_a_document_with_too_many_pages_is_refused(tmp_path: Path) -> None:
     path = fixtures.make_text_pdf(tmp_path / "a.pdf", ["One", "Two", "Three"])
     found = inspect(path, Limits(max_pages=2))
-    assert isinstance(found, remote.InspectionFault) and len(found.doc_id) == 64
+    assert isinstance(found, shards.InspectionFault) and len(found.doc_id) == 64
     assert (found.fault.category, found.fault.stage) == (Category.TOO_LARGE, Stage.OPEN)
     assert "3 pages" in found.fault.message and "PATCHLIGHT_MAX_PAGES" in found.fault.message
     assert isinstance(inspect(path, Limits(max_pages=3)), remote.InspectedFile)

@@ -21,7 +21,8 @@ REGIONS = layout.regions_of(WORDS, 612, 792)
 
 def page(regions: tuple[Region, ...]) -> ReadPage:
     shape = PageShape(612, 792, 0)
-    return ReadPage("d", 1, "a.pdf, page 1", shape, WordsSource.OCR, 150, regions, "words-1", 0.5)
+    where = ("d", 1, "a.pdf, page 1", shape)
+    return ReadPage(*where, WordsSource.OCR, 150, regions, "words-1", "regions-1", 0.5)
 
 
 @pytest.mark.parametrize("regions", [REGIONS, ()], ids=["some", "none"])

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from storage.records import Source
-from tasks import ocr, pagework, remote
+from tasks import ocr, pagework, remote, shards
+from tasks.detections import LayoutMode
 from tasks.errors import (
     Category,
     Stage,
@@ -37,7 +38,9 @@ LIMITS = {
 }
 """By what a page must run into; so low only there that no busy machine makes it the other."""
 
-OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 100, "", 60, image_pixels=500_000, limits=PLAIN)
+OPTIONS = ReadOptions(
+    OcrMode.NEVER, "eng", 100, "", 60, image_pixels=500_000, layout=LayoutMode.NEVER, limits=PLAIN
+)
 
 
 def inspected(path: str, pages: int, password: str | None = None) -> InspectedFile:
@@ -106,6 +109,20 @@ def test_a_page_that_cannot_be_drawn_can_be_read(
     assert (fault.category, fault.stage) == (category, Stage.RENDER)
 
 
+def test_the_layout_model_does_without_a_page_that_cannot_be_drawn(tmp_path: Path) -> None:
+    pdf = Pdf()
+    for page in range(1, 6):
+        if page == 3:
+            found = poison.picture(pdf, 30_000)
+            pdf.page("612 0 0 792 0 0 cm /I Do", f"/XObject << /I {found} >>")
+        else:
+            pdf.text_page(f"Page {page}")
+    shard = shard_of(pdf.save(tmp_path / "a.pdf"), 5)
+    options = replace(OPTIONS, layout=LayoutMode.AUTO, limits=Limits(page_memory_mb=450))
+    made = {page.page: page.regions_made for page in remote.read_shard(shard, options).pages}
+    assert [page for page in made if "not drawn" in made[page]] == [3] and len(made) == 5
+
+
 def test_a_file_that_kills_what_opens_it_is_a_fault_of_opening(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +130,7 @@ def test_a_file_that_kills_what_opens_it_is_a_fault_of_opening(
     monkeypatch.setattr(pagework, "inspect", poison.abort_on)
     file = SourceFile(Source(to_uri(path), "a.pdf"), path)
     found = remote.inspect_file(file, None, PLAIN)
-    assert isinstance(found, remote.InspectionFault)
+    assert isinstance(found, shards.InspectionFault)
     assert found.fault.stage is Stage.OPEN and found.fault.category is Category.CRASHED
     assert found.fault.message.startswith("a.pdf: ") and len(found.doc_id) == 64
 

