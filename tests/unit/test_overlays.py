@@ -163,3 +163,15 @@ def test_a_locked_source_is_opened_with_its_password(tmp_path: Path) -> None:
     assert "--passwords" in overlays.draw(wanted)[str(tmp_path / "1.png")]
     assert overlays.draw(replace(wanted, password="anchor")) == {}
     assert "anchor" not in repr(replace(wanted, password="anchor"))
+
+
+def test_the_truth_is_green_and_leaves_ours_to_be_seen() -> None:
+    box = (0.25, 0.5, 0.75, 0.6)
+    page = drawn(boxes=(box,), truth=(box,))
+    green, red = (page == (0, 140, 60)).all(axis=2), (page == RED).all(axis=2)
+    x0, y0, x1, y1 = 100, 300, 300, 360
+    for at in ((y0 - 5, 200), (y1 + 5, 200), (330, x0 - 5), (330, x1 + 5)):
+        assert green[at], f"no green line at {at}"
+    for at in ((y0 - 1, 200), (y1 + 1, 200), (330, x0 - 1), (330, x1 + 1)):
+        assert red[at], f"no red line at {at}"
+    assert not green[y0:y1, x0:x1].any()

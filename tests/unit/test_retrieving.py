@@ -1,0 +1,69 @@
+"""Guards that settings written as text are what the same options are on the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.retrieving import FIRST_SETTING, P50_SETTING, evaluated_settings, retrieval_options
+from storage.records import RegionKind
+from tasks.errors import UsageError
+from tasks.kernel_errors import SelectionError
+from tasks.maxsim import QueryTokens, TokenAggregation
+from tasks.propagation import RegionAggregation
+from tasks.selection import parse_selection
+
+
+def test_without_a_word_there_are_the_defaults_and_the_papers_p50() -> None:
+    found = evaluated_settings([], {})
+    assert list(found) == [FIRST_SETTING, P50_SETTING]
+    assert found[FIRST_SETTING] == retrieval_options()
+    paper = found[P50_SETTING]
+    assert paper.selection == parse_selection("percentile:50")
+    assert paper.region_aggregate is RegionAggregation.MAX
+    assert paper.token_aggregate is TokenAggregation.MAX
+    assert paper.region_tokens is QueryTokens.ALL
+    assert paper.kinds == (RegionKind.BLOCK,)
+    assert paper.top_regions > 10_000  # all that the rule leaves
+
+
+def test_a_setting_changes_what_it_names_and_no_more() -> None:
+    base = {"top_pages": 7, "kind": [RegionKind.LINE], "aggregate": RegionAggregation.MEAN}
+    found = evaluated_settings(["best = --select max --kind word --kind line"], base)
+    assert found[FIRST_SETTING] == retrieval_options(
+        top_pages=7, kind=[RegionKind.LINE], aggregate=RegionAggregation.MEAN
+    )
+    assert found["best"] == retrieval_options(
+        top_pages=7,
+        kind=[RegionKind.WORD, RegionKind.LINE],
+        aggregate=RegionAggregation.MEAN,
+        select="max",
+    )
+    # What the paper's selection is does not depend on the options.
+    assert found[P50_SETTING].kinds == (RegionKind.BLOCK,)
+    assert found[P50_SETTING].region_aggregate is RegionAggregation.MAX
+    assert found[P50_SETTING].top_pages == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("--select max", "expected 'name=options'"),
+        ("=--select max", "expected 'name=options'"),
+        ("lines", "expected 'name=options'"),
+        ("lines=--kind sentence", "sentence"),
+        ("lines=--colour red", "--colour"),
+        ("lines=--top-regions 0", "0"),
+        ("lines=--select 'max", "No closing quotation"),
+        ("lines=--help", "--help"),
+        (f"{P50_SETTING}=--select max", "already"),
+    ],
+)
+def test_a_text_that_is_no_setting_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        evaluated_settings([text], {})
+    assert problem in str(raised.value)
+
+
+def test_a_wrong_selection_is_refused() -> None:
+    with pytest.raises(SelectionError):
+        evaluated_settings(["worst=--select worst"], {})
