@@ -422,7 +422,7 @@ class Run:
 
     Attributes:
         run_id: unique id.
-        kind: ``ingest``, ``query`` or ``delete``.
+        kind: ``ingest``, ``query``, ``evaluate`` or ``delete``.
         status: running, completed, completed_with_failures, failed, or abandoned (its lease
             ran out).
         started_at: UTC.

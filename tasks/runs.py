@@ -23,7 +23,7 @@ def new_run_id(kind: str, flow_run: str | None) -> str:
     """Make a run's id; one that Prefect repeats keeps the id of its flow run.
 
     Args:
-        kind: ``ingest``, ``query`` or ``delete``.
+        kind: ``ingest``, ``query``, ``evaluate`` or ``delete``.
         flow_run: id of the Prefect flow run, if there is one.
     """
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -43,7 +43,7 @@ def leased(
 
     Args:
         database: where the run is at work.
-        kind: ``ingest``, ``query`` or ``delete``.
+        kind: ``ingest``, ``query``, ``evaluate`` or ``delete``.
         run_id: id of the run.
         parameters: what it was asked to do.
         ended: asked at the end: whether all went well, and a summary.
