@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Boxes = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _NUMBER = r"(?:[A-Z]{0,2}[.-]?\d+(?:[.-]\d+)*[a-z]?|[IVX]+|[A-Z])"
 _TABLE = re.compile(rf"\s*(table|tab\.|tableau|tabelle|tabla)\s*{_NUMBER}\b", re.I)
@@ -96,51 +97,46 @@ def under_headings(headings: Boxes, paragraphs: Boxes, order: Sequence[int]) -> 
     Returns:
         For each heading positions of paragraphs, as they are read.
     """
+    rank = {p: i for i, p in enumerate(order)}
+    downwards = sorted(order, key=lambda p: (paragraphs[p, 1], rank[p]))
     found: list[list[int]] = []
-    for h, heading in enumerate(headings):
-        left, right = float(heading[0]), float(heading[2])
-        end = min(
-            (
-                other[1]
-                for i, other in enumerate(headings)
-                if i != h
-                and other[1] >= heading[3] - _slack(heading)
-                and _beside(other, left, right)
-            ),
-            default=np.inf,
-        )
+    for heading in headings:
+        column = heading
         members: list[int] = []
-        for p in sorted(order, key=lambda p: paragraphs[p, 1]):
-            box = paragraphs[p]
-            inside = heading[3] - _slack(heading) <= box[1] and box[3] <= end + _slack(heading)
-            if inside and _beside(box, left, right):
+        start = heading[3] - _slack(heading)
+        for p in downwards:
+            if paragraphs[p, 1] >= start and _beside(paragraphs[p], column):
+                wider = _spread(column, paragraphs[p])
+                if paragraphs[p, 3] > _end(headings, start, wider) + _slack(heading):
+                    continue
                 members.append(p)
-                left, right = min(left, box[0]), max(right, box[2])
-                end = min(
-                    (
-                        other[1]
-                        for i, other in enumerate(headings)
-                        if i != h
-                        and other[1] >= heading[3] - _slack(heading)
-                        and _beside(other, left, right)
-                    ),
-                    default=np.inf,
-                )
-        members = [p for p in members if paragraphs[p, 3] <= end + _slack(heading)]
-        rank = {p: i for i, p in enumerate(order)}
+                column = wider
+        end = _end(headings, start, column) + _slack(heading)
+        members = [p for p in members if paragraphs[p, 3] <= end]
         found.append(sorted(members, key=rank.__getitem__))
     return found
 
 
-def _beside(box: NDArray[np.float64], left: float, right: float) -> bool:
+def _end(headings: Boxes, start: float, column: Floats) -> float:
+    """Where the next heading of a column begins; infinity if there is none."""
+    below = [box[1] for box in headings if box[1] >= start and _beside(box, column)]
+    return float(min(below, default=np.inf))
+
+
+def _spread(column: Floats, box: Floats) -> Floats:
+    """Widen a column by what stands in it."""
+    return np.array([min(column[0], box[0]), column[1], max(column[2], box[2]), column[3]])
+
+
+def _beside(box: Floats, column: Floats) -> bool:
     """Whether a box stands in a column, by most of the narrower one's width."""
-    shared = min(box[2], right) - max(box[0], left)
-    return bool(shared > 0.5 * min(box[2] - box[0], right - left))
+    shared = min(box[2], column[2]) - max(box[0], column[0])
+    return bool(shared > 0.5 * min(box[2] - box[0], column[2] - column[0]))
 
 
-def _slack(heading: NDArray[np.float64]) -> float:
+def _slack(heading: Floats) -> float:
     return float(0.5 * (heading[3] - heading[1]))
 
 
-def _area(box: NDArray[np.float64]) -> float:
+def _area(box: Floats) -> float:
     return float((box[2] - box[0]) * (box[3] - box[1]))

@@ -47,7 +47,7 @@ class LayoutMode(StrEnum):
 LABELS = tuple(Label)
 STRIDES = (8, 16, 32, 64)
 
-LEAST_SCORE = 0.2
+LEAST_SCORE = 0.15
 """Boxes that score less are left out."""
 
 _SAME = 0.5

@@ -31,6 +31,15 @@ _MOST_GRAPHIC = 0.5
 _MOST_FIGURES = 40
 """Pictures, and drawings, of a page; the largest ones."""
 
+_INK = 40
+"""Gray levels, of 255, by which a pixel differs from the paper."""
+
+_INK_GRID, _LEAST_INK = 150, 3
+"""Cells a side of the page, and pixels in a cell that make it inked, but for so many."""
+
+_LEAST_INKED, _LEAST_INKED_SIDE = 0.01, 0.05
+"""Share of the page's area, and of each side, of a figure that is seen as ink."""
+
 _NOTHING = np.empty((0, 4), dtype=np.float64)
 
 
@@ -73,6 +82,39 @@ def drawings_of(objects: PageObjects) -> Boxes:
     large = _areas(found) >= _LEAST_DRAWING
     large &= (found[:, 2:] - found[:, :2] >= _LEAST_DRAWING_SIDE).all(axis=1)
     return _largest(found[large])
+
+
+def inked_of(picture: NDArray[np.uint8], words: Boxes) -> Boxes:
+    """Return boxes around ink that is in no word: figures of a page that is only a picture.
+
+    Args:
+        picture: (H, W) gray of the whole page, about 100 dots per inch.
+        words: (n, 4) boxes of the words, fractions of the page.
+
+    Returns:
+        (n, 4), largest first.
+    """
+    from scipy import ndimage  # here: commands that read no page need not wait for it
+
+    height, width = picture.shape
+    paper = int(np.bincount(picture.ravel(), minlength=256).argmax())
+    ink = np.abs(picture.astype(np.int16) - paper) > _INK
+    sides = np.array([width, height, width, height])
+    for left, top, right, bottom in (words * sides).astype(np.intp).tolist():
+        ink[max(top - 2, 0) : bottom + 3, max(left - 2, 0) : right + 3] = False
+    rows, cols = np.nonzero(ink)
+    at = rows * _INK_GRID // height * _INK_GRID + cols * _INK_GRID // width
+    counts = np.bincount(at, minlength=_INK_GRID**2).reshape(_INK_GRID, _INK_GRID)
+    around = np.ones((3, 3), dtype=bool)
+    parts, _ = ndimage.label(ndimage.binary_dilation(counts > _LEAST_INK, around), around)
+    found = [
+        (across.start, down.start, across.stop, down.stop)
+        for down, across in ndimage.find_objects(parts)
+    ]
+    boxes = np.array(found, dtype=np.float64).reshape(-1, 4) / _INK_GRID
+    large = (_areas(boxes) >= _LEAST_INKED) & (_areas(boxes) <= _MOST_PICTURE)
+    large &= (boxes[:, 2:] - boxes[:, :2] >= _LEAST_INKED_SIDE).all(axis=1)
+    return _largest(boxes[large])
 
 
 def _areas(boxes: Boxes) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from tasks import captions, figures, geometry, layout
 from tasks.detections import Detection, Label
 from tasks.figures import PageObjects
 from tasks.rules import Rules
-from tasks.tablegrid import grid_of
+from tasks.tablegrid import Grid, grid_of
 
 Boxes = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -28,6 +28,9 @@ PROPOSALS_VERSION = 1
 
 MOST = 200
 """Most regions of a page, but for words, lines and cells; what matters least is left out."""
+
+LEAST = 80
+"""Proposals that a page may have however many paragraphs and blocks there are."""
 
 _KIND = {
     Label.TEXT: RegionKind.PASSAGE,
@@ -43,7 +46,7 @@ _KIND = {
 }
 _GRAPHIC = (RegionKind.FIGURE, RegionKind.PICTURE, RegionKind.DRAWING)
 _HOLDS = (*_GRAPHIC, RegionKind.TABLE)
-"""Kinds whose box is not only that of the lines inside, and that a caption may be about."""
+"""Kinds that a caption may be about."""
 
 _ORDER = (
     RegionKind.PASSAGE,
@@ -54,6 +57,7 @@ _ORDER = (
     RegionKind.PICTURE,
     RegionKind.DRAWING,
     RegionKind.TABLE,
+    RegionKind.EXHIBIT,
     RegionKind.ROW,
     RegionKind.COLUMN,
     RegionKind.CELL,
@@ -67,16 +71,27 @@ _LEAST_KEPT = (RegionKind.ROW, RegionKind.COLUMN)
 """What is left out first where a page has too many."""
 
 _OTHER_CLASS = 0.8
-"""Of what the model found, boxes that overlap by a larger IoU are one thing, the better one."""
+"""Of what the model found, boxes that overlap by a larger IoU are one thing, the better one; but a
+table may look like a figure or like text."""
 
 _DUPLICATE = 0.9
 """IoU beyond which two regions of one sort are one."""
 
+_CLOSE = 0.04
+"""Fraction of the page: lines whose centre is so close to a figure may be its labels or title."""
+
+_SURE = 0.5
+"""Score beyond which a table of the model's is believed to be one, whatever stands in it."""
+
+_LEAST_ROWS, _FILLED, _CELL_WORDS = 3, 0.5, 3.0
+"""Else words are a table's in so many rows at least, with words in this share of the cells, and no
+more of them in a cell, on average."""
+
+_OVERLAP = 0.5
+"""IoU with a table beyond which what looks like one too is the same."""
+
 _LEAST_AREA = 1e-4
 """Share of the page's area; smaller boxes of the model are specks."""
-
-_LEAST_CELLS = 4
-"""Cells with words that make a ruled frame a table, two rows and two columns at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +102,13 @@ class Seen:
         detections: what the layout model found, best first.
         objects: the file's own pictures and graphics.
         rules: lines that are ruled on the page.
+        inked: (n, 4) boxes around ink that is in no word, fractions of the page.
     """
 
     detections: Sequence[Detection] = ()
     objects: PageObjects = field(default_factory=PageObjects)
     rules: Rules = field(default_factory=Rules)
+    inked: Boxes = field(default_factory=lambda: np.empty((0, 4)))
 
 
 @dataclass(eq=False, slots=True)
@@ -131,15 +148,17 @@ def propose(
     Returns:
         The same regions, unchanged and with their indices, then the proposals, kind by kind,
         each kind in reading order. Of regions but words, lines and cells there are at most
-        ``MOST``, unless paragraphs and blocks alone are more. No box has a side below
+        ``MOST``, or ``LEAST`` more than there are paragraphs and blocks. No box has a side below
         ``layout.MIN_SIDE``.
     """
     page = _Page(regions, width_pt, height_pt)
     elements = page.snapped(seen.detections)
-    found = _figures(elements, seen.objects)
+    found = _figures(elements, seen)
     tables, parts = _tables(page, elements, seen.rules)
     found += tables + parts
-    found += _captions(page, elements, [p for p in found if p.kind in _HOLDS])
+    holders = [p for p in found if p.kind in _HOLDS]
+    found += _captions(page, elements, holders)
+    found += _exhibits(page, holders, found)
     found += _sections(page, elements, found)
     plain = {RegionKind.EQUATION, RegionKind.HEADER, RegionKind.FOOTER, RegionKind.PASSAGE}
     found += _not_there(page, [p for p in elements if p.kind in plain])
@@ -178,8 +197,10 @@ class _Page:
             inside = self.line_boxes[_inside(self.line_boxes, box)]
             if len(inside):
                 lines = _hull(inside)
-                box = _hull(np.stack([box, lines])) if kind in _HOLDS else lines
-            if not _is_any(box, kept, _OTHER_CLASS):
+                box = _hull(np.stack([box, lines])) if kind in _GRAPHIC else lines
+            table = kind is RegionKind.TABLE
+            rivals = [p for p in kept if (p.kind is RegionKind.TABLE) is table]
+            if not _is_any(box, rivals, _OTHER_CLASS):
                 about = detection.label is Label.TABLE_CAPTION
                 kept.append(_Proposal(kind, box, detection.score, about=about))
         return kept
@@ -190,11 +211,12 @@ class _Page:
         return "\n".join(self.lines[i].text for i in inside)
 
 
-def _figures(elements: Sequence[_Proposal], objects: PageObjects) -> list[_Proposal]:
+def _figures(elements: Sequence[_Proposal], seen: Seen) -> list[_Proposal]:
     found = [p for p in elements if p.kind is RegionKind.FIGURE]
     for kind, boxes in (
-        (RegionKind.PICTURE, figures.pictures_of(objects)),
-        (RegionKind.DRAWING, figures.drawings_of(objects)),
+        (RegionKind.PICTURE, figures.pictures_of(seen.objects)),
+        (RegionKind.DRAWING, figures.drawings_of(seen.objects)),
+        (RegionKind.DRAWING, seen.inked),
     ):
         for box in boxes:
             if not _is_any(box, found, _DUPLICATE):
@@ -208,18 +230,48 @@ def _tables(
     """Tables, and their rows, columns and cells."""
     points = Rules(rules.across * page.points, rules.down * page.points)
     tables, parts = [], []
-    for table in (p for p in elements if p.kind is RegionKind.TABLE):
-        tables.append(table)
-        parts += _parts_of(page, table, points, len(tables))
+    for found in (p for p in elements if p.kind is RegionKind.TABLE):
+        tables.append(found)
+        members, grid = _grid(page, found.box, points)
+        if found.confidence >= _SURE or _is_table(grid):
+            parts += _parts_of(page, found, members, grid, len(tables))
+    # The model takes many a table without lines for a figure or for text.
+    for box, trust in [
+        *((p.box, p.confidence) for p in elements if p.kind is RegionKind.FIGURE),
+        *((box, 1.0) for box in _boxes(page.blocks)),
+    ]:
+        members, grid = _grid(page, box, points)
+        if not _is_table(grid):
+            continue
+        hull = _hull(page.word_boxes[members])
+        if not _is_any(hull, tables, _OVERLAP):
+            tables.append(_Proposal(RegionKind.TABLE, hull, trust))
+            parts += _parts_of(page, tables[-1], members, grid, len(tables))
     return tables, parts
 
 
-def _parts_of(page: _Page, table: _Proposal, rules: Rules, number: int) -> list[_Proposal]:
-    members = np.flatnonzero(_inside(page.word_boxes, table.box))
-    boxes = page.word_boxes[members]
-    grid = grid_of(boxes * page.points, table.box * page.points, rules)
+def _grid(page: _Page, box: Boxes, rules: Rules) -> tuple[Indices, Grid]:
+    """Words in a box, and the grid that they stand in."""
+    members = np.flatnonzero(_inside(page.word_boxes, box))
+    return members, grid_of(page.word_boxes[members] * page.points, box * page.points, rules)
+
+
+def _is_table(grid: Grid) -> bool:
+    """Whether words stand in rows and columns as those of a table do, and not as text does."""
+    if grid.columns < 2 or grid.rows < _LEAST_ROWS:
+        return False
+    filled = len(grid.cells) / (grid.rows * grid.columns)
+    words = float(np.mean([len(cell.words) for cell in grid.cells]))
+    return filled >= _FILLED and words <= _CELL_WORDS
+
+
+def _parts_of(
+    page: _Page, table: _Proposal, members: Indices, grid: Grid, number: int
+) -> list[_Proposal]:
+    """Rows, columns and cells of a table."""
     if grid.columns < 2 or grid.rows < 2:
         return []
+    boxes = page.word_boxes[members]
     rows: dict[int, list[_Proposal]] = {}
     columns: dict[int, list[_Proposal]] = {}
     for place in grid.cells:
@@ -280,6 +332,25 @@ def _captions(
     return found
 
 
+def _exhibits(
+    page: _Page, holders: Sequence[_Proposal], others: Sequence[_Proposal]
+) -> list[_Proposal]:
+    """Figures and tables with their captions, and figures with the lines close around them."""
+    found: list[_Proposal] = []
+    for holder in holders:
+        captions_of = [p.box for p in others if p.parent is holder and p.kind is RegionKind.CAPTION]
+        hulls = [_hull(np.stack([holder.box, *captions_of]))] if captions_of else []
+        if holder.kind in _GRAPHIC:
+            margin = np.array([-_CLOSE, -_CLOSE, _CLOSE, _CLOSE])
+            close = page.line_boxes[_inside(page.line_boxes, holder.box + margin)]
+            hulls.append(_hull(np.concatenate([holder.box[None], close])))
+        for box in hulls:
+            if not _is_any(box, [*holders, *found], _DUPLICATE):
+                found.append(_Proposal(RegionKind.EXHIBIT, box, holder.confidence))
+                holder.parent = holder.parent or found[-1]
+    return found
+
+
 def _sections(
     page: _Page, elements: Sequence[_Proposal], others: Sequence[_Proposal]
 ) -> list[_Proposal]:
@@ -319,7 +390,7 @@ def _most(found: list[_Proposal], counted: int) -> list[_Proposal]:
     """Keep as many as a page may have, the least sure rows and columns going first."""
     cells = [p for p in found if p.kind is RegionKind.CELL]
     others = [p for p in found if p.kind is not RegionKind.CELL]
-    room = max(MOST - counted, 0)
+    room = max(MOST - counted, LEAST)
     if len(others) > room:
         ranked = sorted(others, key=lambda p: (p.kind in _LEAST_KEPT, -p.confidence, *p.box))
         kept = set(map(id, ranked[:room]))

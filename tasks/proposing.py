@@ -5,9 +5,15 @@ The input of ``tasks.proposals``; it runs where documents are opened.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
+from storage.records import Word
 from tasks import layoutmodel
 from tasks.detections import LayoutMode
 from tasks.documents import RENDER_VERSION, OpenDocument, PageShape
+from tasks.figures import inked_of
 from tasks.layout import REGIONS_VERSION
 from tasks.limits import Limits
 from tasks.proposals import Seen
@@ -46,6 +52,7 @@ def look(
     document: OpenDocument,
     page: int,
     shape: PageShape,
+    words: Sequence[Word],
     mode: LayoutMode,
     limits: Limits,
     *,
@@ -57,6 +64,7 @@ def look(
         document: the open document.
         page: 1-based number.
         shape: its size.
+        words: what is written on it; boxes in fractions of the page.
         mode: whether the layout model looks.
         limits: what a page may take.
         draw: False for a page that cannot be drawn. It may have words and objects all the same.
@@ -72,4 +80,6 @@ def look(
     pixels = min(_MOST_PIXELS, limits.max_pixels)
     dpi = shape.dpi_within(pixels, scale * _POINTS_PER_INCH)
     drawing = document.render(page, dpi, gray=True)
-    return Seen(layoutmodel.find(drawing), objects, rules_of(drawing))
+    boxes = np.array([(w.x0, w.y0, w.x1, w.y1) for w in words], dtype=np.float64).reshape(-1, 4)
+    inked = inked_of(drawing, boxes)
+    return Seen(layoutmodel.find(drawing), objects, rules_of(drawing), inked)

@@ -209,7 +209,7 @@ def read_regions(
     """
     shape = document.shape(page)
     grouped = layout.regions_of(words, shape.width_pt, shape.height_pt)
-    seen = proposing.look(document, page, shape, options.layout, options.limits, draw=draw)
+    seen = proposing.look(document, page, shape, words, options.layout, options.limits, draw=draw)
     regions = propose(grouped, seen, shape.width_pt, shape.height_pt)
     return PackedRegions(regions)
 

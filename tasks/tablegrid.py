@@ -18,6 +18,9 @@ Boxes = NDArray[np.float64]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
+MOST_WORDS = 5000
+"""Words of a table; what has more is not parted, so that no page takes long."""
+
 _SAME_ROW = 0.5
 """Words share a row if they overlap by this share of the lower one."""
 
@@ -88,11 +91,11 @@ def grid_of(words: Boxes, table: Floats, rules: Rules) -> Grid:
     """Part a table.
 
     Args:
-        words: (n, 4) boxes of the words in it, in a unit that is the same both ways.
+        words: (n, 4) boxes of the words in it, any order, in a unit that is the same both ways.
         table: (4,) its box.
         rules: lines of the page, in the same unit.
     """
-    if not len(words):
+    if not 0 < len(words) <= MOST_WORDS:
         return Grid(0, 0, ())
     height = float(np.median(words[:, 3] - words[:, 1]))
     bars = _bars(rules.across, table, 1)
