@@ -44,10 +44,12 @@ def render(report: Numbers) -> str:
 
 def headline(report: Numbers) -> Iterator[tuple[str, list[str], list[list[str]]]]:
     """Yield the main tables for a terminal: title, names of columns, rows."""
-    show = _hit_cells if report["truth"] == Truth.ANY.value else _place_cells
+    hits = report["truth"] == Truth.ANY.value
     for group in report.get("given", ()):
         if group["group"] in ("all", "clean"):
-            cells = {name: show(of) for name, of in group["systems"].items()}
+            systems = _beginnings(group["systems"]) if hits else group["systems"]
+            show = _hit_cells if hits else _place_cells
+            cells = {name: show(of) for name, of in systems.items()}
             title = f"evidence page given, {group['name']} rows ({group['rows']})"
             columns = ["returned", *next(iter(cells.values()))]
             yield title, columns, [[name, *row.values()] for name, row in cells.items()]
