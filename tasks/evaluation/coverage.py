@@ -8,7 +8,7 @@ import numpy as np
 
 from storage.records import BoolArray
 from tasks.evaluation.areas import Mosaic, mosaic
-from tasks.evaluation.metrics import chance_of_any
+from tasks.evaluation.metrics import chance_of_any, random_choices
 from tasks.geometry import Doubles, Floats, Indices
 
 WRITTEN = 0.05
@@ -21,12 +21,14 @@ class Evidence:
 
     A true box counts by its words: each has the same weight, and a box holds a word when it holds
     its centre. A true box without words, or with few for its size (`WRITTEN`), counts by area.
-    All true boxes have the same weight, and all weights add up to 1.
+    What is held of the evidence is the mean over the true boxes; where any of them is enough, the
+    largest.
 
     Args:
         boxes: (n, 4) the boxes that choices are made from; n may be 0.
         true_boxes: (m, 4), m at least 1.
         words: (w, 4) all words of the page; w may be 0.
+        any_box: whether any true box is enough.
         parts: the page cut along the edges of ``boxes`` and ``true_boxes``, in this order; None
             to have it cut.
 
@@ -35,25 +37,28 @@ class Evidence:
     """
 
     def __init__(
-        self, boxes: Floats, true_boxes: Floats, words: Floats, parts: Mosaic | None = None
+        self,
+        boxes: Floats,
+        true_boxes: Floats,
+        words: Floats,
+        *,
+        any_box: bool = False,
+        parts: Mosaic | None = None,
     ) -> None:
         parts = parts or mosaic(np.concatenate([boxes, true_boxes]))
-        self.count = len(boxes)
+        self.count, self._any_box = len(boxes), any_box
         centres = (words[:, :2] + words[:, 2:]) / 2
         in_true = _holds(true_boxes, centres)
-        filled = in_true @ _areas(words) / _areas(true_boxes)
-        written = filled >= WRITTEN
-        weights, cover = [], []
-        if written.any():
-            text = in_true[written]
-            weights.append((text / text.sum(axis=1, keepdims=True)).sum(axis=0))
-            cover.append(_holds(boxes, centres))
-        if not written.all():
-            inside = parts.cover[self.count :][~written] * parts.area
-            weights.append((inside / inside.sum(axis=1, keepdims=True)).sum(axis=0))
-            cover.append(parts.cover[: self.count])
-        self._weights: Doubles = np.concatenate(weights) / len(true_boxes)
-        self._cover: BoolArray = np.concatenate(cover, axis=1)
+        written = in_true @ _areas(words) / _areas(true_boxes) >= WRITTEN
+        # Of each true box either the words or the parts of the page have a weight.
+        text = in_true * written[:, None].astype(np.float64)
+        drawn = parts.cover[self.count :] * parts.area * ~written[:, None]
+        weights = np.concatenate([text, drawn], axis=1)
+        cover = np.concatenate([_holds(boxes, centres), parts.cover[: self.count]], axis=1)
+        pieces = weights.any(axis=0)
+        weights = weights[:, pieces]
+        self._weights: Doubles = weights / weights.sum(axis=1, keepdims=True)
+        self._cover: BoolArray = cover[:, pieces]
 
     def along(self, order: Sequence[int] | Indices) -> Doubles:
         """Return how much of the evidence the first 1, 2, ... of some boxes hold.
@@ -64,14 +69,32 @@ class Evidence:
         Returns:
             (k,) float64 in [0, 1], never falling.
         """
-        held = np.logical_or.accumulate(self._cover[np.asarray(order, np.intp)], axis=0)
-        found: Doubles = np.minimum(held @ self._weights, 1.0)
-        return found
+        chosen = self._cover[np.asarray(order, np.intp)]
+        return self._held(np.logical_or.accumulate(chosen, axis=0))
 
-    def expected(self, k: int) -> float:
-        """Return how much ``k`` boxes drawn at random hold on average, exactly."""
-        likely = chance_of_any(self._cover.sum(axis=0), self.count, min(k, self.count))
-        return float(likely @ self._weights)
+    def expected(self, k: int, seed: int) -> float:
+        """Return how much ``k`` boxes drawn at random hold on average.
+
+        Exact, but for the mean of `metrics.DRAWS` draws where any of several true boxes is
+        enough and there are more choices than that.
+
+        Args:
+            k: how many; all of them where there are fewer.
+            seed: of the draws.
+        """
+        k = min(k, self.count)
+        if k and self._any_box and len(self._weights) > 1:
+            chosen = random_choices(self.count, k, seed)
+            held = np.stack([self._cover[rows].any(axis=0) for rows in chosen])
+            return float(self._held(held).mean())
+        likely = chance_of_any(self._cover.sum(axis=0), self.count, k)
+        return float((self._weights @ likely).mean())
+
+    def _held(self, pieces: BoolArray) -> Doubles:
+        """Return (k,) what is held where (k, pieces) are."""
+        of_box = pieces @ self._weights.T
+        held: Doubles = of_box.max(axis=1) if self._any_box else of_box.mean(axis=1)
+        return np.minimum(held, 1.0)
 
 
 def _holds(boxes: Floats, points: Floats) -> BoolArray:

@@ -135,12 +135,9 @@ class PlaceScorer:
         k = min(k, n)
         if not k:
             return NOTHING
-        if comb(n, k) <= DRAWS:
-            every = np.array(list(combinations(range(n), k)), np.intp)
-            return PlaceScore._make(self._scores(every).mean(axis=0).tolist())
-        order = np.random.default_rng(seed).random((DRAWS, n)).argsort(axis=1)
-        drawn = PlaceScore._make(self._scores(order[:, :k]).mean(axis=0).tolist())
-        return drawn._replace(**self._exact(k))
+        drawn = self._scores(random_choices(n, k, seed)).mean(axis=0)
+        score = PlaceScore._make(drawn.tolist())
+        return score if comb(n, k) <= DRAWS else score._replace(**self._exact(k))
 
     def _exact(self, k: int) -> dict[str, float]:
         """Expectations that need no draws."""
@@ -198,6 +195,15 @@ def matched_iou(ratios: Doubles) -> Doubles:
         return largest
     pairs = (linear_sum_assignment(one, maximize=True) for one in ratios)
     return np.array([one[pair].sum() for one, pair in zip(ratios, pairs, strict=True)])
+
+
+def random_choices(n: int, k: int, seed: int) -> Indices:
+    """Return (d, k) choices of ``k`` of ``n`` things: all there are, or `DRAWS` drawn ones."""
+    if comb(n, k) <= DRAWS:
+        return np.array(list(combinations(range(n), k)), np.intp)
+    order = np.random.default_rng(seed).random((DRAWS, n)).argsort(axis=1)
+    drawn: Indices = order[:, :k]
+    return drawn
 
 
 def chance_of_any(members: Indices, n: int, k: int) -> Doubles:

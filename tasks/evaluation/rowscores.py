@@ -74,7 +74,9 @@ class _RowScorer:
         at = row.position
         assert at is not None
         width, height = float(self._catalog.width_pt[at]), float(self._catalog.height_pt[at])
-        target = Target(row.evidence.boxes, page, width, height, seed_of(row.row_id))
+        target = Target(
+            row.evidence.boxes, page, width, height, seed_of(row.row_id), self._plan.truth
+        )
         for (setting, protocol), collected in self._answers.items():
             into = scored.given if protocol is Protocol.GIVEN else scored.found
             into[setting][number] = scoring.score_returned(collected.returned[number], target)

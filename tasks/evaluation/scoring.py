@@ -11,6 +11,7 @@ import numpy as np
 from tasks import context
 from tasks.evaluation.areas import mosaic
 from tasks.evaluation.baselines import Choice
+from tasks.evaluation.choices import Truth
 from tasks.evaluation.coverage import Evidence
 from tasks.evaluation.metrics import PlaceScore, PlaceScorer, chance_of_any, hits
 from tasks.evaluation.protocols import Returned
@@ -58,6 +59,7 @@ class Target:
         page: what is stored of the page.
         width_pt, height_pt: its size, points.
         seed: of random choices.
+        truth: what several true boxes stand for.
     """
 
     true_boxes: Doubles
@@ -65,6 +67,7 @@ class Target:
     width_pt: float
     height_pt: float
     seed: int
+    truth: Truth = Truth.ALL
 
 
 def score_returned(returned: Returned, target: Target) -> Doubles:
@@ -102,7 +105,8 @@ class _Scorer:
         true = target.true_boxes
         parts = mosaic(np.concatenate([boxes, true]))
         self._places = PlaceScorer(boxes, true, parts)
-        self._evidence = Evidence(boxes, true, target.page.words, parts)
+        any_box = target.truth is Truth.ANY
+        self._evidence = Evidence(boxes, true, target.page.words, any_box=any_box, parts=parts)
         self._hits = hits(boxes, true)
         self._reach = iou(boxes, true).max(axis=1)
         self._tokens = np.array(
@@ -141,7 +145,7 @@ class _Scorer:
         values += [float(chance_of_any(hit, self._count, cut)) for cut in cuts[1:]]
         share = k / self._count if self._count else 0.0
         values += [np.nan, np.nan, float(k), share * float(self._tokens.sum())]
-        values += [self._evidence.expected(k), np.nan]
+        values += [self._evidence.expected(k, self._seed), np.nan]
         return np.array(values)
 
     def _expected_place(self, k: int) -> PlaceScore:

@@ -114,7 +114,10 @@ def test_evidence_held_grows_to_the_whole(returned: Doubles, true: Doubles, word
     evidence = Evidence(returned, true, words)
     along = evidence.along(range(len(returned)))
     assert (np.diff(along) >= -1e-9).all() and (along >= 0).all() and (along <= 1).all()
-    assert evidence.expected(len(returned)) == pytest.approx(along[-1])
+    assert evidence.expected(len(returned), seed=0) == pytest.approx(along[-1])
+    best = Evidence(returned, true, words, any_box=True)
+    assert (best.along(range(len(returned))) >= along - 1e-9).all()
+    assert best.expected(1, seed=0) >= evidence.expected(1, seed=0) - 1e-9
     page = Evidence(np.array([[0.0, 0.0, 1.0, 1.0]]), true, words)
     assert page.along([0]) == pytest.approx([1.0])
     assert Evidence(true, true, words).along(range(len(true)))[-1] == pytest.approx(1.0)
