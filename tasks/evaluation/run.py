@@ -24,6 +24,7 @@ from tasks.evaluation.cases import Cases
 from tasks.evaluation.choices import Protocol
 from tasks.evaluation.plan import Plan, Scored
 from tasks.evaluation.protocols import Collected, queries, take
+from tasks.evaluation.summary import seed_of
 from tasks.overlays import DocumentOverlays
 from tasks.queryfile import BadRow, QueryRow
 from tasks.results import Answer, whole_file, write_whole
@@ -63,7 +64,8 @@ class EvaluationRun:
         self._scored = Scored()
         self._cases: Cases | None = None
         self.folder = Path(out).absolute()
-        self._drawn = self.folder / f".{PICTURES}.part"
+        # The id keeps two runs apart.
+        self._drawn = self.folder / f".{PICTURES}.{seed_of(run_id) % 16**8:08x}.part"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(self._drawn, ignore_errors=True)

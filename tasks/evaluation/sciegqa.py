@@ -12,6 +12,7 @@ Every image is a document of one page.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from tasks.evaluation.records import NONE, EvidencePage, Question, category_of
 from tasks.limits import Limits
 from tasks.pagework import Where
 from tasks.settings import load_settings
+from tasks.sources import stamp_of
 
 KEYS = frozenset({"evidence_page", "bbox", "doc_name"})
 
@@ -94,12 +96,18 @@ def _image(folder: Path, line: Line, page: int, named: object) -> str:
 
 
 def _size_px(path: Path, line: Line, limits: Limits) -> tuple[float, float]:
-    where = Where(str(path), limits=limits)
     try:
-        width, height = sandbox.call(pagework.size_px, where, label=str(path), limits=limits)
+        width, height = _read_size(str(path), stamp_of(str(path)), limits)
     except SourceError as error:
         raise line.error(f"the size of its image is not known: {error}") from error
     return float(width), float(height)
+
+
+@lru_cache(maxsize=8192)
+def _read_size(path: str, stamp: tuple[int, int], limits: Limits) -> tuple[int, int]:
+    """Read the size of an image; many questions are asked on one page."""
+    where = Where(path, limits=limits)
+    return sandbox.call(pagework.size_px, where, label=path, limits=limits)
 
 
 def _flat(value: object) -> Iterator[str]:

@@ -92,6 +92,12 @@ def test_query_codes(engines: None, sample_db: str, tmp_path: Path) -> None:
         (["ask", "where\udce9?", "--db", "nowhere"], ExitCode.USAGE),
         (["ingest", SAMPLES, "--db", "new\udce9"], ExitCode.USAGE),
         (["retry", "--db", "nowhere"], ExitCode.DATABASE),
+        (["evaluate", "nowhere", "--db", "new", "--out", "out"], ExitCode.BAD_INPUT),
+        (["evaluate", SAMPLES, "--db", "new", "--out", "out"], ExitCode.BAD_INPUT),
+        (
+            ["evaluate", SAMPLES, "--db", "new", "--out", "out", "--setting", "a=--kind b"],
+            ExitCode.USAGE,
+        ),
         (["failures", "--db", "nowhere", "--category", "none"], ExitCode.USAGE),
         (["delete", "a.pdf", "--db", "nowhere", "--yes"], ExitCode.DATABASE),
         (["dance"], ExitCode.USAGE),
