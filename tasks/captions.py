@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 Boxes = NDArray[np.float64]
 Floats = NDArray[np.float64]
 
-_NUMBER = r"(?:[A-Z]{0,2}[.-]?\d+(?:[.-]\d+)*[a-z]?|[IVX]+|[A-Z])"
-_TABLE = re.compile(rf"\s*(table|tab\.|tableau|tabelle|tabla)\s*{_NUMBER}\b", re.I)
+_NUMBER = r"(?:\s*[A-Z]{0,2}[.-]?\d+(?:[.-]\d+)*[a-z]?|\s+(?:[IVX]+|[A-Z](?:-\d+)?))"
+_TABLE = re.compile(rf"\s*(?i:table|tab\.|tableau|tabelle|tabla){_NUMBER}\b")
 _FIGURE = re.compile(
-    r"\s*(figure|fig\.?|chart|exhibit|graph|diagram|illustration|plate|map|photo|scheme|image"
-    rf"|abbildung|abb\.|figura)\s*{_NUMBER}\b",
-    re.I,
+    r"\s*(?i:figure|fig\.?|chart|exhibit|graph|diagram|illustration|plate|map|photo|scheme|image"
+    rf"|abbildung|abb\.|figura){_NUMBER}\b"
 )
 _MOST_WORDS = 60
 """A longer paragraph that starts with "Figure 3" is text about the figure."""

@@ -20,8 +20,11 @@ _STEP = 14
 _LEAST = 0.025
 """Fraction of the page's side: no stroke of a letter runs straight for so long."""
 
-_THICK = 5
+_THICK = 4
 """Pixels; what is thicker is an area, not a line. Both edges of a line are found."""
+
+_CROSSED = 3
+"""Pixels of half a line that crosses another, and parts its edge."""
 
 _MOST = 4000
 """Runs of edge pixels that are looked at each way, the longest; a photograph has many."""
@@ -71,11 +74,17 @@ def _lines(picture: Gray) -> Boxes:
     last = first + ends - starts
     mask = np.zeros((height, width), dtype=bool)
     for row, left, right in zip(rows.tolist(), first.tolist(), last.tolist(), strict=True):
-        mask[row : row + 2, left:right] = True  # two rows, so that both edges of a line meet
+        # Higher, so that both edges of a line meet, and longer, over what crosses it.
+        mask[max(row - 1, 0) : row + 3, max(left - _CROSSED, 0) : right + _CROSSED] = True
     parts, _ = ndimage.label(mask, structure=np.ones((3, 3)))
     found = [
-        (across.start / width, y.start / height, across.stop / width, y.stop / height)
+        (
+            min(across.start + _CROSSED, width - 1) / width,
+            y.start / height,
+            max(across.stop - _CROSSED, 1) / width,
+            y.stop / height,
+        )
         for y, across in ndimage.find_objects(parts)
-        if y.stop - y.start <= _THICK + 1
+        if y.stop - y.start <= _THICK + 3
     ]
     return np.array(found, dtype=np.float64).reshape(-1, 4)

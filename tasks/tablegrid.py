@@ -47,7 +47,7 @@ _RULED = 0.6
 _RULED_ROWS = 0.6
 """Lines that are ruled part rows, if there are so many for each line of words."""
 
-_FILLED = 0.7
+_FILLED = 0.8
 """Lines between two ruled ones are rows of their own, if they have words in this share of the
 columns."""
 
