@@ -29,7 +29,7 @@ _STACKED = 0.3
 _NEAR = 0.07
 """Share of the page's height between a caption and what it is about, at most."""
 
-_OTHER_SORT = 0.02
+_OTHER_SORT = 0.05
 """Share of the page's height by which a table's caption would rather have a table."""
 
 

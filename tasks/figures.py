@@ -107,9 +107,10 @@ def inked_of(picture: NDArray[np.uint8], words: Boxes) -> Boxes:
     counts = np.bincount(at, minlength=_INK_GRID**2).reshape(_INK_GRID, _INK_GRID)
     around = np.ones((3, 3), dtype=bool)
     parts, _ = ndimage.label(ndimage.binary_dilation(counts > _LEAST_INK, around), around)
+    parts[counts <= _LEAST_INK] = 0  # joined over these, but not as large
     found = [
         (across.start, down.start, across.stop, down.stop)
-        for down, across in ndimage.find_objects(parts)
+        for down, across in filter(None, ndimage.find_objects(parts))
     ]
     boxes = np.array(found, dtype=np.float64).reshape(-1, 4) / _INK_GRID
     large = (_areas(boxes) >= _LEAST_INKED) & (_areas(boxes) <= _MOST_PICTURE)
