@@ -58,8 +58,8 @@ def names(settings: Sequence[str], truth: Truth) -> list[str]:
     """Return the baselines that are scored, in the order of reports."""
     return [
         LARGEST,
-        *(name(setting) for setting in settings for name in (k_largest, k_random)),
         RANDOM,
+        *(name(setting) for setting in settings for name in (k_largest, k_random)),
         ALL,
         WHOLE_PAGE,
         BEST_REGION,
@@ -88,11 +88,13 @@ def choices(
     by_area = best_first((regions.boxes[:, 2:] - regions.boxes[:, :2]).prod(axis=1))
     everything = np.arange(len(by_area))
     page_itself = Regions(_PAGE.boxes, [page.text], _PAGE.kinds)
-    found = {LARGEST: Choice(regions, by_area, 1)}
+    found = {
+        LARGEST: Choice(regions, by_area, 1),
+        RANDOM: Choice(regions, everything, 1, random=True),
+    }
     for setting, count in counts.items():
         found[k_largest(setting)] = Choice(regions, by_area, count)
         found[k_random(setting)] = Choice(regions, everything, count, random=True)
-    found[RANDOM] = Choice(regions, everything, 1, random=True)
     found[ALL] = Choice(regions, everything, len(everything))
     found[WHOLE_PAGE] = Choice(page_itself, np.zeros(1, np.intp), 1)
     found[BEST_REGION] = Choice(regions, _by_words(query, regions), 1)

@@ -19,6 +19,8 @@ from tasks.plaintext import markdown
 Numbers = Mapping[str, Any]
 
 _LISTED = 20
+_OF_K = baselines.k_largest(""), baselines.k_random("")
+"""How the names of baselines of k regions begin."""
 
 
 def render(report: Numbers) -> str:
@@ -47,7 +49,7 @@ def headline(report: Numbers) -> Iterator[tuple[str, list[str], list[list[str]]]
     hits = report["truth"] == Truth.ANY.value
     for group in report.get("given", ()):
         if group["group"] in ("all", "clean"):
-            systems = _beginnings(group["systems"]) if hits else group["systems"]
+            systems = (_beginnings if hits else _distinct)(group["systems"])
             show = _hit_cells if hits else _place_cells
             cells = {name: show(of) for name, of in systems.items()}
             title = f"evidence page given, {group['name']} rows ({group['rows']})"
@@ -84,7 +86,8 @@ _GIVEN = """A row is one page of evidence of one question. Values are means over
 - best: arXiv 2512.02660, of each true box the best IoU with any returned one; it rises with every
   box returned, so read it beside the share of the page.
 - area: precision, recall and F1 of the union of the returned boxes.
-- blind: choices that do not know the question. What does not beat them has shown nothing."""
+- blind: choices that do not know the question. What does not beat them has shown nothing. Lines of
+  k regions that are the same as a line above, because a setting returned as many, are left out."""
 
 _FIRST = (
     """The first region, and the first three. Baselines of k regions begin like those of one."""
@@ -164,7 +167,7 @@ def _returned(group: Numbers) -> list[str]:
         "@.25", "@.5", "@.7", "area P", "area R", "area F1",
     ]  # fmt: skip
     rows = []
-    for name, of in group["systems"].items():
+    for name, of in _distinct(group["systems"]).items():
         rows.append([
             markdown(name),
             f"{of['boxes'][0]:.1f}",
@@ -223,7 +226,7 @@ def _leads(group: Numbers) -> list[str]:
     for base in group["minus"]:
         headers += [f"{title} minus {markdown(base)} [95 %]" for title in measures.values()]
     rows = []
-    for name in group["systems"]:
+    for name in _distinct(group["systems"]):
         row = [markdown(name)]
         for leads in group["minus"].values():
             of = leads.get(name)
@@ -232,10 +235,18 @@ def _leads(group: Numbers) -> list[str]:
     return table(headers, rows)
 
 
+def _distinct(systems: Numbers) -> dict[str, Any]:
+    """Leave out baselines of k regions that are the same as a system before, number by number."""
+    found: dict[str, Any] = {}
+    for name, of in systems.items():
+        if not (name.startswith(_OF_K) and of in found.values()):
+            found[name] = of
+    return found
+
+
 def _beginnings(systems: Numbers) -> dict[str, Any]:
-    """Leave out baselines that begin as another one does."""
-    of_k = baselines.k_largest(""), baselines.k_random("")
-    return {name: of for name, of in systems.items() if not name.startswith(of_k)}
+    """Leave out baselines of k regions, which begin as those of one do."""
+    return {name: of for name, of in systems.items() if not name.startswith(_OF_K)}
 
 
 def _telling(group: Numbers) -> Sequence[str]:
@@ -250,8 +261,8 @@ def _context(group: Numbers) -> list[str]:
         "evidence held % [95 %]", "rows that hold 90 %", "% of the text at 90 % there [95 %]",
     ]  # fmt: skip
     rows = []
-    for name, costs in context["systems"].items():
-        of = group["systems"][name]
+    for name, of in _distinct(group["systems"]).items():
+        costs = context["systems"][name]
         rows.append([
             markdown(name),
             f"{of['tokens'][0]:.0f}",
@@ -276,7 +287,7 @@ def _by_group(groups: Sequence[Numbers], measure: str) -> list[str]:
         headers,
         (
             [markdown(name), *(show(group["systems"][name][measure]) for group in groups)]
-            for name in (systems if measure == "official" else _beginnings(systems))
+            for name in (_distinct(systems) if measure == "official" else _beginnings(systems))
         ),
     )
 
@@ -314,7 +325,7 @@ def _found_places(group: Numbers) -> list[str]:
     headers = ["returned", "official [95 %]", "@.5", "first: official [95 %]", "@.5",
                "best [95 %]", "@.5", "area F1"]  # fmt: skip
     rows = []
-    for name, of in group["systems"].items():
+    for name, of in _distinct(group["systems"]).items():
         rows.append([
             markdown(name),
             with_interval(of["official"]),
