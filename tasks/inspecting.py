@@ -16,10 +16,11 @@ from storage.database import Database
 from storage.leases import RUNNING, is_live
 from storage.records import VISIBLE, Document, DocumentStatus, Run
 from storage.schema import Table
-from tasks import ocr
+from tasks import layoutmodel, ocr
+from tasks.detections import LayoutMode
 from tasks.encoders import checkpoints, registry
 from tasks.encoders.families import FAMILIES
-from tasks.errors import EncoderUnavailable, UsageError
+from tasks.errors import EncoderUnavailable, LayoutUnavailable, UsageError
 from tasks.finding import name_of
 from tasks.quarantine import CategoryCount, by_category
 from tasks.settings import Settings
@@ -143,6 +144,7 @@ def doctor(settings: Settings) -> list[Check]:
     return [
         Check("Python", True, f"{platform.python_version()} on {platform.platform()}"),
         *_tesseract(settings),
+        _layout_model(settings),
         _ray(settings),
         _gpu(),
         *_encoders(),
@@ -160,6 +162,14 @@ def _tesseract(settings: Settings) -> list[Check]:
         Check("Tesseract", True, f"{version} at {binary}"),
         Check("Tesseract languages", bool(have), ", ".join(have) or "none are installed"),
     ]
+
+
+def _layout_model(settings: Settings) -> Check:
+    try:
+        layoutmodel.check()
+    except LayoutUnavailable as error:
+        return Check("Layout model", settings.layout is LayoutMode.NEVER, str(error))
+    return Check("Layout model", True, layoutmodel.MODEL.distribution)
 
 
 def _ray(settings: Settings) -> Check:

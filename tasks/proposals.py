@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.records import Region, RegionKind
-from tasks import captions, figures, geometry, layout
+from tasks import captions, figures, layout
 from tasks.detections import Detection, Label
+from tasks.drafts import Boxes, Draft, TextPage, area_of, boxes_of, hull_of, is_any, stacked, within
 from tasks.figures import PageObjects
 from tasks.rules import Rules
 from tasks.tablegrid import Grid, grid_of
 
-Boxes = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 PROPOSALS_VERSION = 1
@@ -111,29 +111,6 @@ class Seen:
     inked: Boxes = field(default_factory=lambda: np.empty((0, 4)))
 
 
-@dataclass(eq=False, slots=True)
-class _Proposal:
-    """A region to be.
-
-    Attributes:
-        kind: what it is.
-        box: (4,) fractions of the page.
-        confidence: 0..1.
-        text: what is written in it.
-        parent: what it belongs to.
-        rank: place among its kind, where reading order is known; else empty.
-        about: of a caption, whether it is about a table.
-    """
-
-    kind: RegionKind
-    box: Boxes
-    confidence: float
-    text: str = ""
-    parent: _Proposal | None = None
-    rank: tuple[int, ...] = ()
-    about: bool = False
-
-
 def propose(
     regions: Sequence[Region], seen: Seen, width_pt: float, height_pt: float
 ) -> tuple[Region, ...]:
@@ -151,8 +128,8 @@ def propose(
         ``MOST``, or ``LEAST`` more than there are paragraphs and blocks. No box has a side below
         ``layout.MIN_SIDE``.
     """
-    page = _Page(regions, width_pt, height_pt)
-    elements = page.snapped(seen.detections)
+    page = TextPage(regions, width_pt, height_pt)
+    elements = _snapped(page, seen.detections)
     found = _figures(elements, seen)
     tables, parts = _tables(page, elements, seen.rules)
     found += tables + parts
@@ -167,51 +144,26 @@ def propose(
     return _assembled(page, _most(found, page.counted))
 
 
-class _Page:
-    """A page's words and lines, as arrays.
-
-    Args:
-        regions: of ``layout.regions_of``.
-        width_pt, height_pt: of the page.
-    """
-
-    def __init__(self, regions: Sequence[Region], width_pt: float, height_pt: float) -> None:
-        self.regions = tuple(regions)
-        self.points = np.array([width_pt, height_pt, width_pt, height_pt])
-        by_kind: dict[RegionKind, list[Region]] = {kind: [] for kind in RegionKind}
-        for region in regions:
-            by_kind[region.kind].append(region)
-        self.words, self.lines = by_kind[RegionKind.WORD], by_kind[RegionKind.LINE]
-        self.paragraphs = by_kind[RegionKind.PARAGRAPH]
-        self.blocks = by_kind[RegionKind.BLOCK]
-        self.word_boxes, self.line_boxes = _boxes(self.words), _boxes(self.lines)
-        self.counted = len(self.paragraphs) + len(self.blocks)
-
-    def snapped(self, detections: Iterable[Detection]) -> list[_Proposal]:
-        """Fit what the model found to the lines inside."""
-        kept: list[_Proposal] = []
-        for detection in detections:
-            box, kind = np.array(detection.box), _KIND[detection.label]
-            if _area(box) < _LEAST_AREA:
-                continue
-            inside = self.line_boxes[_inside(self.line_boxes, box)]
-            if len(inside):
-                lines = _hull(inside)
-                box = _hull(np.stack([box, lines])) if kind in _GRAPHIC else lines
-            table = kind is RegionKind.TABLE
-            rivals = [p for p in kept if (p.kind is RegionKind.TABLE) is table]
-            if not _is_any(box, rivals, _OTHER_CLASS):
-                about = detection.label is Label.TABLE_CAPTION
-                kept.append(_Proposal(kind, box, detection.score, about=about))
-        return kept
-
-    def text_in(self, box: Boxes) -> str:
-        """Text of the lines in a box, one a row."""
-        inside = np.flatnonzero(_inside(self.line_boxes, box))
-        return "\n".join(self.lines[i].text for i in inside)
+def _snapped(page: TextPage, detections: Iterable[Detection]) -> list[Draft]:
+    """Fit what the model found to the lines inside."""
+    kept: list[Draft] = []
+    for detection in detections:
+        box, kind = np.array(detection.box), _KIND[detection.label]
+        if area_of(box) < _LEAST_AREA:
+            continue
+        inside = page.line_boxes[within(page.line_boxes, box)]
+        if len(inside):
+            lines = hull_of(inside)
+            box = hull_of(np.stack([box, lines])) if kind in _GRAPHIC else lines
+        table = kind is RegionKind.TABLE
+        rivals = [p for p in kept if (p.kind is RegionKind.TABLE) is table]
+        if not is_any(box, rivals, _OTHER_CLASS):
+            about = detection.label is Label.TABLE_CAPTION
+            kept.append(Draft(kind, box, detection.score, about=about))
+    return kept
 
 
-def _figures(elements: Sequence[_Proposal], seen: Seen) -> list[_Proposal]:
+def _figures(elements: Sequence[Draft], seen: Seen) -> list[Draft]:
     found = [p for p in elements if p.kind is RegionKind.FIGURE]
     for kind, boxes in (
         (RegionKind.PICTURE, figures.pictures_of(seen.objects)),
@@ -219,14 +171,14 @@ def _figures(elements: Sequence[_Proposal], seen: Seen) -> list[_Proposal]:
         (RegionKind.DRAWING, seen.inked),
     ):
         for box in boxes:
-            if not _is_any(box, found, _DUPLICATE):
-                found.append(_Proposal(kind, box, 1.0))
+            if not is_any(box, found, _DUPLICATE):
+                found.append(Draft(kind, box, 1.0))
     return found
 
 
 def _tables(
-    page: _Page, elements: Sequence[_Proposal], rules: Rules
-) -> tuple[list[_Proposal], list[_Proposal]]:
+    page: TextPage, elements: Sequence[Draft], rules: Rules
+) -> tuple[list[Draft], list[Draft]]:
     """Tables, and their rows, columns and cells."""
     points = Rules(rules.across * page.points, rules.down * page.points)
     tables, parts = [], []
@@ -238,21 +190,21 @@ def _tables(
     # The model takes many a table without lines for a figure or for text.
     for box, trust in [
         *((p.box, p.confidence) for p in elements if p.kind is RegionKind.FIGURE),
-        *((box, 1.0) for box in _boxes(page.blocks)),
+        *((box, 1.0) for box in boxes_of(page.blocks)),
     ]:
         members, grid = _grid(page, box, points)
         if not _is_table(grid):
             continue
-        hull = _hull(page.word_boxes[members])
-        if not _is_any(hull, tables, _OVERLAP):
-            tables.append(_Proposal(RegionKind.TABLE, hull, trust))
+        hull = hull_of(page.word_boxes[members])
+        if not is_any(hull, tables, _OVERLAP):
+            tables.append(Draft(RegionKind.TABLE, hull, trust))
             parts += _parts_of(page, tables[-1], members, grid, len(tables))
     return tables, parts
 
 
-def _grid(page: _Page, box: Boxes, rules: Rules) -> tuple[Indices, Grid]:
+def _grid(page: TextPage, box: Boxes, rules: Rules) -> tuple[Indices, Grid]:
     """Words in a box, and the grid that they stand in."""
-    members = np.flatnonzero(_inside(page.word_boxes, box))
+    members = np.flatnonzero(within(page.word_boxes, box))
     return members, grid_of(page.word_boxes[members] * page.points, box * page.points, rules)
 
 
@@ -266,22 +218,22 @@ def _is_table(grid: Grid) -> bool:
 
 
 def _parts_of(
-    page: _Page, table: _Proposal, members: Indices, grid: Grid, number: int
-) -> list[_Proposal]:
+    page: TextPage, table: Draft, members: Indices, grid: Grid, number: int
+) -> list[Draft]:
     """Rows, columns and cells of a table."""
     if grid.columns < 2 or grid.rows < 2:
         return []
     boxes = page.word_boxes[members]
-    rows: dict[int, list[_Proposal]] = {}
-    columns: dict[int, list[_Proposal]] = {}
+    rows: dict[int, list[Draft]] = {}
+    columns: dict[int, list[Draft]] = {}
     for place in grid.cells:
         some = list(place.words)
         words = [page.words[members[i]] for i in some]
         trust = sum(word.confidence for word in words) / len(words)
         text = " ".join(word.text for word in words)
-        made = _Proposal(
+        made = Draft(
             RegionKind.CELL,
-            _hull(boxes[some]),
+            hull_of(boxes[some]),
             trust,
             text,
             rank=(number, place.row, place.first),
@@ -289,16 +241,16 @@ def _parts_of(
         rows.setdefault(place.row, []).append(made)
         if place.first == place.last:
             columns.setdefault(place.first, []).append(made)
-    found: list[_Proposal] = []
+    found: list[Draft] = []
     for kind, groups, separator in (
         (RegionKind.ROW, rows, "\t"),
         (RegionKind.COLUMN, columns, "\n"),
     ):
         for at, cells in sorted(groups.items()):
-            hull = _hull(np.stack([cell.box for cell in cells]))
+            hull = hull_of(np.stack([cell.box for cell in cells]))
             trust = sum(cell.confidence for cell in cells) / len(cells)
             text = separator.join(cell.text for cell in cells)
-            part = _Proposal(kind, hull, trust, text, table, (number, at))
+            part = Draft(kind, hull, trust, text, table, (number, at))
             found.append(part)
             if kind is RegionKind.ROW:
                 for cell in cells:
@@ -308,22 +260,20 @@ def _parts_of(
     return found
 
 
-def _captions(
-    page: _Page, elements: Sequence[_Proposal], holders: Sequence[_Proposal]
-) -> list[_Proposal]:
+def _captions(page: TextPage, elements: Sequence[Draft], holders: Sequence[Draft]) -> list[Draft]:
     """Captions, each tied to the figure or table that it is about."""
     found = [p for p in elements if p.kind is RegionKind.CAPTION]
-    for region, box in zip(page.paragraphs, _boxes(page.paragraphs), strict=True):
+    for region, box in zip(page.paragraphs, boxes_of(page.paragraphs), strict=True):
         about = captions.starts_caption(region.text)
-        if about and not _is_any(box, found, 0.5):
-            found.append(_Proposal(RegionKind.CAPTION, box, 1.0, about=about == "table"))
+        if about and not is_any(box, found, 0.5):
+            found.append(Draft(RegionKind.CAPTION, box, 1.0, about=about == "table"))
     for caption in found:
         about = captions.starts_caption(page.text_in(caption.box))
         caption.about = about == "table" if about else caption.about
     tied = captions.targets(
-        _stacked(found) * page.points,
+        stacked(found) * page.points,
         [caption.about for caption in found],
-        _stacked(holders) * page.points,
+        stacked(holders) * page.points,
         [holder.kind is RegionKind.TABLE for holder in holders],
         float(page.points[3]),
     )
@@ -332,61 +282,57 @@ def _captions(
     return found
 
 
-def _exhibits(
-    page: _Page, holders: Sequence[_Proposal], others: Sequence[_Proposal]
-) -> list[_Proposal]:
+def _exhibits(page: TextPage, holders: Sequence[Draft], others: Sequence[Draft]) -> list[Draft]:
     """Figures and tables with their captions, and figures with the lines close around them."""
-    found: list[_Proposal] = []
+    found: list[Draft] = []
     for holder in holders:
         captions_of = [p.box for p in others if p.parent is holder and p.kind is RegionKind.CAPTION]
-        hulls = [_hull(np.stack([holder.box, *captions_of]))] if captions_of else []
+        hulls = [hull_of(np.stack([holder.box, *captions_of]))] if captions_of else []
         if holder.kind in _GRAPHIC:
             margin = np.array([-_CLOSE, -_CLOSE, _CLOSE, _CLOSE])
-            close = page.line_boxes[_inside(page.line_boxes, holder.box + margin)]
-            hulls.append(_hull(np.concatenate([holder.box[None], close])))
+            close = page.line_boxes[within(page.line_boxes, holder.box + margin)]
+            hulls.append(hull_of(np.concatenate([holder.box[None], close])))
         for box in hulls:
-            if not _is_any(box, [*holders, *found], _DUPLICATE):
-                found.append(_Proposal(RegionKind.EXHIBIT, box, holder.confidence))
+            if not is_any(box, [*holders, *found], _DUPLICATE):
+                found.append(Draft(RegionKind.EXHIBIT, box, holder.confidence))
                 holder.parent = holder.parent or found[-1]
     return found
 
 
-def _sections(
-    page: _Page, elements: Sequence[_Proposal], others: Sequence[_Proposal]
-) -> list[_Proposal]:
+def _sections(page: TextPage, elements: Sequence[Draft], others: Sequence[Draft]) -> list[Draft]:
     """Headings, and sections: each heading with what stands under it."""
     headings = [p for p in elements if p.kind is RegionKind.HEADING]
     boxes = np.concatenate(
-        [_boxes(page.paragraphs), _stacked([p for p in others if p.kind in _HOLDS])]
+        [boxes_of(page.paragraphs), stacked([p for p in others if p.kind in _HOLDS])]
     )
-    clear = ~np.array([_is_any(box, headings, 0.5) for box in boxes], dtype=bool)
+    clear = ~np.array([is_any(box, headings, 0.5) for box in boxes], dtype=bool)
     boxes = boxes[clear]
     order = layout.reading_order(boxes * page.points)
-    under = captions.under_headings(_stacked(headings) * page.points, boxes * page.points, order)
+    under = captions.under_headings(stacked(headings) * page.points, boxes * page.points, order)
     found = list(headings)
     for heading, members in zip(headings, under, strict=True):
         if members:
-            hull = _hull(np.concatenate([heading.box[None], boxes[members]]))
-            heading.parent = _Proposal(RegionKind.SECTION, hull, heading.confidence)
+            hull = hull_of(np.concatenate([heading.box[None], boxes[members]]))
+            heading.parent = Draft(RegionKind.SECTION, hull, heading.confidence)
             found.append(heading.parent)
     return found
 
 
-def _not_there(page: _Page, proposals: Sequence[_Proposal]) -> list[_Proposal]:
+def _not_there(page: TextPage, proposals: Sequence[Draft]) -> list[Draft]:
     """Leave out passages that are a paragraph or a block anyway."""
     there = [
-        _Proposal(region.kind, box, 1.0)
+        Draft(region.kind, box, 1.0)
         for some in (page.paragraphs, page.blocks)
-        for region, box in zip(some, _boxes(some), strict=True)
+        for region, box in zip(some, boxes_of(some), strict=True)
     ]
     return [
         p
         for p in proposals
-        if p.kind is not RegionKind.PASSAGE or not _is_any(p.box, there, _DUPLICATE)
+        if p.kind is not RegionKind.PASSAGE or not is_any(p.box, there, _DUPLICATE)
     ]
 
 
-def _most(found: list[_Proposal], counted: int) -> list[_Proposal]:
+def _most(found: list[Draft], counted: int) -> list[Draft]:
     """Keep as many as a page may have, the least sure rows and columns going first."""
     cells = [p for p in found if p.kind is RegionKind.CELL]
     others = [p for p in found if p.kind is not RegionKind.CELL]
@@ -401,19 +347,19 @@ def _most(found: list[_Proposal], counted: int) -> list[_Proposal]:
     return others + cells
 
 
-def _assembled(page: _Page, found: Sequence[_Proposal]) -> tuple[Region, ...]:
+def _assembled(page: TextPage, found: Sequence[Draft]) -> tuple[Region, ...]:
     """Number the proposals, and make regions of them."""
-    ordered: list[_Proposal] = []
+    ordered: list[Draft] = []
     places: list[int] = []
     for kind in _ORDER:
         some = sorted((p for p in found if p.kind is kind), key=lambda p: (p.rank, *p.box))
         if some and not some[0].rank:
-            some = [some[i] for i in layout.reading_order(_stacked(some) * page.points)]
+            some = [some[i] for i in layout.reading_order(stacked(some) * page.points)]
         ordered += some
         places += range(len(some))
     first = len(page.regions)
     index = {id(proposal): first + i for i, proposal in enumerate(ordered)}
-    boxes = layout.with_area(_stacked(ordered)).tolist()
+    boxes = layout.with_area(stacked(ordered)).tolist()
     return page.regions + tuple(
         Region(
             first + i,
@@ -429,35 +375,3 @@ def _assembled(page: _Page, found: Sequence[_Proposal]) -> tuple[Region, ...]:
         )
         for i, (p, place, (x0, y0, x1, y1)) in enumerate(zip(ordered, places, boxes, strict=True))
     )
-
-
-def _boxes(regions: Sequence[Region]) -> Boxes:
-    boxes = [(r.x0, r.y0, r.x1, r.y1) for r in regions]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
-
-
-def _stacked(proposals: Sequence[_Proposal]) -> Boxes:
-    return np.array([p.box for p in proposals], dtype=np.float64).reshape(-1, 4)
-
-
-def _inside(boxes: Boxes, box: Boxes) -> NDArray[np.bool_]:
-    """Which boxes have their centre in a box."""
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    within: NDArray[np.bool_] = (centres >= box[:2]) & (centres <= box[2:])
-    return within[:, 0] & within[:, 1]
-
-
-def _hull(boxes: Boxes) -> Boxes:
-    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-
-
-def _area(box: Boxes) -> float:
-    return float((box[2:] - box[:2]).prod())
-
-
-def _is_any(box: Boxes, proposals: Sequence[_Proposal], least: float) -> bool:
-    """Whether a box is nearly that of one of the proposals."""
-    if not proposals:
-        return False
-    boxes = layout.with_area(np.stack([box, *(p.box for p in proposals)]))
-    return bool((geometry.iou(boxes[:1], boxes[1:]) > least).any())

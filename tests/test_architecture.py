@@ -18,6 +18,7 @@ KERNELS = (
     "claims",
     "compaction",
     "detections",
+    "drafts",
     "evaluation.areas",
     "evaluation.bootstrap",
     "evaluation.coverage",
