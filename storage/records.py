@@ -23,7 +23,7 @@ BoolArray = NDArray[np.bool_]
 
 
 class RegionKind(StrEnum):
-    """What a region is.
+    """What a region is; docs/data-model.md says what each of them holds and belongs to.
 
     Each of the first four but ``block`` has a parent of the kind after it. The others are
     proposals beside them: places that a question may ask for, each at its own scale.
@@ -34,28 +34,17 @@ class RegionKind(StrEnum):
     PARAGRAPH = "paragraph"
     BLOCK = "block"
     PASSAGE = "passage"
-    """Text that belongs together, by the layout model; often several paragraphs."""
     SECTION = "section"
-    """A heading and what stands under it in its column, up to the next heading."""
     HEADING = "heading"
-    """Parent: its section."""
     CAPTION = "caption"
-    """Parent: the figure, picture, drawing or table that it is about; -1 if that is not found."""
     FIGURE = "figure"
-    """By the layout model."""
     PICTURE = "picture"
-    """An image in the file."""
     DRAWING = "drawing"
-    """Graphics that lie together, such as a chart: in the file, or on its picture beside words."""
     TABLE = "table"
     EXHIBIT = "exhibit"
-    """A figure, picture, drawing or table with its caption, or with the lines close around it."""
     ROW = "row"
-    """Parent: its table."""
     COLUMN = "column"
-    """Parent: its table."""
     CELL = "cell"
-    """Parent: its row, or its table if it spans several rows."""
     EQUATION = "equation"
     HEADER = "header"
     FOOTER = "footer"
