@@ -23,11 +23,7 @@ BoolArray = NDArray[np.bool_]
 
 
 class RegionKind(StrEnum):
-    """What a region is; docs/data-model.md says what each of them holds and belongs to.
-
-    Each of the first four but ``block`` has a parent of the kind after it. The others are
-    proposals beside them: places that a question may ask for, each at its own scale.
-    """
+    """What a region is; docs/data-model.md says what each of them holds and belongs to."""
 
     WORD = "word"
     LINE = "line"
@@ -105,9 +101,7 @@ class Region:
         order: reading order among the regions of its kind on the page, 0-based.
         x0, y0, x1, y1: fractions of the displayed page, origin top left.
         text: what is written in it, in reading order; a table's cells parted by tabs.
-        confidence: 0..1. Words to blocks and parts of tables: mean confidence of their words.
-            What the layout model found: its score, a section's that of its heading. 1 for what
-            the file itself or a rule says: pictures, drawings, captions by their first words.
+        confidence: 0..1; of words, or the layout model's score, by its kind.
     """
 
     index: int
