@@ -19,7 +19,9 @@ ALL = "blind: all regions"
 BEST_REGION = "BM25: best region"
 BEST_LINE = "BM25: best line"
 
-_PAGE = Regions(np.array([[0.0, 0.0, 1.0, 1.0]]), [""], ["page"])
+PAGE = "page"
+"""Kind of the region that is the whole page."""
+_WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +89,7 @@ def choices(
     regions = page.regions
     by_area = best_first((regions.boxes[:, 2:] - regions.boxes[:, :2]).prod(axis=1))
     everything = np.arange(len(by_area))
-    page_itself = Regions(_PAGE.boxes, [page.text], _PAGE.kinds)
+    page_itself = Regions(_WHOLE, [page.text], [PAGE])
     found = {
         LARGEST: Choice(regions, by_area, 1),
         RANDOM: Choice(regions, everything, 1, random=True),

@@ -12,8 +12,8 @@ from tasks.evaluation.metrics import chance_of_any, random_choices
 from tasks.geometry import Doubles, Floats, Indices
 
 WRITTEN = 0.05
-"""Share of a true box that its words must fill for it to count as text. In charts and pictures
-words fill less; there area counts."""
+"""Share of a box that its words must fill for it to count as text; in charts and pictures they
+fill less."""
 
 
 class Evidence:
@@ -49,7 +49,7 @@ class Evidence:
         self.count, self._any_box = len(boxes), any_box
         centres = (words[:, :2] + words[:, 2:]) / 2
         in_true = _holds(true_boxes, centres)
-        written = in_true @ _areas(words) / _areas(true_boxes) >= WRITTEN
+        written = filled(true_boxes, words) >= WRITTEN
         # Of each true box either the words or the parts of the page have a weight.
         text = in_true * written[:, None].astype(np.float64)
         drawn = parts.cover[self.count :] * parts.area * ~written[:, None]
@@ -95,6 +95,17 @@ class Evidence:
         of_box = pieces @ self._weights.T
         held: Doubles = of_box.max(axis=1) if self._any_box else of_box.mean(axis=1)
         return np.minimum(held, 1.0)
+
+
+def filled(boxes: Floats, words: Floats) -> Doubles:
+    """Return (n,) what share of each box is words, of those whose centre it holds.
+
+    Args:
+        boxes: (n, 4).
+        words: (w, 4) all words of the page.
+    """
+    share: Doubles = _holds(boxes, (words[:, :2] + words[:, 2:]) / 2) @ _areas(words)
+    return share / _areas(boxes)
 
 
 def _holds(boxes: Floats, points: Floats) -> BoolArray:

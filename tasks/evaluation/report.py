@@ -93,9 +93,10 @@ _FIRST = (
     """The first region, and the first three. Baselines of k regions begin like those of one."""
 )
 
-_CONTEXT = """As context of a language model. A region costs its text, or where it has none, its
-picture. The last columns go down each one's order until it holds 90 % of the evidence: a baseline
-orders all regions, a setting those that it returns. They are over the rows where it does."""
+_CONTEXT = """As context of a language model. A region costs its text, or its picture where words
+fill less than a twentieth of it. The last columns go down each one's order until it holds 90 % of
+the evidence: a baseline orders all regions, a setting those that it returns. They are over the
+rows where it does."""
 
 _END_TO_END = """The page must be found first. Baselines are held to the pages that the first
 setting found; the last line finds its pages by BM25."""

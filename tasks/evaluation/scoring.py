@@ -10,9 +10,9 @@ import numpy as np
 
 from tasks import context
 from tasks.evaluation.areas import mosaic
-from tasks.evaluation.baselines import Choice
+from tasks.evaluation.baselines import PAGE, Choice
 from tasks.evaluation.choices import Truth
-from tasks.evaluation.coverage import Evidence
+from tasks.evaluation.coverage import WRITTEN, Evidence, filled
 from tasks.evaluation.metrics import PlaceScore, PlaceScorer, chance_of_any, hits
 from tasks.evaluation.protocols import Returned
 from tasks.evaluation.stored import Regions, StoredPage
@@ -109,13 +109,7 @@ class _Scorer:
         self._evidence = Evidence(boxes, true, target.page.words, any_box=any_box, parts=parts)
         self._hits = hits(boxes, true)
         self._reach = iou(boxes, true).max(axis=1)
-        self._tokens = np.array(
-            [
-                _tokens(text, box, target.width_pt, target.height_pt)
-                for text, box in zip(regions.texts, boxes, strict=True)
-            ],
-            np.float64,
-        )
+        self._tokens = _tokens(regions, target)
         self._drawn: dict[int, PlaceScore] = {}
 
     def ordered(self, order: Indices, returned: int) -> Doubles:
@@ -154,12 +148,20 @@ class _Scorer:
         return self._drawn[k]
 
 
-def _tokens(text: str, box: Doubles, width_pt: float, height_pt: float) -> int:
-    """Return what a region costs as context: its text, or where it has none its picture."""
-    if text.strip():
-        return _text_tokens(text)
-    x0, y0, x1, y1 = box.tolist()
-    return context.page_tokens((x1 - x0) * width_pt, (y1 - y0) * height_pt)
+def _tokens(regions: Regions, target: Target) -> Doubles:
+    """Return (n,) what regions cost as context: their text, or of what is none their picture."""
+    written = filled(regions.boxes, target.page.words) >= WRITTEN
+    costs = []
+    for text, box, kind, is_text in zip(
+        regions.texts, regions.boxes.tolist(), regions.kinds, written, strict=True
+    ):
+        if text.strip() and (is_text or kind == PAGE):
+            costs.append(_text_tokens(text))
+        else:
+            x0, y0, x1, y1 = box
+            size = (x1 - x0) * target.width_pt, (y1 - y0) * target.height_pt
+            costs.append(context.page_tokens(*size))
+    return np.array(costs, np.float64)
 
 
 @lru_cache(maxsize=4096)

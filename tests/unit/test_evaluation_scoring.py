@@ -75,6 +75,13 @@ def test_context_costs_text_and_of_what_has_none_the_picture() -> None:
     assert alone["coverage"] == 0.0 and np.isnan(alone["tokens_to_90"])
 
 
+def test_a_picture_with_a_label_costs_the_picture_and_not_the_label() -> None:
+    label = StoredPage(np.array([(0.1, 0.5, 0.14, 0.52)]), "Depth", REGIONS, LINES)
+    shown = Returned(1, np.array([PICTURE]), np.zeros(1), ("figure",), ("Depth",))
+    found = named(score_returned(shown, Target(np.array([PICTURE]), label, WIDTH, HEIGHT, 0)))
+    assert found["tokens"] == page_tokens(0.8 * WIDTH, 0.4 * HEIGHT)
+
+
 def test_nothing_returned_scores_nothing() -> None:
     found = score_returned(NOTHING_RETURNED, target(TEXT))
     assert np.array_equal(found, NOTHING, equal_nan=True)
