@@ -107,7 +107,7 @@ def test_a_transparent_palette_colour_is_white(tmp_path: Path) -> None:
 
 def test_webp_is_read(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.webp", picture("RGB"), lossless=True)
-    check_picture(path, media_type="image/webp", shape=PageShape(144, 72, 0, 150))
+    check_picture(path, media_type="image/webp", shape=PageShape(144, 72, 0, 150, (300, 150)))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -127,7 +127,7 @@ def test_a_photo_is_turned_upright(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = saved(tmp_path / "a.jpg", image, quality=95, exif=exif, dpi=(300, 300))
-    check_picture(path, media_type="image/jpeg", shape=PageShape(72, 36, 0, 300))
+    check_picture(path, media_type="image/jpeg", shape=PageShape(72, 36, 0, 300, (300, 150)))
 
 
 def test_every_frame_of_a_tiff_is_a_page(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_the_size_of_a_page_comes_from_the_stated_resolution(
     options = {"dpi": dpi} if dpi else {}
     path = saved(tmp_path / "a.tif", picture(), **options)
     with open_document(path) as document:
-        assert document.shape(1) == PageShape(width_pt, height_pt, 0, native)
+        assert document.shape(1) == PageShape(width_pt, height_pt, 0, native, (300, 150))
         drawn = document.render(1, 144, gray=True)
         assert drawn.shape == (round(height_pt * 2), round(width_pt * 2))
 
