@@ -52,8 +52,8 @@ check: $(FULL) ## run all checks: lint, format, types, tests
 .PHONY: lock
 lock: $(FULL) ## rewrite requirements.lock; newer versions: make lock UPGRADE=--upgrade
 	$(BIN)/uv pip compile --quiet --no-config --universal --generate-hashes --python-version 3.11 \
-	  --all-extras --custom-compile-command "make lock" $(UPGRADE) pyproject.toml \
-	  --output-file requirements.lock
+	  --all-extras --overrides .make/unused.txt --custom-compile-command "make lock" $(UPGRADE) \
+	  pyproject.toml --output-file requirements.lock
 
 .PHONY: clean
 clean: ## remove .venv, caches and what demo wrote

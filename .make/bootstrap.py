@@ -27,7 +27,8 @@ BUILD = {"pip", "hatchling", "editables"}
 ENV = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "PYTHONHOME", "PIP_TARGET"}}
 ENV |= {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 # Only wheels: building a source archive would fetch a build backend that no hash covers.
-PIP_INSTALL = ["-m", "pip", "install", "--require-hashes", "--only-binary", ":all:"]
+# The lock holds all that is needed, and leaves out what a package asks for and we never import.
+PIP_INSTALL = ["-m", "pip", "install", "--require-hashes", "--no-deps", "--only-binary", ":all:"]
 if not sys.stdout.isatty():  # in a log, only what goes wrong
     PIP_INSTALL.append("--quiet")
 
