@@ -46,9 +46,10 @@ from tasks.evaluation.markdown import number, percent, with_interval
 from tasks.evaluation.matching import Matched, Row
 from tasks.evaluation.matching import Place as Page
 from tasks.evaluation.records import Dataset
+from tasks.grounding import ground
 from tasks.maxsim import TokenAggregation
 from tasks.propagation import RegionAggregation
-from tasks.retrieval import FoundPage, RetrievalOptions, ground, rank_pages, read_pages
+from tasks.retrieval import FoundPage, RetrievalOptions, rank_pages, read_pages
 from tasks.scope import Catalog, Positions
 from tasks.selection import Selection, SelectionRule
 
@@ -128,8 +129,9 @@ def answer(
     boxes = []
     for row in matched.rows:
         at = position[row.place]
-        query = queries[matched.questions[row.question].query]
-        page = FoundPage(int(known.patch_rows[at]), (query,))
+        question = matched.questions[row.question].query
+        query = queries[question]
+        page = FoundPage(int(known.patch_rows[at]), (query,), (question,))
         (places,) = ground(stored.snapshot, {known.page_ids[at]: page}, FIRST_BLOCK).values()
         boxes.append(places[0].regions[0].box if places[0].regions else None)
     return Answers(pooled, within, boxes)

@@ -22,6 +22,7 @@ from tasks.plaintext import escaped
 from tasks.propagation import RegionAggregation
 from tasks.reading import OcrMode
 from tasks.settings import load_settings, set_environment_defaults
+from tasks.spanchoice import SpanSignals
 from tasks.stages import Redo
 
 logger = logging.getLogger("patchlight")
@@ -140,6 +141,7 @@ def query_command(
     token_aggregate: options.TokenAggregateOption = TokenAggregation.MEAN,
     page_tokens: options.PageTokensOption = QueryTokens.ALL,
     region_tokens: options.RegionTokensOption = QueryTokens.MEANING,
+    span_signals: options.SpanSignalsOption = SpanSignals.ALL,
     kind: options.KindOption = None,
     where: options.WhereOption = None,
     overlays: options.OverlaysOption = False,
@@ -176,6 +178,7 @@ def query_command(
             token_aggregate,
             page_tokens,
             region_tokens,
+            span_signals,
             kind,
             where,
             overlays,
@@ -203,6 +206,7 @@ def ask_command(
     token_aggregate: options.TokenAggregateOption = TokenAggregation.MEAN,
     page_tokens: options.PageTokensOption = QueryTokens.ALL,
     region_tokens: options.RegionTokensOption = QueryTokens.MEANING,
+    span_signals: options.SpanSignalsOption = SpanSignals.ALL,
     kind: options.KindOption = None,
     doc: options.DocOption = None,
     where: options.WhereOption = None,
@@ -229,6 +233,7 @@ def ask_command(
         token_aggregate,
         page_tokens,
         region_tokens,
+        span_signals,
         kind,
     )
     secrets = read_passwords(passwords) if passwords else {}

@@ -28,6 +28,7 @@ from tasks.propagation import RegionAggregation
 from tasks.queryfile import in_blocks
 from tasks.runs import new_run_id
 from tasks.settings import Settings, load_settings, set_environment_defaults
+from tasks.spanchoice import SpanSignals
 from tasks.steps import draw_overlays, results_in_window
 
 
@@ -51,6 +52,7 @@ def evaluate(
     token_aggregate: TokenAggregation = TokenAggregation.MEAN,
     page_tokens: QueryTokens = QueryTokens.ALL,
     region_tokens: QueryTokens = QueryTokens.MEANING,
+    span_signals: SpanSignals = SpanSignals.ALL,
     kinds: list[RegionKind] | None = None,
     encoder: str | None = None,
     passwords: str | None = None,
@@ -78,7 +80,8 @@ def evaluate(
         token_aggregate: how query tokens become a patch's score.
         page_tokens: query tokens that rank pages.
         region_tokens: query tokens that score regions.
-        kinds: kinds of regions that compete; default: blocks.
+        span_signals: what spans are chosen by.
+        kinds: kinds of regions that compete, but for spans; default: blocks.
         encoder: where to take the database's encoder from; default: from where it was at ingest.
         passwords: path of a password file, for pictures of encrypted documents.
         workers: processes at work; default: the settings'.
@@ -99,6 +102,7 @@ def evaluate(
             "token_aggregate": token_aggregate,
             "page_tokens": page_tokens,
             "region_tokens": region_tokens,
+            "span_signals": span_signals,
             "kind": kinds,
         },
     )

@@ -13,6 +13,7 @@ from storage.records import RegionKind
 from tasks.evaluation.choices import Protocols, Truth, Within
 from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
+from tasks.spanchoice import SpanSignals
 
 
 def _utf8(values: list[str] | None) -> list[str] | None:
@@ -108,6 +109,7 @@ def evaluate_command(
     token_aggregate: options.TokenAggregateOption = TokenAggregation.MEAN,
     page_tokens: options.PageTokensOption = QueryTokens.ALL,
     region_tokens: options.RegionTokensOption = QueryTokens.MEANING,
+    span_signals: options.SpanSignalsOption = SpanSignals.ALL,
     kind: options.KindOption = None,
     encoder: options.LoadFromOption = None,
     passwords: options.PasswordsOption = None,
@@ -133,6 +135,7 @@ def evaluate_command(
         "token_aggregate": token_aggregate,
         "page_tokens": page_tokens,
         "region_tokens": region_tokens,
+        "span_signals": span_signals,
     }
     evaluated_settings(setting or (), {**chosen, "kind": kind})
     check_evaluation(dataset, database_of(db), passwords, encoder)

@@ -16,6 +16,7 @@ from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.reading import OcrMode
 from tasks.settings import OutputFormat, load_settings
+from tasks.spanchoice import SpanSignals
 
 
 def text(value: str | None) -> str | None:
@@ -180,10 +181,11 @@ TopRegionsOption = Annotated[int, typer.Option(min=1, help="Regions returned of 
 SelectOption = Annotated[
     str | None,
     typer.Option(
-        show_default="the --top-regions best",
-        help="Which regions of a page are returned: percentile:P (keep scores of at least the "
-        "P-th percentile, e.g. p50), adaptive (mean + standard deviation), max, top-k:N, or "
-        "threshold:SCORE.",
+        show_default="spans; with --kind the --top-regions best",
+        help="Which places of a page are returned: spans (those that answer, at the scale that "
+        "fits; spans:0.2 returns more than the usual spans:0.5), or of the blocks, or regions of "
+        "--kind, percentile:P (keep scores of at least the P-th percentile, e.g. p50), adaptive "
+        "(mean + standard deviation), max, top-k:N, or threshold:SCORE.",
     ),
 ]
 AggregateOption = Annotated[
@@ -202,10 +204,19 @@ PageTokensOption = Annotated[
 RegionTokensOption = Annotated[
     QueryTokens, typer.Option(help="Query tokens that score regions: all, or those with meaning.")
 ]
+SpanSignalsOption = Annotated[
+    SpanSignals,
+    typer.Option(
+        help="What spans are chosen by: all (the question's words, patch scores and place), "
+        "visual (without the words), words (without the patch scores), or layout (place alone)."
+    ),
+]
 KindOption = Annotated[
     list[RegionKind] | None,
     typer.Option(
-        "--kind", help="Kind of region that competes; may be repeated.", show_default="block"
+        "--kind",
+        help="Kind of region that competes, but for spans; may be repeated.",
+        show_default="block",
     ),
 ]
 DocOption = Annotated[

@@ -25,6 +25,7 @@ from tasks.results import Answer
 from tasks.retrieval import Hits, PagePlaces, merge_hits
 from tasks.runs import new_run_id
 from tasks.settings import Settings, load_settings, set_environment_defaults
+from tasks.spanchoice import SpanSignals
 from tasks.steps import draw_overlays, ground_pages, rank_pages, results_in_window
 
 
@@ -41,6 +42,7 @@ def query(
     token_aggregate: TokenAggregation = TokenAggregation.MEAN,
     page_tokens: QueryTokens = QueryTokens.ALL,
     region_tokens: QueryTokens = QueryTokens.MEANING,
+    span_signals: SpanSignals = SpanSignals.ALL,
     kinds: list[RegionKind] | None = None,
     where: str | None = None,
     overlays: bool = False,
@@ -57,13 +59,14 @@ def query(
         encoder: where to take the database's encoder from; default: from where it was at ingest.
         top_pages: pages a query.
         top_regions: regions a page at most.
-        select: which regions of a page are returned, see ``tasks.selection``; default: the
-            ``top_regions`` best.
+        select: which regions of a page are returned, see ``tasks.selection``; default: spans,
+            or the ``top_regions`` best of ``kinds``.
         aggregate: how patches become a region's score.
         token_aggregate: how query tokens become a patch's score.
         page_tokens: query tokens that rank pages.
         region_tokens: query tokens that score regions.
-        kinds: kinds of regions that compete; default: blocks.
+        span_signals: what spans are chosen by.
+        kinds: kinds of regions that compete, but for spans; default: blocks.
         where: SQL condition over documents joined to pages.
         overlays: whether a picture of each returned page is drawn.
         passwords: path of a password file, for overlays of encrypted documents.
@@ -84,6 +87,7 @@ def query(
         token_aggregate,
         page_tokens,
         region_tokens,
+        span_signals,
         kinds,
     )
     secrets = sources.read_passwords(passwords) if passwords else {}

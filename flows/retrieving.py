@@ -17,6 +17,7 @@ from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.retrieval import RetrievalOptions
 from tasks.selection import selection_of
+from tasks.spanchoice import SpanSignals
 
 FIRST_SETTING = "patchlight"
 """Name of the setting that the options of ``patchlight evaluate`` itself make."""
@@ -38,6 +39,7 @@ def retrieval_options(
     token_aggregate: options.TokenAggregateOption = TokenAggregation.MEAN,
     page_tokens: options.PageTokensOption = QueryTokens.ALL,
     region_tokens: options.RegionTokensOption = QueryTokens.MEANING,
+    span_signals: options.SpanSignalsOption = SpanSignals.ALL,
     kind: options.KindOption = None,
 ) -> RetrievalOptions:
     """Return what the options of ``patchlight query`` stand for; the defaults are its defaults.
@@ -48,12 +50,13 @@ def retrieval_options(
     return RetrievalOptions(
         top_pages=top_pages,
         top_regions=top_regions,
-        selection=selection_of(select, top_regions),
+        selection=selection_of(select, top_regions, bool(kind)),
         region_aggregate=aggregate,
         token_aggregate=token_aggregate,
         kinds=tuple(kind or [RegionKind.BLOCK]),
         page_tokens=page_tokens,
         region_tokens=region_tokens,
+        span_signals=span_signals,
     )
 
 

@@ -176,14 +176,18 @@ class QuerySession:
             hits: their pages.
         """
         positions = {hit.page_id: hit.position for found in hits for hit in found}
-        queries: dict[str, list[QueryEncoding]] = {page: [] for page in positions}
-        for query, found in zip(block.encodings, hits, strict=True):
+        asked: dict[str, list[int]] = {page: [] for page in positions}
+        for number, found in enumerate(hits):
             for hit in found:
-                queries[hit.page_id].append(query)
+                asked[hit.page_id].append(number)
         keys = sorted(positions)
         for start in range(0, len(keys), _PAGES_GROUNDED_AT_ONCE):
             yield {
-                key: FoundPage(int(self.catalog.patch_rows[positions[key]]), tuple(queries[key]))
+                key: FoundPage(
+                    int(self.catalog.patch_rows[positions[key]]),
+                    tuple(block.encodings[number] for number in asked[key]),
+                    tuple(block.rows[number].query for number in asked[key]),
+                )
                 for key in keys[start : start + _PAGES_GROUNDED_AT_ONCE]
             }
 

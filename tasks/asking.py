@@ -15,9 +15,10 @@ from tasks import overlays
 from tasks.answering import QuerySession
 from tasks.encoders import registry
 from tasks.errors import InputError
+from tasks.grounding import ground
 from tasks.queryfile import QueryRow
 from tasks.results import Answer
-from tasks.retrieval import RetrievalOptions, ground, rank_pages, read_pages
+from tasks.retrieval import RetrievalOptions, rank_pages, read_pages
 
 _T = TypeVar("_T")
 

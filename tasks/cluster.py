@@ -17,7 +17,7 @@ from typing import Any
 
 import ray
 
-from tasks import overlays, raywait, remote, retrieval
+from tasks import grounding, overlays, raywait, remote, retrieval
 from tasks.answering import Block, QuerySession
 from tasks.encoderpool import WORKER_DEATHS
 from tasks.errors import Stage, UsageError, WorkerDied, fault_of
@@ -203,7 +203,7 @@ class QueryWorkers:
         self._options = session.options
         self._limits = Limits.of(load_settings())
         self._rank = ray.remote(num_cpus=1)(retrieval.rank_stored_pages)
-        self._ground = ray.remote(num_cpus=1)(retrieval.ground)
+        self._ground = ray.remote(num_cpus=1)(grounding.ground)
         self._draw = ray.remote(num_cpus=1, max_retries=1)(overlays.draw)
 
     def share(self, block: Block) -> Any:
@@ -221,7 +221,7 @@ class QueryWorkers:
         return hits
 
     def ground(self, pages: Mapping[str, FoundPage]) -> dict[str, list[PagePlaces]]:
-        """Propagate to regions; see ``retrieval.ground``."""
+        """Propagate to regions; see ``grounding.ground``."""
         regions: dict[str, list[PagePlaces]] = raywait.get(
             self._ground.remote(self._snapshot, pages, self._options)
         )

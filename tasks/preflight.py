@@ -12,7 +12,7 @@ from tasks.detections import LayoutMode
 from tasks.encoders import checkpoints, registry
 from tasks.errors import QueryFileError
 from tasks.evaluation import datasets
-from tasks.selection import selection_of
+from tasks.selection import parse_selection
 from tasks.settings import Settings
 from tasks.sources import expand, read_passwords
 
@@ -80,7 +80,8 @@ def check_query(
         EncoderUnavailable: its encoder cannot be had here.
         UsageError: a bad password file.
     """
-    selection_of(select, 1)
+    if select is not None:
+        parse_selection(select)
     if passwords:
         read_passwords(passwords)
     if file != queryfile.STDIN and not Path(file).is_file():

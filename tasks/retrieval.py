@@ -6,27 +6,24 @@ Ray and a batch can run them on workers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from storage.reader import PatchBatch, Snapshot, read_patches, read_regions
+from storage.reader import PatchBatch, Snapshot, read_patches
 from storage.records import FloatArray, QueryEncoding, RegionKind
-from tasks import geometry, maxsim, propagation, selection
+from tasks import maxsim, selection
 from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.scope import Catalog, Positions
 from tasks.selection import Selection
+from tasks.spanchoice import SpanSignals
 
 _PAGES_READ_AT_ONCE = 256
 _SIMILARITIES_AT_ONCE = 32_000_000
 """Similarities held at once, in numbers of 4 bytes; bounds a worker's memory."""
-WORDS_A_REGION = 3
-"""Query tokens named for a region, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,8 @@ class RetrievalOptions:
         selection: which regions of a page are returned.
         region_aggregate: how patches become a region's score.
         token_aggregate: how query tokens become a patch's score.
-        kinds: kinds of regions that compete.
+        kinds: kinds of regions that compete; spans are of all kinds that answer.
+        span_signals: what spans are chosen by; counts with the selection ``spans`` only.
         page_tokens: query tokens that rank pages.
         region_tokens: query tokens that score regions.
     """
@@ -52,6 +50,7 @@ class RetrievalOptions:
     kinds: tuple[RegionKind, ...]
     page_tokens: QueryTokens = QueryTokens.ALL
     region_tokens: QueryTokens = QueryTokens.MEANING
+    span_signals: SpanSignals = SpanSignals.ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +75,12 @@ class FoundPage:
     Attributes:
         patch_row: the catalog's, which the page's vectors are read by.
         queries: those that found it.
+        questions: the same as they were asked.
     """
 
     patch_row: int
     queries: tuple[QueryEncoding, ...]
+    questions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class WordScore:
     Attributes:
         index: of the token in the query.
         token: as the encoder writes it.
-        score: its part of the region's score, above 0; docs/method.md has the formula.
+        score: what it gives the region, above 0; docs/method.md has the formulas.
     """
 
     index: int
@@ -102,11 +103,11 @@ class RegionHit:
     """A region returned for a page.
 
     Attributes:
-        region_id: its key.
-        kind: paragraph, line, ...
+        region_id: its key; for a span of several regions the first one's, and the others' numbers.
+        kind: paragraph, line, ...; of a span of several, theirs.
         box: x0, y0, x1, y1, fractions of the displayed page.
         text: what is written in it.
-        score: propagated from the patches.
+        score: propagated from the patches; for spans the share of belief that it answers, 0..1.
         words: the query tokens that carried it, best first; at most ``WORDS_A_REGION``.
     """
 
@@ -176,7 +177,7 @@ def rank_pages(
         asked = [q for q, scope in enumerate(scopes) if _meets(scope, chunk)]
         if not asked:
             continue
-        tokens = _Tokens.of([queries[q] for q in asked], options.page_tokens)
+        tokens = CountedTokens.of([queries[q] for q in asked], options.page_tokens)
         for first, last in _parts(batch, len(tokens.weights)):
             found = _rank_part(batch, first, last, chunk, tokens)
             for column, q in enumerate(asked):
@@ -206,135 +207,23 @@ def merge_hits(parts: Sequence[Hits], top_pages: int) -> Hits:
     return merged
 
 
-def ground(
-    snapshot: Snapshot, pages: Mapping[str, FoundPage], options: RetrievalOptions
-) -> dict[str, list[PagePlaces]]:
-    """Propagate the patches of found pages to their regions, select, and name the words.
-
-    The vectors are read again: a ranking finds many more pages than are returned in the end,
-    and their maps would have to be kept and sent.
-
-    Args:
-        snapshot: of the database.
-        pages: page_id -> the page and its queries. The vectors of all are held at once.
-        options: which regions, and how they are scored and chosen.
-
-    Returns:
-        page_id -> the places for each of its queries. They do not depend on the other pages and
-        queries.
-    """
-    regions = _Regions(read_regions(snapshot, pages, options.kinds), list(pages))
-    batch = read_patches(snapshot, [page.patch_row for page in pages.values()])
-    return {
-        page: _places(batch, number, found.queries, regions, options)
-        for number, (page, found) in enumerate(pages.items())
-    }
-
-
-def _places(
-    batch: PatchBatch,
-    number: int,
-    queries: Sequence[QueryEncoding],
-    regions: _Regions,
-    options: RetrievalOptions,
-) -> list[PagePlaces]:
-    """Find the places on a page of a batch for each of its queries."""
-    grid = int(batch.rows[number]), int(batch.cols[number])
-    own = slice(*batch.vector_offsets[[number, number + 1]])
-    scales = None if batch.scales is None else batch.scales[own]
-    vectors = maxsim.as_floats(batch.vectors[own], scales)
-    cell_to_vector = batch.cell_to_vector[slice(*batch.cell_offsets[[number, number + 1]])]
-    # A product a query, not one for all: so that a query's places do not depend on the others.
-    asked = [_Tokens.of([query], options.region_tokens) for query in queries]
-    by_token = [
-        maxsim.token_scores(maxsim.similarities(vectors, tokens.vectors), tokens.weights)
-        for tokens in asked
-    ]
-    maps = [
-        maxsim.cell_scores(maxsim.patch_scores(scores, options.token_aggregate), cell_to_vector)
-        for scores in by_token
-    ]
-    rows, boxes = regions.of(number)
-    touched = geometry.touched_cells(boxes, *grid)
-    how = options.region_aggregate
-    region_scores = propagation.region_scores_from(np.stack(maps), touched, how)
-    places = []
-    for query, cells, tokens, scores in zip(queries, maps, by_token, region_scores, strict=True):
-        chosen = selection.select(scores, options.selection)[: options.top_regions]
-        shares = propagation.cell_shares(cells, touched, chosen, how)
-        at = cell_to_vector[shares.cell]
-        parts = propagation.region_parts(np.where(at[:, None] < 0, 0, tokens[at]), shares)
-        words = _words(query, options.region_tokens, parts)
-        found = [
-            regions.hit(int(rows[i]), float(scores[i]), words_of)
-            for i, words_of in zip(chosen, words, strict=True)
-        ]
-        places.append(PagePlaces(*grid, cells, tuple(found)))
-    return places
-
-
-def _words(
-    query: QueryEncoding, which: QueryTokens, parts: NDArray[np.float64]
-) -> list[tuple[WordScore, ...]]:
-    """Name the tokens that carried regions, best first.
-
-    Args:
-        query: the query.
-        which: tokens of it that count, c.
-        parts: (R, c) what each of these gives each region.
-    """
-    index = np.flatnonzero(which.counted(query.meaning))
-    order = np.argsort(-parts, axis=1, kind="stable")[:, :WORDS_A_REGION]
-    return [
-        tuple(
-            WordScore(int(index[i]), query.tokens[index[i]], float(part[i]))
-            for i in best
-            if part[i] > 0
-        )
-        for part, best in zip(parts, order, strict=True)
-    ]
-
-
-class _Regions:
-    """The regions of some pages.
-
-    Args:
-        table: of ``read_regions``.
-        page_ids: the pages.
-    """
-
-    def __init__(self, table: pa.Table, page_ids: Sequence[str]) -> None:
-        self._ids, self._kinds, self._texts = (
-            table[name].to_pylist() for name in ("region_id", "kind", "text")
-        )
-        sides = [table[name].to_numpy().astype(np.float64) for name in ("x0", "y0", "x1", "y1")]
-        self._boxes = np.stack(sides, axis=1)
-        number = pc.index_in(table["page_id"], value_set=pa.array(page_ids, pa.string()))
-        self._page = number.to_numpy()
-
-    def of(self, page: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Return rows and boxes, (R, 4), of a page's regions in the order of the table."""
-        rows = np.flatnonzero(self._page == page)
-        return rows, self._boxes[rows]
-
-    def hit(self, row: int, score: float, words: tuple[WordScore, ...]) -> RegionHit:
-        """Return the region of a row with its score and words."""
-        x0, y0, x1, y1 = self._boxes[row].tolist()
-        return RegionHit(
-            self._ids[row], self._kinds[row], (x0, y0, x1, y1), self._texts[row], score, words
-        )
-
-
 @dataclass(frozen=True, slots=True)
-class _Tokens:
-    """The tokens of queries that count, one query after the other."""
+class CountedTokens:
+    """The tokens of queries that count, one query after the other.
+
+    Attributes:
+        vectors: (T, dim) float32.
+        offsets: (Q + 1,) where each query's begin.
+        weights: (T,) float32.
+    """
 
     vectors: FloatArray
     offsets: NDArray[np.int64]
     weights: FloatArray
 
     @classmethod
-    def of(cls, queries: Sequence[QueryEncoding], which: QueryTokens) -> _Tokens:
+    def of(cls, queries: Sequence[QueryEncoding], which: QueryTokens) -> CountedTokens:
+        """Take them from queries."""
         counted = [which.counted(q.meaning) for q in queries]
         return cls(
             np.concatenate([q.vectors[c] for q, c in zip(queries, counted, strict=True)]),
@@ -357,7 +246,7 @@ def _rank_part(
     first: int,
     last: int,
     chunk: Positions,
-    tokens: _Tokens,
+    tokens: CountedTokens,
 ) -> _Part:
     offsets = batch.vector_offsets[first : last + 1]
     own = slice(offsets[0], offsets[-1])

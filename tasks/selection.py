@@ -18,8 +18,13 @@ import numpy as np
 from tasks.geometry import Floats, Indices
 from tasks.kernel_errors import NotFiniteError, SelectionError, ShapeError
 
-CHOICES = "percentile:0..100 (or p50), adaptive, max, top-k:N, threshold:SCORE"
+CHOICES = (
+    "spans or spans:RATIO, percentile:0..100 (or p50), adaptive, max, top-k:N, threshold:SCORE"
+)
 """What `parse_selection` takes, as shown to users."""
+
+USUAL_RATIO = 0.5
+"""Of ``spans``: a lower one returns more of them, and fits questions with one answer less well."""
 
 ROUNDING = 1e-12
 """Relative. Two scores lie exactly at mean + std; rounding must not throw the better one out."""
@@ -28,6 +33,8 @@ ROUNDING = 1e-12
 class SelectionRule(StrEnum):
     """How regions are chosen by their scores."""
 
+    SPANS = "spans"
+    """Spans that answer, see ``tasks.spanchoice``; others below a part of the best are left out."""
     PERCENTILE = "percentile"
     """Scores of at least the given percentile of the page's scores (linear interpolation)."""
     ADAPTIVE = "adaptive"
@@ -46,8 +53,9 @@ class Selection:
 
     Attributes:
         rule: how regions are chosen.
-        value: percentile in [0, 100], number of regions (a whole number, at least 1) or lowest
-            score; None for the rules that take none.
+        value: percentile in [0, 100], number of regions (a whole number, at least 1), lowest
+            score, or for spans the least part of the best score, in (0, 1]; None for the rules
+            that take none.
     """
 
     rule: SelectionRule
@@ -61,6 +69,8 @@ class Selection:
             return
         if value is None or not math.isfinite(value):
             raise SelectionError(f"{self.rule} needs a number, e.g. {CHOICES}")
+        if self.rule is SelectionRule.SPANS and not 0 < value <= 1:
+            raise SelectionError(f"spans takes a ratio above 0 and up to 1, got {value:g}")
         if self.rule is SelectionRule.PERCENTILE and not 0 <= value <= 100:
             raise SelectionError(f"a percentile is in 0..100, got {value:g}")
         if self.rule is SelectionRule.TOP_K and (value < 1 or value != int(value)):
@@ -89,7 +99,8 @@ def parse_selection(text: str) -> Selection:
     if name not in {rule.value for rule in SelectionRule}:
         raise SelectionError(f"unknown selection {text!r}; choose one of {CHOICES}")
     if not colon:
-        return Selection(SelectionRule(name))
+        rule = SelectionRule(name)
+        return Selection(rule, USUAL_RATIO if rule is SelectionRule.SPANS else None)
     try:
         value = float(number)
     except ValueError as error:
@@ -99,13 +110,24 @@ def parse_selection(text: str) -> Selection:
     return Selection(SelectionRule(name), value)
 
 
-def selection_of(text: str | None, regions: int) -> Selection:
-    """Return the selection that is asked for; None stands for the best ``regions``.
+def selection_of(text: str | None, regions: int, kinds_named: bool) -> Selection:
+    """Return the selection that is asked for.
+
+    Args:
+        text: as `parse_selection` takes it; None for the default: spans, or where kinds of
+            regions are named, the best regions of these.
+        regions: how many the latter are.
+        kinds_named: whether they are.
 
     Raises:
-        SelectionError: as `parse_selection`.
+        SelectionError: as `parse_selection`; or spans are asked for, and kinds named.
     """
-    return Selection(SelectionRule.TOP_K, regions) if text is None else parse_selection(text)
+    if text is None and kinds_named:
+        return Selection(SelectionRule.TOP_K, regions)
+    chosen = parse_selection(text or SelectionRule.SPANS.value)
+    if kinds_named and chosen.rule is SelectionRule.SPANS:
+        raise SelectionError("spans are of every kind that answers; leave the kinds out")
+    return chosen
 
 
 def select(scores: Floats, selection: Selection) -> Indices:
@@ -117,7 +139,7 @@ def select(scores: Floats, selection: Selection) -> Indices:
 
     Args:
         scores: (R,) finite scores of the page's regions; R may be 0.
-        selection: the rule.
+        selection: the rule, any but ``spans``, which no score of a region alone decides.
 
     Returns:
         Indices into `scores`, best score first, ties by index.
@@ -125,7 +147,10 @@ def select(scores: Floats, selection: Selection) -> Indices:
     Raises:
         ShapeError: `scores` is not one-dimensional.
         NotFiniteError: a score is NaN or infinite.
+        SelectionError: the rule is ``spans``.
     """
+    if selection.rule is SelectionRule.SPANS:
+        raise SelectionError("spans are chosen by tasks.spanchoice")
     if scores.ndim != 1:
         raise ShapeError(f"scores must be (R,), got {scores.shape}")
     if not np.isfinite(scores).all():

@@ -25,7 +25,7 @@ from tasks.errors import InputError
 from tasks.maxsim import TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.retrieval import RetrievalOptions
-from tasks.selection import selection_of
+from tasks.selection import Selection, SelectionRule
 from tests.faults.comparing import half_documents, unexplained_pages
 from tests.faults.running import ROOT
 
@@ -40,7 +40,7 @@ QUESTIONS = (
 _OPTIONS = RetrievalOptions(
     top_pages=3,
     top_regions=3,
-    selection=selection_of(None, 3),
+    selection=Selection(SelectionRule.TOP_K, 3),
     region_aggregate=RegionAggregation.MAX,
     token_aggregate=TokenAggregation.MEAN,
     kinds=(RegionKind.BLOCK,),

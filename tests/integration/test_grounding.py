@@ -24,10 +24,11 @@ from storage.records import (
     VectorForm,
     VectorType,
 )
+from tasks.grounding import WORDS_A_REGION, ground
 from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
-from tasks.retrieval import WORDS_A_REGION, FoundPage, PagePlaces, RetrievalOptions, ground
-from tasks.selection import selection_of
+from tasks.retrieval import FoundPage, PagePlaces, RetrievalOptions
+from tasks.selection import Selection, SelectionRule
 from tests import reference
 from tests.storage_examples import DIM, ENCODER, document, page, put
 
@@ -106,7 +107,7 @@ def options(**chosen: Any) -> RetrievalOptions:
     defaults: dict[str, Any] = {
         "top_pages": 5,
         "top_regions": 3,
-        "selection": selection_of(None, 3),
+        "selection": Selection(SelectionRule.TOP_K, 3),
         "region_aggregate": RegionAggregation.MAX,
         "token_aggregate": TokenAggregation.MEAN,
         "kinds": (RegionKind.BLOCK,),
@@ -117,7 +118,10 @@ def options(**chosen: Any) -> RetrievalOptions:
 def places(
     stored: Stored, queries: Sequence[QueryEncoding], how: RetrievalOptions
 ) -> dict[str, list[PagePlaces]]:
-    found = {name: FoundPage(row, tuple(queries)) for name, row in stored.rows.items()}
+    found = {
+        name: FoundPage(row, tuple(queries), ("",) * len(queries))
+        for name, row in stored.rows.items()
+    }
     return ground(stored.snapshot, found, how)
 
 
@@ -181,7 +185,7 @@ def test_words_add_up_to_the_region(
     stored: Stored, region: RegionAggregation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the sum of tokens to its score, with their mean to its score times their number."""
-    monkeypatch.setattr("tasks.retrieval.WORDS_A_REGION", 100)
+    monkeypatch.setattr("tasks.grounding.WORDS_A_REGION", 100)
     for token, factor in ((TokenAggregation.SUM, 1), (TokenAggregation.MEAN, 5)):
         how = options(region_aggregate=region, token_aggregate=token)
         checked = 0
@@ -229,7 +233,7 @@ def test_places_do_not_depend_on_the_pages_and_queries_beside_them(stored: Store
     together = places(stored, asked, options())
     for page_id, row in stored.rows.items():
         for one, among in zip(asked, together[page_id], strict=True):
-            (alone,) = ground(stored.snapshot, {page_id: FoundPage(row, (one,))}, options())[
+            (alone,) = ground(stored.snapshot, {page_id: FoundPage(row, (one,), ("",))}, options())[
                 page_id
             ]
             assert shown(alone) == shown(among)

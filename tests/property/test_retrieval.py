@@ -16,7 +16,7 @@ from tasks import maxsim
 from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.retrieval import Hits, RetrievalOptions, rank_pages
-from tasks.selection import selection_of
+from tasks.selection import Selection, SelectionRule
 from tests import reference
 
 DIM = 16
@@ -56,7 +56,7 @@ def rank(batch: PatchBatch, queries: Sequence[QueryEncoding], which: QueryTokens
     options = RetrievalOptions(
         top_pages=5,
         top_regions=3,
-        selection=selection_of(None, 3),
+        selection=Selection(SelectionRule.TOP_K, 3),
         region_aggregate=RegionAggregation.MAX,
         token_aggregate=TokenAggregation.MEAN,
         kinds=(RegionKind.BLOCK,),
