@@ -53,7 +53,7 @@ def ground(
         queries.
     """
     as_spans = options.selection.rule is SelectionRule.SPANS
-    regions = _Regions(
+    regions = RegionTable(
         read_regions(snapshot, pages, None if as_spans else options.kinds), list(pages)
     )
     batch = read_patches(snapshot, [page.patch_row for page in pages.values()])
@@ -106,7 +106,7 @@ class _PagePatches:
 
 
 def _places(
-    patches: _PagePatches, number: int, regions: _Regions, options: RetrievalOptions
+    patches: _PagePatches, number: int, regions: RegionTable, options: RetrievalOptions
 ) -> list[PagePlaces]:
     """Propagate a page's patches to its regions, and select, for each of its queries."""
     rows, boxes = regions.of(number)
@@ -131,7 +131,7 @@ def _places(
 
 
 def _spans(
-    patches: _PagePatches, number: int, regions: _Regions, options: RetrievalOptions
+    patches: _PagePatches, number: int, regions: RegionTable, options: RetrievalOptions
 ) -> list[PagePlaces]:
     """Choose the spans of a page that answer each of its queries."""
     rows, _ = regions.of(number)
@@ -177,7 +177,7 @@ def _words(
     ]
 
 
-class _Regions:
+class RegionTable:
     """The regions of some pages.
 
     Args:
