@@ -19,7 +19,7 @@ from flows.ingest import ingest
 from flows.query import query
 from storage import reader
 from storage.database import Database
-from storage.records import page_id
+from storage.records import RegionKind, page_id
 from storage.sql import run_sql
 from tasks import cluster, encoderpool, remote, shards
 from tasks.errors import InputError
@@ -113,9 +113,10 @@ def test_a_result_line_has_what_is_documented(answered: Path) -> None:
                 assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
                 assert region["box_pt"][2] == pytest.approx(x1 * page["width_pt"], abs=0.01)
                 assert region["box_pt"][3] == pytest.approx(y1 * page["height_pt"], abs=0.01)
-                assert 1 <= len(region["words"]) <= 3
+                assert 0 < region["score"] <= 1 and len(region["words"]) <= 3
                 for word in region["words"]:
                     assert word["token"] == words[word["index"]]
+        assert any(region["words"] for page in line["pages"] for region in page["regions"])
         assert [p["score"] for p in line["pages"]] == sorted(
             (p["score"] for p in line["pages"]), reverse=True
         )
@@ -123,9 +124,12 @@ def test_a_result_line_has_what_is_documented(answered: Path) -> None:
     assert [page["page"] for page in restricted["pages"]] == [2]
 
 
-def test_scores_and_words_are_those_of_the_formulas(answered: Path, sample_db: str) -> None:
+def test_scores_and_words_are_those_of_the_formulas(sample_db: str, tmp_path: Path) -> None:
     """From the stored vectors by plain loops, for the first page of each answer."""
     from tasks.encoders import registry
+
+    file = str(EXAMPLES / "questions.jsonl")
+    query(file, sample_db, str(tmp_path), top_pages=1, kinds=[RegionKind.BLOCK], run_id="blocks")
 
     database = Database.open(sample_db)
     snapshot = database.snapshot()
@@ -135,15 +139,15 @@ def test_scores_and_words_are_those_of_the_formulas(answered: Path, sample_db: s
     )
     encoder = registry.load(registry.for_queries(database.encoder, None))
     checked = 0
-    for line in answers(answered):
+    for line in answers(tmp_path):
         first = line["pages"][0]
         batch = reader.read_patches(snapshot, [rows_of[page_id(first["doc_id"], first["page"])]])
         rows, cols = int(batch.rows[0]), int(batch.cols[0])
-        (query,) = encoder.encode_queries([line["query"]], database.latest_statistics())
-        assert not isinstance(query, Exception)
-        weights, meaning = query.weights.tolist(), query.meaning.tolist()
+        (asked,) = encoder.encode_queries([line["query"]], database.latest_statistics())
+        assert not isinstance(asked, Exception)
+        weights, meaning = asked.weights.tolist(), asked.meaning.tolist()
         assert [t["weight"] for t in line["query_tokens"]] == pytest.approx(weights)
-        similar = (batch.vectors.astype(np.float64) @ query.vectors.T).tolist()
+        similar = (batch.vectors.astype(np.float64) @ asked.vectors.T).tolist()
         best = [max(column) for column in zip(*similar, strict=True)]
         assert first["score"] == pytest.approx(np.dot(weights, best), abs=1e-3)
         similar.append([0.0] * len(weights))  # of a cell without a vector, which -1 points to
