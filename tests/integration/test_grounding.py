@@ -29,6 +29,7 @@ from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.retrieval import FoundPage, PagePlaces, RetrievalOptions
 from tasks.selection import Selection, SelectionRule
+from tasks.spanchoice import WEIGHTS, SpanSignals
 from tests import reference
 from tests.storage_examples import DIM, ENCODER, document, page, put
 
@@ -243,3 +244,112 @@ def test_a_page_without_regions_of_the_kind_has_a_map_and_no_places(stored: Stor
     for (answer,) in places(stored, [query(0)], options(kinds=(RegionKind.LINE,))).values():
         assert answer.regions == ()
         assert answer.cell_scores.shape == (ROWS * COLS,) and answer.cell_scores.any()
+
+
+SPANS = options(selection=Selection(SelectionRule.SPANS, 1e-9), top_regions=50)
+COLUMN = tuple((0.1, 0.1 + i / 10, 0.5, 0.18 + i / 10) for i in range(5))
+TEXTS = ("harbour", "depth", "pilot", "anchor", "tide")
+QUESTIONS = ("the depth of a harbour", "", "which pilot is in the picture?", "tides")
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> Stored:
+    """Five paragraphs and a figure; then a page of words only, one without a patch, and a blank."""
+    rng = np.random.default_rng(5)
+    database = Database.create_or_open(tmp_path_factory.mktemp("spans") / "db", ENCODER)
+    kinds = (RegionKind.WORD, RegionKind.LINE, RegionKind.PARAGRAPH)
+    rows = [
+        (kind, i, box, text)
+        for kind in kinds
+        for i, (box, text) in enumerate(zip(COLUMN, TEXTS, strict=True))
+    ]
+    figure = (RegionKind.FIGURE, 0, (0.55, 0.1, 0.95, 0.6), "")
+    blank = np.full(ROWS * COLS, -1, np.int32)
+    lit = rng.integers(-1, VECTORS, ROWS * COLS).astype(np.int32)
+    pages = [([*rows, figure], lit), (rows[:5], lit), ([*rows, figure], blank), ([], blank)]
+    made = [
+        replace(
+            page("s", number),
+            encoding=PageEncoding(ROWS, COLS, unit(rng, VECTORS if cells.max() >= 0 else 0), cells),
+            regions=tuple(
+                Region(index, kind, -1, order, *box, text=text, confidence=0.5)
+                for index, (kind, order, box, text) in enumerate(regions)
+            ),
+        )
+        for number, (regions, cells) in enumerate(pages, 1)
+    ]
+    committer = Committer(database, "run")
+    committer.commit_pages(page_tables(made, DIM))
+    put(committer, document("s", len(made)))
+    snapshot = database.snapshot()
+    catalog = reader.catalog(snapshot)
+    names, numbers = (catalog[name].to_pylist() for name in ("page_id", "patch_row"))
+    return Stored(snapshot, dict(sorted(zip(names, numbers, strict=True))), {})
+
+
+def asked(tokens: int = 5) -> list[QueryEncoding]:
+    return [query(seed, tokens) for seed in range(len(QUESTIONS))]
+
+
+def spans(stored: Stored, how: RetrievalOptions = SPANS, tokens: int = 5) -> list[list[PagePlaces]]:
+    """By page and question."""
+    queries = tuple(asked(tokens))
+    found = {name: FoundPage(row, queries, QUESTIONS) for name, row in stored.rows.items()}
+    return list(ground(stored.snapshot, found, how).values())
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("tokens", [1, 5])
+def test_spans_are_scored_and_named(printed: Stored, tokens: int) -> None:
+    """Also where a page has no region that answers, no patch, or nothing."""
+    every, no_region, no_patch, nothing = spans(printed, tokens=tokens)
+    assert {answer.regions for answer in (*no_region, *nothing)} == {()}
+    for answer in (*every, *no_patch):
+        scores = [hit.score for hit in answer.regions]
+        assert scores == sorted(scores, reverse=True)
+        assert scores and 0 < sum(scores) <= 1 + 1e-9 and scores[-1] > 0
+    hits = [hit for answer in every for hit in answer.regions]
+    assert any(hit.words for hit in hits)
+    assert all(0 < word.score <= 1 for hit in hits for word in hit.words)
+    assert not any(hit.words for answer in no_patch for hit in answer.regions)
+    for one, answer in zip(asked(tokens), every, strict=True):
+        for word in (word for hit in answer.regions for word in hit.words):
+            assert one.meaning[word.index] and one.tokens[word.index] == word.token
+
+
+def test_spans_do_not_depend_on_the_pages_and_questions_beside_them(printed: Stored) -> None:
+    together = spans(printed)
+    for (name, row), answers in zip(printed.rows.items(), together, strict=True):
+        for one, question, among in zip(asked(), QUESTIONS, answers, strict=True):
+            found = FoundPage(row, (one,), (question,))
+            (alone,) = ground(printed.snapshot, {name: found}, SPANS)[name]
+            assert shown(alone) == shown(among)
+
+
+def test_a_span_of_several_regions_is_named_by_all(
+    printed: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for signal in WEIGHTS[SpanSignals.ALL]:
+        monkeypatch.setitem(WEIGHTS[SpanSignals.ALL], signal, 0.0)
+    monkeypatch.setitem(WEIGHTS[SpanSignals.ALL], "run", 50.0)
+    monkeypatch.setitem(WEIGHTS[SpanSignals.ALL], "words", 50.0)
+    name = next(iter(printed.rows))
+    hit = spans(printed)[0][0].regions[0]  # the first paragraphs have both words
+    assert hit.region_id == f"{name}:00010+00011"
+    assert (hit.kind, hit.text) == ("paragraph", "harbour\ndepth")
+    assert hit.box == pytest.approx((0.1, 0.1, 0.5, 0.28))
+    assert hit.score > 0.1
+
+
+def test_fewer_spans_with_a_higher_ratio_or_less_room(printed: Stored) -> None:
+    every = spans(printed)[0]
+    for answer, one, good in zip(
+        every,
+        spans(printed, replace(SPANS, top_regions=1))[0],
+        spans(printed, replace(SPANS, selection=Selection(SelectionRule.SPANS, 0.5)))[0],
+        strict=True,
+    ):
+        assert one.regions == answer.regions[:1]
+        best = answer.regions[0].score
+        assert good.regions == tuple(hit for hit in answer.regions if hit.score >= best / 2)
+    assert max(len(answer.regions) for answer in every) > 1

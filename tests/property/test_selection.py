@@ -16,6 +16,7 @@ from tasks.selection import (
     merge_top,
     parse_selection,
     select,
+    selection_of,
     top_pages,
 )
 from tests import reference
@@ -115,13 +116,16 @@ def test_nothing_to_choose_from() -> None:
         ("max", SelectionRule.MAX, None),
         ("top-k:5", SelectionRule.TOP_K, 5),
         ("threshold:-0.4", SelectionRule.THRESHOLD, -0.4),
+        ("spans", SelectionRule.SPANS, 0.5),
+        ("Spans:0.2", SelectionRule.SPANS, 0.2),
+        ("spans:1", SelectionRule.SPANS, 1),
     ],
 )
 def test_parsing(text: str, rule: SelectionRule, value: float | None) -> None:
     assert parse_selection(text) == Selection(rule, value)
 
 
-@given(SELECTIONS)
+@given(st.one_of(SELECTIONS, st.floats(1e-6, 1).map(lambda r: Selection(SelectionRule.SPANS, r))))
 def test_text_of_a_selection_reads_back(selection: Selection) -> None:
     assert parse_selection(str(selection)) == selection
 
@@ -131,7 +135,7 @@ def test_text_of_a_selection_reads_back(selection: Selection) -> None:
     [
         "", "best", "p", "p101", "p50:1", "percentile", "percentile:-1", "percentile:nan",
         "top-k", "top-k:0", "top-k:2.5", "top-k:x", "threshold", "threshold:inf", "threshold:",
-        "max:1", "adaptive:2",
+        "max:1", "adaptive:2", "spans:0", "spans:-0.5", "spans:1.01", "spans:nan", "spans:",
     ],
 )  # fmt: skip
 def test_bad_selections_are_refused(text: str) -> None:
@@ -140,8 +144,35 @@ def test_bad_selections_are_refused(text: str) -> None:
 
 
 def test_the_message_lists_what_is_possible() -> None:
-    with pytest.raises(SelectionError, match=r"percentile.*adaptive.*max.*top-k.*threshold"):
+    with pytest.raises(SelectionError, match=r"spans.*percentile.*adaptive.*max.*top-k.*threshold"):
         parse_selection("best")
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds_named", "chosen"),
+    [
+        (None, False, Selection(SelectionRule.SPANS, 0.5)),
+        (None, True, Selection(SelectionRule.TOP_K, 7)),  # spans are of every kind
+        ("p50", False, Selection(SelectionRule.PERCENTILE, 50)),
+        ("p50", True, Selection(SelectionRule.PERCENTILE, 50)),
+        ("spans:0.2", False, Selection(SelectionRule.SPANS, 0.2)),
+    ],
+)
+def test_the_default_depends_on_whether_kinds_are_named(
+    text: str | None, kinds_named: bool, chosen: Selection
+) -> None:
+    assert selection_of(text, 7, kinds_named) == chosen
+
+
+def test_spans_of_named_kinds_are_refused() -> None:
+    with pytest.raises(SelectionError, match="leave the kinds out"):
+        selection_of("spans", 7, kinds_named=True)
+
+
+def test_spans_are_not_selected_by_a_score_alone() -> None:
+    for scores in (np.array([0.5, 0.25]), np.empty(0)):
+        with pytest.raises(SelectionError):
+            select(scores, parse_selection("spans"))
 
 
 @settings(deadline=None)
