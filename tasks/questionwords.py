@@ -57,8 +57,9 @@ def _words(text: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    """Cut one usual ending off; the same for question and page, so it need not be right."""
+    """Cut one usual ending off, then a last e or y, which others of its forms may lack."""
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST_STEM:
-            return word[: -len(ending)]
-    return word
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if word[-1] in "ey" and len(word) > _SHORTEST_STEM else word

@@ -124,7 +124,7 @@ def selection_of(text: str | None, regions: int, kinds_named: bool) -> Selection
     """
     if text is None and kinds_named:
         return Selection(SelectionRule.TOP_K, regions)
-    chosen = parse_selection(text or SelectionRule.SPANS.value)
+    chosen = parse_selection(SelectionRule.SPANS.value if text is None else text)
     if kinds_named and chosen.rule is SelectionRule.SPANS:
         raise SelectionError("spans are of every kind that answers; leave the kinds out")
     return chosen

@@ -48,7 +48,10 @@ SAME = 0.92
 """IoU from which on two spans are one."""
 
 MOST = 300
-"""Spans of a page; the smallest runs of a page that has more are left out."""
+"""Spans of a page. Of a page that has more the longest runs are left out, then the last regions."""
+
+_MOST_COMPARED = 2 * MOST
+"""Spans that are looked at; work and memory grow with the square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,8 @@ def spans_of(kinds: Sequence[RegionKind], boxes: Doubles, order: Sequence[int]) 
         order: of each region its place in reading order among its kind.
 
     Returns:
-        Regions first, by the rank of their kinds and then by row; then runs, by their first
-        member and length.
+        Regions first, by the rank of their kinds and then by row; then runs, by their length and
+        first member.
 
     Raises:
         ShapeError: there is not one box and one place a region.
@@ -94,9 +97,11 @@ def spans_of(kinds: Sequence[RegionKind], boxes: Doubles, order: Sequence[int]) 
     found: list[tuple[RegionKind, tuple[int, ...]]] = [
         (kind, (row,)) for kind in COMPETING for row, its in enumerate(kinds) if its is kind
     ]
+    runs: list[tuple[RegionKind, tuple[int, ...]]] = []
     for kind in _RUNS_OF:
         rows = sorted((r for r, its in enumerate(kinds) if its is kind), key=lambda r: order[r])
-        found += [(kind, run) for run in _runs(rows, boxes)]
+        runs += [(kind, run) for run in _runs(rows, boxes)]
+    found = (found + sorted(runs, key=lambda run: len(run[1])))[:_MOST_COMPARED]
     if not found:
         return Spans((), np.empty((0, 4)), ())
     hulls = np.stack([_hull(boxes[list(rows)]) for _, rows in found])

@@ -170,7 +170,7 @@ class PageSpans:
         lines = regions.boxes[self._lines]
         met = _overlaps(boxes, lines)
         line_area = (lines[:, 2:] - lines[:, :2]).prod(axis=1)
-        inside = met > 0.5 * line_area
+        inside = (met > 0.5 * line_area).astype(np.float64)
         counts = inside.sum(axis=1)
         long = np.array([len(regions.texts[i].split()) for i in self._lines])
         columns["filled"] = np.minimum(met.sum(axis=1) / area, 1.0)

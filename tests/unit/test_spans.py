@@ -54,7 +54,7 @@ def test_a_run_ends_at_a_wide_gap_and_at_the_next_column() -> None:
         (PARAGRAPH, (0.95, 0.32, 1.0, 0.36)),  # under the run, though not under its first
     )
     runs = [rows for rows in found.members if len(rows) > 1]
-    assert runs == [(0, 1), (3, 4), (3, 4, 5), (4, 5)]
+    assert runs == [(0, 1), (3, 4), (4, 5), (3, 4, 5)]
 
 
 def test_blocks_and_paragraphs_make_no_run_together() -> None:
@@ -105,3 +105,10 @@ def test_every_kind_is_ranked_once() -> None:
 def test_what_does_not_fit_together_is_refused(boxes: tuple[int, int], order: list[int]) -> None:
     with pytest.raises(ShapeError):
         spans_of([PARAGRAPH], np.full(boxes, 0.5), order)
+
+
+def test_a_long_page_has_runs_everywhere() -> None:
+    """Of a page with too many spans the longest runs are left out, not those at its end."""
+    found = spans(*((PARAGRAPH, (0.1, y / 100, 0.9, (y + 0.9) / 100)) for y in range(100)))
+    assert len(found) == MOST
+    assert {(row, row + 1) for row in range(99)} <= set(found.members)

@@ -129,3 +129,18 @@ def test_heavier_tokens_say_more(spans: PageSpans) -> None:
     )
     assert parts[0] == pytest.approx([0.75 * one, 0.25 * other])
     assert one > 0 > other
+
+
+def test_prose_is_the_share_of_long_lines() -> None:
+    long, short = "one two three four five six", "one two"
+    for texts, share in (((long,) * 4, 1.0), ((long, long, short, short), 0.5), ((short,) * 4, 0)):
+        lines = [(0.1, 0.1 + i / 10, 0.9, 0.2 + i / 10) for i in range(4)]
+        page = PageRegions(
+            [RegionKind.PARAGRAPH, *[RegionKind.LINE] * 4],
+            np.array([(0.1, 0.1, 0.9, 0.5), *lines]),
+            [0, 0, 1, 2, 3],
+            np.ones(5),
+            ["", *texts],
+        )
+        (prose,) = PageSpans(page).layout[:, LAYOUT.index("prose")]
+        assert prose == pytest.approx(share)
