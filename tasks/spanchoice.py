@@ -3,8 +3,8 @@
 A span's score is the share of belief that it answers: a softmax over the page's spans of a
 weighted sum of their signals (``tasks.spansignals``). The weights make the expected IoU of the
 span drawn by that softmax as large as it gets on the 336 rows of human evidence of MMDocIR's
-development documents, with ridge 0.3; decision 0014 has how they were chosen, what that gives on
-documents they have not seen, and what was tried and left.
+development documents, those of text counting thrice, with ridge 0.3 (``benchmarks/spans.py``).
+Decision 0014 has what that gives on documents they have not seen, and what was tried and left.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ class SpanSignals(StrEnum):
 
 
 _ALL: Mapping[str, float] = {
-    "paragraph": 2.32,
-    "run": -5.11,
-    "figure": -2.55,
-    "table": -6.03,
-    "exhibit": 4.05,
-    "confidence": 12.3,
-    "filled": -4.63,
-    "prose": 3.6,
-    "text": -5.26,
-    "size": -0.0536,
-    "words": 6.47,
-    "text_word_coverage": 0.276,
-    "patch_density": 2.73,
-    "text_patch_density": 2.77,
-    "asks_visual": 11.8,
+    "paragraph": 3.85,
+    "run": -6.98,
+    "figure": 2.27,
+    "table": -2.51,
+    "exhibit": 4.8,
+    "confidence": 10.5,
+    "filled": 2.44,
+    "prose": -2.54,
+    "text": 2.09,
+    "size": -0.451,
+    "words": 3.24,
+    "text_word_coverage": 5.12,
+    "patch_density": 3.74,
+    "text_patch_density": 4.96,
+    "asks_visual": 11.7,
 }
 _OF_WORDS = ("words", "text_word_coverage", "asks_visual")
 _OF_PATCHES = ("patch_density", "text_patch_density")
@@ -58,16 +58,16 @@ WEIGHTS: Mapping[SpanSignals, Mapping[str, float]] = {
     SpanSignals.VISUAL: {k: w for k, w in _ALL.items() if k not in _OF_WORDS},
     SpanSignals.WORDS: {k: w for k, w in _ALL.items() if k not in _OF_PATCHES},
     SpanSignals.LAYOUT: {
-        "paragraph": -2.72,
-        "run": -2.17,
-        "figure": 0.664,
-        "table": -8.82,
-        "exhibit": 4.01,
-        "confidence": 11.5,
-        "filled": -1.62,
-        "prose": -2.94,
-        "text": -8.18,
-        "size": -0.101,
+        "paragraph": -4.34,
+        "run": -3.15,
+        "figure": 1.29,
+        "table": -5.34,
+        "exhibit": 2.33,
+        "confidence": 13.9,
+        "filled": 1.35,
+        "prose": -5.46,
+        "text": 1.9,
+        "size": -0.363,
     },
 }
 """Signal -> weight; signals that are not named count nothing."""
