@@ -4,11 +4,10 @@ Run from the repository's root, on a database that holds the data set's document
 
     python -m benchmarks.spans DATASET --db DB
 
-A row is a page of evidence of a question. The weights are those of ``tasks.spanchoice``: they make
-the expected official score of the span that the softmax draws as large as it gets, with a ridge
-penalty. Cross-validation leaves out whole documents, in `FOLDS` parts, `ROUNDS` times; its scores
-are of the best span alone. The twin has the same spans and the same signals of the page, and no
-question. At the end the weights of all rows are printed.
+A row is a page of evidence of a question. The weights are those of ``tasks.spanchoice``; with
+``--fit`` they are cross-validated over documents (``benchmarks.fitting``), and the weights of all
+rows are printed. Scores are of the best span alone. The twin has the same spans and signals of the
+page, and no question.
 """
 
 from __future__ import annotations
@@ -19,17 +18,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 
-from benchmarks.report import print_table
+from benchmarks.fitting import Row, best_score, compare, cross_validated, fit
 from storage.database import Database
 from storage.reader import catalog, read_patches, read_regions
 from tasks import maxsim
 from tasks.encoders import registry
 from tasks.evaluation import datasets
-from tasks.evaluation.bootstrap import mean_intervals
 from tasks.evaluation.matching import match
-from tasks.geometry import Doubles, Indices, iou
+from tasks.geometry import iou
 from tasks.grounding import RegionTable
 from tasks.questionwords import question_words
 from tasks.retrieval import CountedTokens
@@ -37,37 +34,27 @@ from tasks.scope import Catalog
 from tasks.spanchoice import WEIGHTS, SpanSignals, span_scores
 from tasks.spansignals import LAYOUT, SIGNALS, PageSpans
 
-RIDGE = 0.3
-FOLDS, ROUNDS = 5, 4
+TITLE = "Best span alone, official mean IoU"
+
 TEXT_COUNTS = 3
 """Rows whose evidence is text count so often in a fit. Whoever makes a data set asks of tables and
 figures more often than people who look something up, and on a page with both that decides."""
 
-_WARM_RIDGE, _WARM_SCALE = 5.0, 2.0
-"""The maximum is looked for from that of an easier problem: a softmax that is to be near the
-squared scores, which has one maximum."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """A page of evidence of a question.
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class EvidenceRow(Row):
+    """A row of a data set.
 
     Attributes:
-        doc: its document.
         category: of the question.
         clean: whether the row is marked as unambiguous.
-        signals: (S, len(SIGNALS)) of the page's spans; S may be 0.
-        official: (S,) official score of each span, returned alone.
     """
 
-    doc: str
     category: str
     clean: bool
-    signals: Doubles
-    official: Doubles
 
 
-def read_rows(place: str, db: str) -> list[Row]:
+def read_rows(place: str, db: str) -> list[EvidenceRow]:
     """Match a data set with a database, and find the signals of all spans."""
     database = Database.open(db)
     snapshot = database.snapshot()
@@ -100,104 +87,28 @@ def read_rows(place: str, db: str) -> list[Row]:
         true = row.evidence.boxes
         official = iou(known[at].spans.boxes, true).max(axis=1, initial=0.0) / len(true)
         clean = bool(row.evidence.clean)
-        rows.append(Row(question.doc, question.category, clean, signals, official))
+        rows.append(
+            EvidenceRow(
+                question.doc,
+                signals,
+                official,
+                TEXT_COUNTS if question.category == "text" else 1,
+                category=question.category,
+                clean=clean,
+            )
+        )
     return rows
 
 
-def fit(rows: Sequence[Row], columns: Indices) -> Doubles:
-    """Return a weight for each of the signals, 0 for those that are not among ``columns``."""
-    some = [
-        row
-        for row in rows
-        if len(row.official)
-        for _ in range(TEXT_COUNTS if row.category == "text" else 1)
-    ]
-    stacked = np.concatenate([row.signals for row in some])[:, columns]
-    middle, spread = stacked.mean(axis=0), stacked.std(axis=0) + 1e-9
-    signals = (stacked - middle) / spread
-    official = np.concatenate([row.official for row in some])
-    counts = np.array([len(row.official) for row in some])
-    starts, row_of = np.cumsum(counts) - counts, np.repeat(np.arange(len(some)), counts)
-
-    def softmax(weights: Doubles) -> tuple[Doubles, Doubles]:
-        sums = signals @ weights
-        top = np.maximum.reduceat(sums, starts)
-        belief = np.exp(sums - top[row_of])
-        total = np.add.reduceat(belief, starts)
-        return belief / total[row_of], np.log(total) + top
-
-    squares = official**2
-    target_sum = np.add.reduceat(squares, starts)
-    target = squares / np.maximum(target_sum, 1e-6)[row_of]
-    useful = target_sum > 0.01
-
-    def warm(weights: Doubles) -> tuple[float, Doubles]:
-        belief, normal = softmax(weights)
-        loss = normal[useful].sum() - signals @ weights @ target
-        slope = signals.T @ (belief * useful[row_of] - target)
-        penalty = _WARM_RIDGE * weights
-        return (loss + penalty @ weights / 2) / len(some), (slope + penalty) / len(some)
-
-    def expected(weights: Doubles) -> tuple[float, Doubles]:
-        belief, _ = softmax(weights)
-        mean = np.add.reduceat(belief * official, starts)
-        slope = signals.T @ (belief * (official - mean[row_of]))
-        penalty = RIDGE * weights
-        return (penalty @ weights / 2 - mean.sum()) / len(some), (penalty - slope) / len(some)
-
-    start = np.zeros(len(columns))
-    begun = minimize(warm, start, jac=True, method="L-BFGS-B", options={"maxiter": 40})
-    start = _WARM_SCALE * begun.x
-    found = minimize(expected, start, jac=True, method="L-BFGS-B", options={"maxiter": 60})
-    weights = np.zeros(len(SIGNALS))
-    weights[columns] = found.x / spread
-    return weights
-
-
-def cross_validated(rows: Sequence[Row], columns: Indices) -> Doubles:
-    """Return (ROUNDS, rows) scores of the best span by weights of other documents."""
-    documents = sorted({row.doc for row in rows})
-    scores = np.zeros((ROUNDS, len(rows)))
-    for number in range(ROUNDS):
-        order = np.random.default_rng(number).permutation(len(documents))
-        fold = {documents[at]: place % FOLDS for place, at in enumerate(order)}
-        for held in range(FOLDS):
-            weights = fit([row for row in rows if fold[row.doc] != held], columns)
-            for at, row in enumerate(rows):
-                if fold[row.doc] == held:
-                    scores[number, at] = best_score(row, row.signals @ weights)
-    return scores
-
-
-def best_score(row: Row, sums: Doubles) -> float:
-    """Official score of the span with the largest sum; 0 where there is no span."""
-    return float(row.official[np.argmax(sums)]) if len(sums) else 0.0
-
-
-def compare(rows: Sequence[Row], scores: dict[str, Doubles], twin: str) -> None:
-    """Print means with intervals, and the paired differences to the twin."""
+def groups_of(rows: Sequence[EvidenceRow]) -> dict[str, list[int]]:
+    """Name groups of rows: the unambiguous, all, and those of each category."""
     groups = {
         "clean rows": [at for at, row in enumerate(rows) if row.clean],
         "all rows": list(range(len(rows))),
     }
     for category in sorted({row.category for row in rows}):
         groups[category] = [at for at, row in enumerate(rows) if row.category == category]
-    table = []
-    for name, members in groups.items():
-        documents = [rows[at].doc for at in members]
-        for system, found in scores.items():
-            if not members:
-                continue
-            own = found.mean(axis=0)[members]
-            ahead = own - scores[twin].mean(axis=0)[members]
-            (mean, low, high), (more, least, most) = (
-                mean_intervals(values, documents)[0] for values in (own, ahead)
-            )
-            shown = f"{more:+.3f} [{least:+.3f}, {most:+.3f}]" if system != twin else ""
-            score = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
-            table.append([name, str(len(members)), system, score, shown])
-    headers = ["rows", "n", "chosen by", "score", "more than the twin"]
-    print_table("Best span alone, official mean IoU", headers, table)
+    return groups
 
 
 def main() -> int:
@@ -214,7 +125,8 @@ def main() -> int:
         )
         for by in WEIGHTS
     }
-    compare(rows, shipped, f"as shipped, {SpanSignals.LAYOUT}")
+    documents, groups = [row.doc for row in rows], groups_of(rows)
+    compare(TITLE, documents, groups, shipped, [f"as shipped, {SpanSignals.LAYOUT}"])
     if args.fit:
         everything = np.arange(len(SIGNALS))
         layout = np.array([SIGNALS.index(name) for name in LAYOUT])
@@ -222,7 +134,7 @@ def main() -> int:
             "cross-validated": cross_validated(rows, everything),
             "cross-validated, twin": cross_validated(rows, layout),
         }
-        compare(rows, found, "cross-validated, twin")
+        compare(TITLE, documents, groups, found, ["cross-validated, twin"])
         for name, columns in (("all", everything), ("layout", layout)):
             weights = fit(rows, columns)
             print(name, {SIGNALS[i]: float(f"{weights[i]:.3g}") for i in columns})

@@ -1,0 +1,158 @@
+"""Weighing signals such that the best candidate is good, and how good on documents left out; pure.
+
+A row offers candidates, each with signals and an official score. The weights make the expected
+official score of the candidate that the softmax draws as large as it gets, with a ridge penalty.
+Cross-validation leaves out whole documents, in `FOLDS` parts, `ROUNDS` times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from benchmarks.report import print_table
+from tasks.evaluation.bootstrap import mean_intervals
+from tasks.geometry import Doubles, Indices
+
+RIDGE = 0.3
+FOLDS, ROUNDS = 5, 4
+
+_WARM_RIDGE, _WARM_SCALE = 5.0, 2.0
+"""The maximum is looked for from that of an easier problem: a softmax that is to be near the
+squared scores, which has one maximum."""
+
+_LEVELS = (0.3, 0.5, 0.7)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """A page of evidence of a question, with what may be returned of it.
+
+    Attributes:
+        doc: its document.
+        signals: (S, F) of the candidates; S may be 0.
+        official: (S,) official score of each candidate, returned alone.
+        times: how often the row counts in a fit.
+    """
+
+    doc: str
+    signals: Doubles
+    official: Doubles
+    times: int = 1
+
+
+def fit(rows: Sequence[Row], columns: Indices) -> Doubles:
+    """Return a weight for each of the F signals, 0 for those that are not among ``columns``."""
+    some = [row for row in rows if len(row.official) for _ in range(row.times)]
+    every = np.concatenate([row.signals for row in some])
+    stacked = every[:, columns]
+    middle, spread = stacked.mean(axis=0), stacked.std(axis=0) + 1e-9
+    signals = (stacked - middle) / spread
+    official = np.concatenate([row.official for row in some])
+    counts = np.array([len(row.official) for row in some])
+    starts, row_of = np.cumsum(counts) - counts, np.repeat(np.arange(len(some)), counts)
+
+    def softmax(weights: Doubles) -> tuple[Doubles, Doubles]:
+        sums = signals @ weights
+        top = np.maximum.reduceat(sums, starts)
+        belief = np.exp(sums - top[row_of])
+        total = np.add.reduceat(belief, starts)
+        return belief / total[row_of], np.log(total) + top
+
+    squares = official**2
+    target_sum = np.add.reduceat(squares, starts)
+    target = squares / np.maximum(target_sum, 1e-6)[row_of]
+    useful = target_sum > 0.01
+
+    def warm(weights: Doubles) -> tuple[float, Doubles]:
+        belief, normal = softmax(weights)
+        loss = normal[useful].sum() - signals @ weights @ target
+        slope = signals.T @ (belief * useful[row_of] - target)
+        penalty = _WARM_RIDGE * weights
+        return (loss + penalty @ weights / 2) / len(some), (slope + penalty) / len(some)
+
+    def expected(weights: Doubles) -> tuple[float, Doubles]:
+        belief, _ = softmax(weights)
+        mean = np.add.reduceat(belief * official, starts)
+        slope = signals.T @ (belief * (official - mean[row_of]))
+        penalty = RIDGE * weights
+        return (penalty @ weights / 2 - mean.sum()) / len(some), (penalty - slope) / len(some)
+
+    start = np.zeros(len(columns))
+    begun = minimize(warm, start, jac=True, method="L-BFGS-B", options={"maxiter": 40})
+    start = _WARM_SCALE * begun.x
+    found = minimize(expected, start, jac=True, method="L-BFGS-B", options={"maxiter": 60})
+    weights = np.zeros(every.shape[1])
+    weights[columns] = found.x / spread
+    return weights
+
+
+def held_out(documents: Sequence[str]) -> Iterator[tuple[int, Indices, Indices]]:
+    """Yield for each round and fold the round, the rows to learn from, and those left out.
+
+    Args:
+        documents: of each row.
+    """
+    names = sorted(set(documents))
+    for number in range(ROUNDS):
+        order = np.random.default_rng(number).permutation(len(names))
+        fold = {names[at]: place % FOLDS for place, at in enumerate(order)}
+        of = np.array([fold[doc] for doc in documents])
+        for held in range(FOLDS):
+            yield number, np.flatnonzero(of != held), np.flatnonzero(of == held)
+
+
+def cross_validated(rows: Sequence[Row], columns: Indices) -> Doubles:
+    """Return (ROUNDS, rows) scores of the best candidate by weights of other documents."""
+    scores = np.zeros((ROUNDS, len(rows)))
+    for number, known, left_out in held_out([row.doc for row in rows]):
+        weights = fit([rows[at] for at in known], columns)
+        for at in left_out:
+            scores[number, at] = best_score(rows[at], rows[at].signals @ weights)
+    return scores
+
+
+def best_score(row: Row, sums: Doubles) -> float:
+    """Official score of the candidate with the largest sum; 0 where there is none."""
+    return float(row.official[np.argmax(sums)]) if len(sums) else 0.0
+
+
+def compare(
+    title: str,
+    documents: Sequence[str],
+    groups: Mapping[str, Sequence[int]],
+    scores: Mapping[str, Doubles],
+    references: Sequence[str],
+) -> None:
+    """Print means with intervals, and the paired differences to some of the systems.
+
+    Args:
+        title: of the table.
+        documents: of each row; they are what is drawn again.
+        groups: name -> the rows in it; empty ones are left out.
+        scores: system -> (rounds, rows) official scores; rounds are averaged.
+        references: names of systems that all are compared with.
+    """
+    table = []
+    for name, members in groups.items():
+        docs = [documents[at] for at in members]
+        for system, found in scores.items():
+            if not len(members):
+                continue
+            own = found[:, members]
+            columns = [own.mean(axis=0), *((own >= at).mean(axis=0) for at in _LEVELS)]
+            mean, *at_levels = mean_intervals(np.stack(columns, axis=1), docs)
+            shown = [name, str(len(members)), system, "{:.3f} [{:.3f}, {:.3f}]".format(*mean)]
+            shown += ["{:.1f} [{:.1f}, {:.1f}]".format(*(100 * level)) for level in at_levels]
+            for other in references:
+                ahead = (own.mean(axis=0) - scores[other][:, members].mean(axis=0))[:, None]
+                found_ahead = mean_intervals(ahead, docs)[0]
+                interval = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*found_ahead)
+                shown.append(interval if system != other else "")
+            table.append(shown)
+    levels = [f"@.{10 * at:.0f}, %" for at in _LEVELS]
+    ahead_of = [f"more than {other}" for other in references]
+    print_table(title, ["rows", "n", "chosen by", "mean IoU", *levels, *ahead_of], table)
