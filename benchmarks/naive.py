@@ -35,7 +35,7 @@ def naive_merging(boxes: Doubles, gap: tuple[float, float], among: int = AMONG) 
     check_boxes(boxes)
     if not len(boxes) or among < 1:
         raise SelectionError(f"at least one box to look at, got {among} of {len(boxes)}")
-    merged = boxes[0].astype(np.float64)
+    merged: Doubles = boxes[0].astype(np.float64)
     for box in boxes[1:among]:
         apart = np.maximum(merged[:2], box[:2]) - np.minimum(merged[2:], box[2:])
         if (apart <= gap).all():

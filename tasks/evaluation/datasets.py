@@ -39,16 +39,30 @@ def load(place: str | Path) -> Dataset:
     Raises:
         DatasetError: there is none, or a line is of no format that is read; names file and line.
     """
-    file = _file_of(Path(place))
-    lines = [Line(file, number, _object(file, number, row)) for number, row in json_lines(file)]
-    if not lines:
-        raise DatasetError(f"{file}: there is no question in it")
+    lines = lines_of(place)
     form = _format_of(lines[0])
+    file = lines[0].file
     folder = file.parent
     questions = form.read(folder, lines)
     digest, _ = sha256_of(str(file))
     name = folder.resolve().name
     return Dataset(name, folder, file, digest, form.name, questions, form.one_page_files)
+
+
+def lines_of(place: str | Path) -> list[Line]:
+    """Return the lines of a data set's file, of whatever format; at least one.
+
+    Args:
+        place: as for `load`.
+
+    Raises:
+        DatasetError: there is no file, no line, or a line is no JSON object.
+    """
+    file = _file_of(Path(place))
+    lines = [Line(file, number, _object(file, number, row)) for number, row in json_lines(file)]
+    if not lines:
+        raise DatasetError(f"{file}: there is no question in it")
+    return lines
 
 
 def _file_of(place: Path) -> Path:
