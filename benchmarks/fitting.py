@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 
 from benchmarks.report import print_table
 from tasks.evaluation.bootstrap import mean_intervals
+from tasks.evaluation.markdown import percent_with_interval, with_interval
 from tasks.geometry import Doubles, Indices
 
 RIDGE = 0.3
@@ -145,13 +146,12 @@ def compare(
             own = found[:, members]
             columns = [own.mean(axis=0), *((own >= at).mean(axis=0) for at in _LEVELS)]
             mean, *at_levels = mean_intervals(np.stack(columns, axis=1), docs)
-            shown = [name, str(len(members)), system, "{:.3f} [{:.3f}, {:.3f}]".format(*mean)]
-            shown += ["{:.1f} [{:.1f}, {:.1f}]".format(*(100 * level)) for level in at_levels]
+            shown = [name, str(len(members)), system, with_interval(mean)]
+            shown += [percent_with_interval(level) for level in at_levels]
             for other in references:
-                ahead = (own.mean(axis=0) - scores[other][:, members].mean(axis=0))[:, None]
-                found_ahead = mean_intervals(ahead, docs)[0]
-                interval = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*found_ahead)
-                shown.append(interval if system != other else "")
+                ahead = own.mean(axis=0) - scores[other][:, members].mean(axis=0)
+                difference = with_interval(mean_intervals(ahead, docs)[0], signed=True)
+                shown.append(difference if system != other else "")
             table.append(shown)
     levels = [f"@.{10 * at:.0f}, %" for at in _LEVELS]
     ahead_of = [f"more than {other}" for other in references]
