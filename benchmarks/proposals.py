@@ -42,6 +42,7 @@ DRAWS = 20
 class Row:
     """A page of evidence, with what is stored of it."""
 
+    question: str
     doc: str
     category: str
     clean: bool
@@ -83,7 +84,8 @@ def read_rows(dataset: str, db: str) -> list[Row]:
         layer = stored.words_source is WordsSource.TEXT_LAYER
         regions = stacked[page_id(ids[at.file], at.page)]
         clean = bool(at.clean)
-        rows.append(Row(at.file, question.category, clean, layer, at.boxes, regions))
+        name = question.question_id
+        rows.append(Row(name, at.file, question.category, clean, layer, at.boxes, regions))
     return rows
 
 
