@@ -1,0 +1,139 @@
+"""What may be returned of boxes that a model ranked, and what is known of each; pure.
+
+There is no page to look at: signals are those of the boxes' places, and one of their ranks.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from storage.records import BoolArray, RegionKind
+from tasks.evidence import evidence
+from tasks.geometry import Doubles
+from tasks.layout import reading_order
+from tasks.spans import spans_of
+
+LAYOUT = ("size", "size_squared", "width", "top", "one", "gap_inside", "gap_outside")
+"""Signals that do not know the ranks, see `signals`."""
+
+SIGNALS = (*LAYOUT, "rank_density")
+
+_CUT = 0.05
+"""Share of a box; what holds more of it holds all of it."""
+
+_INSIDE = 0.5
+"""Share of a box; a candidate that holds more is made of it, too."""
+
+_IN_COLUMN = 0.3
+"""Share of the narrower one's width: a box that overlaps by more is above or below."""
+
+_LINE_PT = 12.0
+"""Height of a line of text: gaps are told apart on its scale."""
+
+_FARTHEST = 0.2
+"""Share of the page's height: a box that is farther away, or not there, counts as that far."""
+
+_LEAST_AREA = 0.002
+"""Added to a share of the page, so that specks do not run away."""
+
+_BACKGROUND = 0.1
+"""See ``tasks.evidence``."""
+
+
+def candidates(ranked: Doubles, page_pt: tuple[float, float]) -> Doubles:
+    """Return what may be returned: boxes, runs of them, and hulls of any two.
+
+    A hull of two grows until it cuts no other box. Nearly equal ones are one (``tasks.spans``).
+
+    Args:
+        ranked: (n, 4) fractions of the page; n may be 0. Their order does not matter.
+        page_pt: width and height of the page in points.
+
+    Returns:
+        (S, 4).
+    """
+    # Of nearly equal ones the first stays: ranks must not decide which that is.
+    placed = ranked[np.lexsort(ranked.T)]
+    hulls = [_grown(placed[list(pair)], placed) for pair in combinations(range(len(placed)), 2)]
+    place = np.argsort(reading_order(placed * np.tile(page_pt, 2))).tolist()
+    # A passage answers by itself, and is not part of a run.
+    kinds = [RegionKind.BLOCK] * len(placed) + [RegionKind.PASSAGE] * len(hulls)
+    boxes = np.concatenate([placed, np.reshape(hulls, (-1, 4))])
+    return spans_of(kinds, boxes, [*place, *range(len(hulls))]).boxes
+
+
+def _grown(some: Doubles, boxes: Doubles) -> Doubles:
+    """Return the hull of some boxes and of all that it would cut."""
+    while True:
+        hull: Doubles = np.concatenate([some[:, :2].min(axis=0), some[:, 2:].max(axis=0)])
+        cut = boxes[_held(hull[None], boxes)[0] > _CUT]
+        if (cut[:, :2] >= hull[:2]).all() and (cut[:, 2:] <= hull[2:]).all():
+            return hull
+        some = np.concatenate([hull[None], cut])
+
+
+def signals(ranked: Doubles, spans: Doubles, height_pt: float) -> Doubles:
+    """Return what is known of each candidate.
+
+    ``size`` is the log of its area, ``size_squared`` the square of that; ``width`` and ``top``
+    are its own; ``one`` is 1 where it is made of one ranked box; ``gap_inside`` is the log of the
+    widest vertical gap between those that it is made of, and ``gap_outside`` of that to the
+    nearest other one above or below, both in lines of text, plus 1. ``rank_density`` is the
+    evidence (``tasks.evidence``) of a token whose mass lies on the ranked boxes as 1 / rank, where
+    what is on the page is the boxes alone: above 0 where its boxes rank higher than the page's
+    do on the whole.
+
+    Args:
+        ranked: (n, 4) fractions of the page, best first; n at least 1.
+        spans: (S, 4) the candidates.
+        height_pt: of the page, in points.
+
+    Returns:
+        (S, len(SIGNALS)) float64.
+    """
+    held = _held(spans, ranked)
+    inside = held > _INSIDE
+    line = _LINE_PT / height_pt
+    size = np.log((spans[:, 2:] - spans[:, :2]).prod(axis=1) + _LEAST_AREA)
+    mass = 1 / np.arange(1, len(ranked) + 1)
+    rank = evidence((held @ mass / mass.sum())[:, None], held.mean(axis=1), np.ones(1), _BACKGROUND)
+    columns = {
+        "size": size,
+        "size_squared": size**2,
+        "width": spans[:, 2] - spans[:, 0],
+        "top": spans[:, 1],
+        "one": (inside.sum(axis=1) == 1).astype(np.float64),
+        "gap_inside": np.log1p(np.array([_widest_gap(ranked[some]) for some in inside]) / line),
+        "gap_outside": np.log1p(_nearest(spans, ranked, inside) / line),
+        "rank_density": rank.density,
+    }
+    return np.column_stack([columns[name] for name in SIGNALS])
+
+
+def _held(spans: Doubles, boxes: Doubles) -> Doubles:
+    """Return (S, n) what share of each box each span holds."""
+    low = np.maximum(spans[:, None, :2], boxes[:, :2])
+    high = np.minimum(spans[:, None, 2:], boxes[:, 2:])
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    share: Doubles = np.clip(high - low, 0.0, None).prod(axis=2) / area
+    return np.minimum(share, 1.0)
+
+
+def _widest_gap(boxes: Doubles) -> float:
+    """Return the height of the widest white band between boxes, 0 for none."""
+    boxes = boxes[np.argsort(boxes[:, 1])]
+    reach = np.maximum.accumulate(boxes[:, 3])
+    return float((boxes[1:, 1] - reach[:-1]).max(initial=0.0))
+
+
+def _nearest(spans: Doubles, boxes: Doubles, inside: BoolArray) -> Doubles:
+    """Return (S,) how far above or below the nearest box is that is not inside."""
+    across = np.minimum(spans[:, None, 2], boxes[:, 2]) - np.maximum(spans[:, None, 0], boxes[:, 0])
+    widths = spans[:, None, 2] - spans[:, None, 0], boxes[:, 2] - boxes[:, 0]
+    beside = ~inside & (across > _IN_COLUMN * np.minimum(*widths))
+    apart = np.maximum(spans[:, None, 1], boxes[:, 1]) - np.minimum(spans[:, None, 3], boxes[:, 3])
+    far = np.where(beside, np.maximum(apart, 0.0), _FARTHEST)
+    nearest: Doubles = np.minimum(far, _FARTHEST).min(axis=1)
+    return nearest
