@@ -5,8 +5,6 @@ There is no page to look at: signals are those of the boxes' places, and one of 
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 
 from storage.records import BoolArray, RegionKind
@@ -19,9 +17,6 @@ LAYOUT = ("size", "size_squared", "width", "top", "one", "gap_inside", "gap_outs
 """Signals that do not know the ranks, see `signals`."""
 
 SIGNALS = (*LAYOUT, "rank_density")
-
-_CUT = 0.05
-"""Share of a box; what holds more of it holds all of it."""
 
 _INSIDE = 0.5
 """Share of a box; a candidate that holds more is made of it, too."""
@@ -45,7 +40,7 @@ _BACKGROUND = 0.1
 def candidates(ranked: Doubles, page_pt: tuple[float, float]) -> Doubles:
     """Return what may be returned: boxes, runs of them, and hulls of any two.
 
-    A hull of two grows until it cuts no other box. Nearly equal ones are one (``tasks.spans``).
+    Nearly equal ones are one (``tasks.spans``).
 
     Args:
         ranked: (n, 4) fractions of the page; n may be 0. Their order does not matter.
@@ -56,22 +51,13 @@ def candidates(ranked: Doubles, page_pt: tuple[float, float]) -> Doubles:
     """
     # Of nearly equal ones the first stays: ranks must not decide which that is.
     placed = ranked[np.lexsort(ranked.T)]
-    hulls = [_grown(placed[list(pair)], placed) for pair in combinations(range(len(placed)), 2)]
+    first, second = (placed[rows] for rows in np.triu_indices(len(placed), 1))
+    low, high = np.minimum(first[:, :2], second[:, :2]), np.maximum(first[:, 2:], second[:, 2:])
+    hulls = np.concatenate([low, high], axis=1)
     place = np.argsort(reading_order(placed * np.tile(page_pt, 2))).tolist()
     # A passage answers by itself, and is not part of a run.
     kinds = [RegionKind.BLOCK] * len(placed) + [RegionKind.PASSAGE] * len(hulls)
-    boxes = np.concatenate([placed, np.reshape(hulls, (-1, 4))])
-    return spans_of(kinds, boxes, [*place, *range(len(hulls))]).boxes
-
-
-def _grown(some: Doubles, boxes: Doubles) -> Doubles:
-    """Return the hull of some boxes and of all that it would cut."""
-    while True:
-        hull: Doubles = np.concatenate([some[:, :2].min(axis=0), some[:, 2:].max(axis=0)])
-        cut = boxes[_held(hull[None], boxes)[0] > _CUT]
-        if (cut[:, :2] >= hull[:2]).all() and (cut[:, 2:] <= hull[2:]).all():
-            return hull
-        some = np.concatenate([hull[None], cut])
+    return spans_of(kinds, np.concatenate([placed, hulls]), [*place, *range(len(hulls))]).boxes
 
 
 def signals(ranked: Doubles, spans: Doubles, height_pt: float) -> Doubles:

@@ -113,13 +113,6 @@ def test_candidates_are_boxes_hulls_and_runs() -> None:
     assert candidates(stacked(), PAGE_PT).shape == (0, 4)
 
 
-def test_a_hull_grows_until_it_cuts_nothing() -> None:
-    across = (0.3, 0.22, 0.8, 0.24)  # a line between the two, half of it beside them
-    found = candidates(stacked(ABOVE, BELOW, across), PAGE_PT).round(3).tolist()
-    assert [0.1, 0.1, 0.8, 0.35] in found
-    assert [0.1, 0.1, 0.5, 0.35] not in found
-
-
 def test_signals_by_hand() -> None:
     ranked = stacked(BELOW, ABOVE, BESIDE)
     spans = stacked(BELOW, (0.1, 0.1, 0.5, 0.35), BESIDE)
