@@ -11,10 +11,11 @@ evidence given. What is lost is told from the undamaged pages, cut out of their 
 ``pdf``, always among them): the same pages and so the same statistics of words. Intervals are of
 differences paired by question and page, resampling the documents that the pages are from.
 
-Beside what is returned, two tables tell where it is lost: how many of the text layer's words are
-read, and how near the best stored region comes to the truth, whichever is chosen
-(``benchmarks.proposals``): among lines, paragraphs and blocks, which are made of words alone, and
-among all regions, with those of the layout model.
+To tell where it is lost, there are beside what is returned: its twin, which knows no question, and
+what the question adds to it; spans chosen without the patches, and without the words of the
+question; how near the best stored region comes to the truth, whichever is chosen
+(``benchmarks.proposals``), among lines, paragraphs and blocks, which are made of words alone, and
+among all regions, with those of the layout model; and how many of a text layer's words are read.
 """
 
 from __future__ import annotations
@@ -46,16 +47,23 @@ from tasks.evaluation.baselines import BEST_REGION
 from tasks.evaluation.bootstrap import mean_intervals
 from tasks.evaluation.markdown import number, percent_with_interval, with_interval
 from tasks.sources import sha256_of
+from tasks.spanchoice import SpanSignals
 
 OURS = "patchlight"
 TWIN = "its twin"
 GAIN = "by the question"
+BY_WORDS = "without patches"
+BY_PATCHES = "without words"
 BLOCK = "BM25: best block"
 OF_WORDS = "best line, paragraph, block"
 OF_ALL = "best region"
-SYSTEMS = {OURS: OURS, TWIN: "layout twin", BLOCK: BEST_REGION}
-"""Column -> system of the report."""
-COLUMNS = (OURS, TWIN, GAIN, BLOCK, OF_WORDS, OF_ALL)
+SETTINGS = {
+    "layout twin": SpanSignals.LAYOUT,
+    "words": SpanSignals.WORDS,
+    "patches": SpanSignals.VISUAL,
+}
+"""Setting of the evaluation -> signals that spans are chosen by."""
+COLUMNS = (OURS, TWIN, GAIN, BY_WORDS, BY_PATCHES, BLOCK, OF_WORDS, OF_ALL)
 
 KINDS_OF_WORDS = (RegionKind.LINE, RegionKind.PARAGRAPH, RegionKind.BLOCK)
 PROPOSALS = [kind for kind in RegionKind if kind not in proposals.WORDS]
@@ -94,7 +102,8 @@ def run(kind: str, work: Path) -> None:
     ingest = [PATCHLIGHT, "ingest", folder / damagedpages.PAGES, "--db", db]
     evaluate = [PATCHLIGHT, "evaluate", folder, "--db", db, "--out", work / f"{kind}.report"]
     evaluate += ["--protocol", "given", "--pictures", "0", "--baseline-kind", RegionKind.BLOCK]
-    evaluate += ["--setting", f"{SYSTEMS[TWIN]}=--span-signals layout"]
+    for name, signals in SETTINGS.items():
+        evaluate += ["--setting", f"{name}=--span-signals {signals}"]
     for command in (ingest, evaluate):
         code = subprocess.run(list(map(str, command)), stdout=subprocess.DEVNULL).returncode
         if code not in (ExitCode.OK, ExitCode.DONE_WITH_FAILURES):
@@ -126,12 +135,13 @@ def numbers(scores: Mapping[str, float], row: proposals.Row | None) -> list[floa
         scores: the official score of each system.
         row: what is stored of its page; None where it could not be ingested.
     """
-    own = [scores[system] for system in SYSTEMS.values()]
+    ours = scores[OURS]
+    twin, words, patches = (scores[name] for name in SETTINGS)
     best = [
         0.0 if row is None else proposals.oracle(row.of(kinds), row.true)
         for kinds in (KINDS_OF_WORDS, PROPOSALS)
     ]
-    return [own[0], own[1], own[0] - own[1], own[2], *best]
+    return [ours, twin, ours - twin, words, patches, scores[BEST_REGION], *best]
 
 
 def page_words(work: Path, kind: str) -> dict[str, Counter[str]]:

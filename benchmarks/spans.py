@@ -19,18 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.asked import asked
 from benchmarks.fitting import Row, best_score, compare, cross_validated, fit
-from storage.database import Database
-from storage.reader import catalog, read_patches, read_regions
-from tasks import maxsim
-from tasks.encoders import registry
-from tasks.evaluation import datasets
-from tasks.evaluation.matching import match
 from tasks.geometry import iou
-from tasks.grounding import RegionTable
 from tasks.questionwords import question_words
-from tasks.retrieval import CountedTokens
-from tasks.scope import Catalog
 from tasks.spanchoice import WEIGHTS, SpanSignals, span_scores
 from tasks.spansignals import LAYOUT, SIGNALS, PageSpans
 
@@ -56,45 +48,22 @@ class EvidenceRow(Row):
 
 def read_rows(place: str, db: str) -> list[EvidenceRow]:
     """Match a data set with a database, and find the signals of all spans."""
-    database = Database.open(db)
-    snapshot = database.snapshot()
-    pages = Catalog.of(catalog(snapshot))
-    data = datasets.load(place)
-    matched = match(data, pages, database.documents(), database.failures(), partial=False)
-    encode = registry.load(registry.for_queries(database.encoder, None)).encode_queries
-    statistics = database.latest_statistics()
-    known: dict[int, PageSpans] = {}
+    known: dict[str, PageSpans] = {}
     rows = []
-    for row in matched.rows:
-        question = matched.questions[row.question]
-        if row.position is None:
-            continue
-        at, key = row.position, pages.page_ids[row.position]
-        if at not in known:
-            table = RegionTable(read_regions(snapshot, [key]), [key])
-            known[at] = PageSpans(table.page(table.of(0)[0]))
-        batch = read_patches(snapshot, [int(pages.patch_rows[at])])
-        (encoding,) = encode([question.query], statistics)
-        if isinstance(encoding, Exception):
-            raise encoding
-        counted = CountedTokens.of([encoding], maxsim.QueryTokens.MEANING)
-        vectors = maxsim.as_floats(batch.vectors, batch.scales)
-        scores = maxsim.token_scores(maxsim.similarities(vectors, counted.vectors), counted.weights)
-        grid = int(batch.rows[0]), int(batch.cols[0])
-        signals = known[at].signals(
-            question_words(question.query), scores, counted.weights, batch.cell_to_vector, grid
-        )
-        true = row.evidence.boxes
-        official = iou(known[at].spans.boxes, true).max(axis=1, initial=0.0) / len(true)
-        clean = bool(row.evidence.clean)
+    for question, evidence, page, regions, seen in asked(place, db):
+        if page not in known:
+            known[page] = PageSpans(regions)
+        spans = known[page]
+        true = evidence.boxes
+        official = iou(spans.spans.boxes, true).max(axis=1, initial=0.0) / len(true)
         rows.append(
             EvidenceRow(
                 question.doc,
-                signals,
+                spans.signals(question_words(question.query), *seen),
                 official,
                 TEXT_COUNTS if question.category == "text" else 1,
                 category=question.category,
-                clean=clean,
+                clean=bool(evidence.clean),
             )
         )
     return rows

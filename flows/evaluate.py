@@ -26,6 +26,7 @@ from tasks.evaluation.run import EvaluationRun
 from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
 from tasks.queryfile import in_blocks
+from tasks.retrieval import USUAL_KINDS
 from tasks.runs import new_run_id
 from tasks.settings import Settings, load_settings, set_environment_defaults
 from tasks.spanchoice import SpanSignals
@@ -129,7 +130,7 @@ def evaluate(
         protocols=protocol.chosen,
         within=within,
         truth=truth or data.truth,
-        kinds=tuple(baseline_kinds or chosen[first].kinds),
+        kinds=tuple(baseline_kinds or chosen[first].kinds or USUAL_KINDS),
         reference=reference or first,
     )
     count = workers or config.workers

@@ -11,7 +11,6 @@ import typer
 from typer.exceptions import TyperException
 
 from flows import options
-from storage.records import RegionKind
 from tasks.errors import UsageError
 from tasks.maxsim import QueryTokens, TokenAggregation
 from tasks.propagation import RegionAggregation
@@ -50,10 +49,10 @@ def retrieval_options(
     return RetrievalOptions(
         top_pages=top_pages,
         top_regions=top_regions,
-        selection=selection_of(select, top_regions, bool(kind)),
+        selection=selection_of(select, top_regions, kind or ()),
         region_aggregate=aggregate,
         token_aggregate=token_aggregate,
-        kinds=tuple(kind or [RegionKind.BLOCK]),
+        kinds=tuple(kind or ()),
         page_tokens=page_tokens,
         region_tokens=region_tokens,
         span_signals=span_signals,

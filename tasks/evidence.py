@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.geometry import Doubles, Floats
 from tasks.kernel_errors import ShapeError
@@ -91,3 +92,39 @@ def cells_held(boxes: Doubles, rows: int, cols: int) -> Doubles:
     across = np.minimum(boxes[:, 2:3] * cols, x + 1) - np.maximum(boxes[:, :1] * cols, x)
     held: Doubles = np.clip(down, 0, 1)[:, :, None] * np.clip(across, 0, 1)[:, None, :]
     return held.reshape(len(boxes), rows * cols)
+
+
+class HeldPatches:
+    """What boxes hold of a page's patches.
+
+    Args:
+        boxes: (S, 4) fractions of the page.
+    """
+
+    def __init__(self, boxes: Doubles) -> None:
+        self._boxes = boxes
+        self._held: dict[tuple[int, int], Doubles] = {}
+
+    def mass(
+        self, token_scores: Floats, cell_to_vector: NDArray[np.integer], grid: tuple[int, int]
+    ) -> tuple[Doubles, Doubles]:
+        """Return what they hold of each token's mass, and of the page's patches.
+
+        Cells without a vector are not there: nothing is printed in them.
+
+        Args:
+            token_scores: (N, T) similarity of the page's vectors and the tokens.
+            cell_to_vector: (rows * cols,) row of the vector of each cell, -1 for none.
+            grid: rows and columns.
+
+        Returns:
+            (S, T) in [0, 1] and (S,) in [0, 1]; 0 where the page has no vector.
+        """
+        there = np.flatnonzero(cell_to_vector >= 0)
+        if not len(there):
+            return np.zeros((len(self._boxes), token_scores.shape[1])), np.zeros(len(self._boxes))
+        if grid not in self._held:
+            self._held[grid] = cells_held(self._boxes, *grid)
+        held = self._held[grid][:, there]
+        mass = held @ patch_mass(token_scores[cell_to_vector[there]])
+        return np.minimum(mass, 1.0), held.mean(axis=1)

@@ -6,7 +6,7 @@ batch can run them on workers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from storage.reader import PatchBatch, Snapshot, read_patches, read_regions
 from storage.records import FloatArray, QueryEncoding, RegionKind
 from tasks import geometry, maxsim, propagation, selection
+from tasks.geometry import Doubles
 from tasks.maxsim import QueryTokens
+from tasks.pageregions import PageRegions
 from tasks.questionwords import question_words
 from tasks.retrieval import (
+    USUAL_KINDS,
     CountedTokens,
     FoundPage,
     PagePlaces,
@@ -28,8 +31,11 @@ from tasks.retrieval import (
     WordScore,
 )
 from tasks.selection import SelectionRule
-from tasks.spanchoice import choose_spans, span_scores
-from tasks.spansignals import PageRegions, PageSpans
+from tasks.spanchoice import SpanSignals, choose_spans, span_scores
+from tasks.spans import COMPETING, VALUES
+from tasks.spansignals import PageSpans
+from tasks.valuechoice import value_scores
+from tasks.valuesignals import PageValues
 
 WORDS_A_REGION = 3
 """Query tokens named for a region, at most."""
@@ -54,7 +60,8 @@ def ground(
     """
     as_spans = options.selection.rule is SelectionRule.SPANS
     regions = RegionTable(
-        read_regions(snapshot, pages, None if as_spans else options.kinds), list(pages)
+        read_regions(snapshot, pages, None if as_spans else options.kinds or USUAL_KINDS),
+        list(pages),
     )
     batch = read_patches(snapshot, [page.patch_row for page in pages.values()])
     places = _spans if as_spans else _places
@@ -135,7 +142,7 @@ def _spans(
 ) -> list[PagePlaces]:
     """Choose the spans of a page that answer each of its queries."""
     rows, _ = regions.of(number)
-    page = PageSpans(regions.page(rows))
+    page, score = _candidates(regions.page(rows), options.kinds)
     ratio = options.selection.value or selection.USUAL_RATIO
     places = []
     for query, question, cells, tokens in zip(
@@ -144,7 +151,7 @@ def _spans(
         weights = query.weights[options.region_tokens.counted(query.meaning)]
         seen = tokens, weights, patches.cell_to_vector, patches.grid
         signals = page.signals(question_words(question), *seen)
-        scores = span_scores(signals, options.span_signals)
+        scores = score(signals, options.span_signals)
         chosen = choose_spans(scores, page.spans.boxes, ratio, options.top_regions)
         words = _words(query, options.region_tokens, page.carried(chosen, *seen))
         found = [
@@ -153,6 +160,15 @@ def _spans(
         ]
         places.append(PagePlaces(*patches.grid, cells, tuple(found)))
     return places
+
+
+def _candidates(
+    regions: PageRegions, kinds: Sequence[RegionKind]
+) -> tuple[PageSpans | PageValues, Callable[[Doubles, SpanSignals], Doubles]]:
+    """Find what may be returned of a page, and how it is scored."""
+    if kinds and all(kind in VALUES for kind in kinds):
+        return PageValues(regions, kinds), value_scores
+    return PageSpans(regions, kinds or COMPETING), span_scores
 
 
 def _words(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from tasks.valuetypes import ValueType, asked_types
+
 _STOP = frozenset(
     re.findall(
         r"\w+",
@@ -32,10 +34,12 @@ class QuestionWords:
     Attributes:
         stems: of the words that count, each once, in their order.
         visual: whether it names something to be seen, such as a chart or a colour.
+        types: of value that it asks for.
     """
 
     stems: tuple[str, ...]
     visual: bool
+    types: frozenset[ValueType] = frozenset()
 
 
 def question_words(question: str) -> QuestionWords:
@@ -44,6 +48,7 @@ def question_words(question: str) -> QuestionWords:
     return QuestionWords(
         stems=tuple(dict.fromkeys(map(_stem, counted))),
         visual=_VISUAL.search(question) is not None,
+        types=asked_types(question),
     )
 
 

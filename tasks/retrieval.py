@@ -21,6 +21,9 @@ from tasks.scope import Catalog, Positions
 from tasks.selection import Selection
 from tasks.spanchoice import SpanSignals
 
+USUAL_KINDS = (RegionKind.BLOCK,)
+"""Regions that compete where no kinds are named, but for spans."""
+
 _PAGES_READ_AT_ONCE = 256
 _SIMILARITIES_AT_ONCE = 32_000_000
 """Similarities held at once, in numbers of 4 bytes; bounds a worker's memory."""
@@ -36,7 +39,8 @@ class RetrievalOptions:
         selection: which regions of a page are returned.
         region_aggregate: how patches become a region's score.
         token_aggregate: how query tokens become a patch's score.
-        kinds: kinds of regions that compete; spans are of all kinds that answer.
+        kinds: kinds of regions that compete; with none, spans are of all kinds that answer, and
+            other selections choose among `USUAL_KINDS`.
         span_signals: what spans are chosen by; counts with the selection ``spans`` only.
         page_tokens: query tokens that rank pages.
         region_tokens: query tokens that score regions.

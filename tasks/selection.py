@@ -9,14 +9,16 @@ from __future__ import annotations
 import heapq
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
+from storage.records import RegionKind
 from tasks.geometry import Floats, Indices
 from tasks.kernel_errors import NotFiniteError, SelectionError, ShapeError
+from tasks.spans import COMPETING, VALUES
 
 CHOICES = (
     "spans or spans:RATIO, percentile:0..100 (or p50), adaptive, max, top-k:N, threshold:SCORE"
@@ -25,6 +27,9 @@ CHOICES = (
 
 USUAL_RATIO = 0.5
 """Of ``spans``: a lower one returns more of them, and fits questions with one answer less well."""
+
+VALUE_RATIO = 0.001
+"""The same of lines and cells, which cost little to look at."""
 
 ROUNDING = 1e-12
 """Relative. Two scores lie exactly at mean + std; rounding must not throw the better one out."""
@@ -110,24 +115,36 @@ def parse_selection(text: str) -> Selection:
     return Selection(SelectionRule(name), value)
 
 
-def selection_of(text: str | None, regions: int, kinds_named: bool) -> Selection:
+def selection_of(text: str | None, regions: int, kinds: Collection[RegionKind]) -> Selection:
     """Return the selection that is asked for.
 
     Args:
-        text: as `parse_selection` takes it; None for the default: spans, or where kinds of
-            regions are named, the best regions of these.
+        text: as `parse_selection` takes it; None for the default: spans, or where the kinds that
+            are named are not all of spans or all of values, the best regions of these.
         regions: how many the latter are.
-        kinds_named: whether they are.
+        kinds: of regions that are named; none for all that spans are of.
 
     Raises:
-        SelectionError: as `parse_selection`; or spans are asked for, and kinds named.
+        SelectionError: as `parse_selection`; or spans are asked for of kinds that are neither all
+            of spans nor all of values.
     """
-    if text is None and kinds_named:
+    values = bool(kinds) and all(kind in VALUES for kind in kinds)
+    fits = values or all(kind in COMPETING for kind in kinds)
+    if text is None and not fits:
         return Selection(SelectionRule.TOP_K, regions)
+    if text is None and values:
+        return Selection(SelectionRule.SPANS, VALUE_RATIO)
     chosen = parse_selection(SelectionRule.SPANS.value if text is None else text)
-    if kinds_named and chosen.rule is SelectionRule.SPANS:
-        raise SelectionError("spans are of every kind that answers; leave the kinds out")
+    if chosen.rule is SelectionRule.SPANS and not fits:
+        raise SelectionError(
+            f"spans are either of {_names(VALUES)}, or of {_names(COMPETING)}; name kinds of one "
+            "of these, or choose top-k"
+        )
     return chosen
+
+
+def _names(kinds: Collection[RegionKind]) -> str:
+    return ", ".join(kind.value for kind in kinds)
 
 
 def select(scores: Floats, selection: Selection) -> Indices:

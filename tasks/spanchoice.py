@@ -9,7 +9,7 @@ Decision 0014 has what that gives on documents they have not seen, and what was 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -89,11 +89,27 @@ def span_scores(signals: Doubles, by: SpanSignals) -> Doubles:
     Raises:
         ShapeError: there is not a column for each signal.
     """
-    if signals.ndim != 2 or signals.shape[1] != len(SIGNALS):
-        raise ShapeError(f"(S, {len(SIGNALS)}) signals expected, got {signals.shape}")
-    weights = np.array([WEIGHTS[by].get(name, 0.0) for name in SIGNALS])
+    return beliefs(signals, SIGNALS, WEIGHTS[by])
+
+
+def beliefs(signals: Doubles, names: Sequence[str], weights: Mapping[str, float]) -> Doubles:
+    """Return the softmax over candidates of the weighted sums of their signals.
+
+    Args:
+        signals: (S, F) of the candidates; S may be 0.
+        names: of the F signals.
+        weights: signal -> weight; signals that are not named count nothing.
+
+    Returns:
+        (S,) float64 in [0, 1], adding up to 1.
+
+    Raises:
+        ShapeError: there is not a column for each signal.
+    """
+    if signals.ndim != 2 or signals.shape[1] != len(names):
+        raise ShapeError(f"(S, {len(names)}) signals expected, got {signals.shape}")
     # A sum a row, not a product of matrices, whose rounding depends on the other rows.
-    sums = (signals * weights).sum(axis=1)
+    sums = (signals * np.array([weights.get(name, 0.0) for name in names])).sum(axis=1)
     belief: Doubles = np.exp(sums - sums.max(initial=-np.inf))
     return belief / belief.sum() if len(belief) else belief
 

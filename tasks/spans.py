@@ -6,7 +6,7 @@ each other in a column. Nearly equal ones are one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,12 @@ COMPETING = (
     RegionKind.FOOTER,
 )
 """Kinds of regions that answer by themselves, by rank: of nearly equal ones the first stays."""
+
+VALUES = (RegionKind.LINE, RegionKind.CELL)
+"""Kinds of regions that hold a single value, such as an amount, a date or a name."""
+
+_MOST_VALUES = 2000
+"""Of a page; later ones are left out."""
 
 _RUNS_OF = (RegionKind.PARAGRAPH, RegionKind.BLOCK)
 _LONGEST_RUN = 6
@@ -77,13 +83,19 @@ class Spans:
         return np.array([len(rows) > 1 for rows in self.members], dtype=bool)
 
 
-def spans_of(kinds: Sequence[RegionKind], boxes: Doubles, order: Sequence[int]) -> Spans:
+def spans_of(
+    kinds: Sequence[RegionKind],
+    boxes: Doubles,
+    order: Sequence[int],
+    wanted: Collection[RegionKind] = COMPETING,
+) -> Spans:
     """Find the spans of a page.
 
     Args:
         kinds: of its R regions.
         boxes: (R, 4) fractions of the page.
         order: of each region its place in reading order among its kind.
+        wanted: kinds that spans may be of; others than `COMPETING` never are.
 
     Returns:
         Regions first, by the rank of their kinds and then by row; then runs, by their length and
@@ -95,10 +107,16 @@ def spans_of(kinds: Sequence[RegionKind], boxes: Doubles, order: Sequence[int]) 
     if boxes.shape != (len(kinds), 4) or len(order) != len(kinds):
         raise ShapeError(f"{len(kinds)} regions, boxes {boxes.shape}, {len(order)} places")
     found: list[tuple[RegionKind, tuple[int, ...]]] = [
-        (kind, (row,)) for kind in COMPETING for row, its in enumerate(kinds) if its is kind
+        (kind, (row,))
+        for kind in COMPETING
+        if kind in wanted
+        for row, its in enumerate(kinds)
+        if its is kind
     ]
     runs: list[tuple[RegionKind, tuple[int, ...]]] = []
     for kind in _RUNS_OF:
+        if kind not in wanted:
+            continue
         rows = sorted((r for r, its in enumerate(kinds) if its is kind), key=lambda r: order[r])
         runs += [(kind, run) for run in _runs(rows, boxes)]
     found = (found + sorted(runs, key=lambda run: len(run[1])))[:_MOST_COMPARED]
@@ -107,6 +125,27 @@ def spans_of(kinds: Sequence[RegionKind], boxes: Doubles, order: Sequence[int]) 
     hulls = np.stack([_hull(boxes[list(rows)]) for _, rows in found])
     kept = _distinct(hulls)[:MOST]
     return Spans(tuple(found[i][0] for i in kept), hulls[kept], tuple(found[i][1] for i in kept))
+
+
+def values_of(kinds: Sequence[RegionKind], boxes: Doubles, wanted: Collection[RegionKind]) -> Spans:
+    """Find the places of a page that hold a value: its lines, its cells, or both.
+
+    Args:
+        kinds: of its R regions.
+        boxes: (R, 4) fractions of the page.
+        wanted: kinds that count; others than `VALUES` never do.
+
+    Returns:
+        Regions by their row, of nearly equal ones the first.
+
+    Raises:
+        ShapeError: there is not one box a region.
+    """
+    if boxes.shape != (len(kinds), 4):
+        raise ShapeError(f"{len(kinds)} regions, boxes {boxes.shape}")
+    found = [row for row, kind in enumerate(kinds) if kind in VALUES and kind in wanted]
+    found = [found[at] for at in _distinct(boxes[found[:_MOST_VALUES]])]
+    return Spans(tuple(kinds[row] for row in found), boxes[found], tuple((row,) for row in found))
 
 
 def _runs(rows: Sequence[int], boxes: Doubles) -> list[tuple[int, ...]]:

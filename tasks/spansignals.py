@@ -8,8 +8,7 @@ similarities.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 
 from storage.records import RegionKind
 from tasks import geometry
-from tasks.evidence import cells_held, evidence, patch_mass
+from tasks.evidence import HeldPatches, evidence
 from tasks.geometry import Doubles, Floats, Indices
-from tasks.questionwords import QuestionWords, stems_of
-from tasks.spans import GRAPHIC, Spans, spans_of
-
-Booleans = NDArray[np.bool_]
+from tasks.pageregions import PageRegions
+from tasks.pagewords import PageWords
+from tasks.questionwords import QuestionWords
+from tasks.spans import COMPETING, GRAPHIC, Spans, spans_of
 
 LAYOUT = (
     "paragraph",
@@ -63,29 +62,6 @@ _WORD_BACKGROUND, _PATCH_BACKGROUND = 0.2, 0.1
 """See ``tasks.evidence``."""
 
 
-@dataclass(frozen=True, slots=True)
-class PageRegions:
-    """The regions of a page, in the order of their index.
-
-    Attributes:
-        kinds: of R regions.
-        boxes: (R, 4) float64, fractions of the page.
-        order: (R,) place in reading order among its kind.
-        confidence: (R,) 0..1.
-        texts: what is written in them.
-    """
-
-    kinds: Sequence[RegionKind]
-    boxes: Doubles
-    order: Sequence[int]
-    confidence: Doubles
-    texts: Sequence[str]
-
-    def rows(self, *kinds: RegionKind) -> Indices:
-        """Return the rows of regions of some kinds."""
-        return np.array([i for i, kind in enumerate(self.kinds) if kind in kinds], dtype=np.intp)
-
-
 class PageSpans:
     """The spans of a page, with all that does not depend on a question.
 
@@ -97,21 +73,16 @@ class PageSpans:
 
     Args:
         regions: of the page.
+        kinds: spans that are of these.
     """
 
-    def __init__(self, regions: PageRegions) -> None:
+    def __init__(self, regions: PageRegions, kinds: Collection[RegionKind] = COMPETING) -> None:
         self.regions = regions
-        self.spans: Spans = spans_of(regions.kinds, regions.boxes, regions.order)
-        boxes = self.spans.boxes
+        self.spans: Spans = spans_of(regions.kinds, regions.boxes, regions.order, kinds)
         self._lines = regions.rows(RegionKind.LINE)
-        words = regions.rows(RegionKind.WORD)
-        texts = [regions.texts[i] for i in words]
-        self._stems = [stems_of(text) for text in texts]
-        self._line_stems = [stems_of(regions.texts[i]) for i in self._lines]
-        centres = (regions.boxes[words, :2] + regions.boxes[words, 2:]) / 2
-        inside = (centres[:, None] > boxes[:, :2]) & (centres[:, None] < boxes[:, 2:])
-        self._holds = inside.all(axis=2).T  # (S, words)
-        self._held: dict[tuple[int, int], Doubles] = {}
+        self._words = PageWords(regions)
+        self._holds = self._words.inside(self.spans.boxes)
+        self._patches = HeldPatches(self.spans.boxes)
         self.layout = self._by_place()
         self._text = self.layout[:, LAYOUT.index("text")]
 
@@ -183,19 +154,9 @@ class PageSpans:
         return np.column_stack([columns[name] for name in LAYOUT])
 
     def _of_words(self, question: QuestionWords) -> dict[str, Doubles]:
-        nothing = np.zeros(len(self.spans))
-        equal = np.array(
-            [[stem in stems for stem in question.stems] for stems in self._stems], dtype=np.float64
-        ).reshape(len(self._stems), len(question.stems))
-        on_page: Booleans = np.asarray(equal.any(axis=0))
-        equal = equal[:, on_page]
-        count = len(self._line_stems)
-        asked = [stem for stem, there in zip(question.stems, on_page, strict=True) if there]
-        on_lines = np.array([sum(stem in s for s in self._line_stems) for stem in asked])
-        weights = np.log(1 + (count - on_lines + 0.5) / (on_lines + 0.5))
-        if not weights.sum() > 0:
-            return {name: nothing for name in QUESTION[:2]}
-        weights = weights / weights.sum()
+        equal, weights = self._words.named(question)
+        if not len(weights):
+            return {name: np.zeros(len(self.spans)) for name in QUESTION[:2]}
         mass = (self._holds @ equal) / equal.sum(axis=0)
         found = evidence(mass, self._holds.mean(axis=1), weights, _WORD_BACKGROUND)
         return {
@@ -248,19 +209,10 @@ class PageSpans:
         cell_to_vector: NDArray[np.integer],
         grid: tuple[int, int],
     ) -> tuple[Doubles, Doubles, Doubles]:
-        """Mass of each token in each span, shares of the weights, and the spans' share of patches.
-
-        Cells without a vector are not there: nothing is printed in them.
-        """
-        there = np.flatnonzero(cell_to_vector >= 0)
+        """Mass of each token in each span, the tokens' shares, the spans' parts of the patches."""
         shares = weights.astype(np.float64) / weights.sum()
-        if not len(there):
-            return np.zeros((len(self.spans), len(weights))), shares, np.zeros(len(self.spans))
-        if grid not in self._held:
-            self._held[grid] = cells_held(self.spans.boxes, *grid)
-        held = self._held[grid][:, there]
-        mass = held @ patch_mass(token_scores[cell_to_vector[there]])
-        return np.minimum(mass, 1.0), shares, held.mean(axis=1)
+        mass, part = self._patches.mass(token_scores, cell_to_vector, grid)
+        return mass, shares, part
 
 
 def _overlaps(a: Doubles, b: Doubles) -> Doubles:

@@ -29,6 +29,8 @@ KERNELS = (
     "grouping",
     "layout",
     "maxsim",
+    "pageregions",
+    "pagewords",
     "planning",
     "propagation",
     "proposals",
@@ -39,7 +41,11 @@ KERNELS = (
     "spans",
     "spansignals",
     "stages",
+    "surroundings",
     "tablegrid",
+    "valuechoice",
+    "valuesignals",
+    "valuetypes",
 )
 KERNEL_IMPORTS = {
     "numpy",

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from storage.records import RegionKind
 from tasks.kernel_errors import NotFiniteError, SelectionError, ShapeError
 from tasks.selection import (
+    VALUE_RATIO,
     Selection,
     SelectionRule,
     merge_top,
@@ -149,24 +151,32 @@ def test_the_message_lists_what_is_possible() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kinds_named", "chosen"),
+    ("text", "kinds", "chosen"),
     [
-        (None, False, Selection(SelectionRule.SPANS, 0.5)),
-        (None, True, Selection(SelectionRule.TOP_K, 7)),  # spans are of every kind
-        ("p50", False, Selection(SelectionRule.PERCENTILE, 50)),
-        ("p50", True, Selection(SelectionRule.PERCENTILE, 50)),
-        ("spans:0.2", False, Selection(SelectionRule.SPANS, 0.2)),
+        (None, (), Selection(SelectionRule.SPANS, 0.5)),
+        (None, (RegionKind.TABLE, RegionKind.PARAGRAPH), Selection(SelectionRule.SPANS, 0.5)),
+        (None, (RegionKind.LINE,), Selection(SelectionRule.SPANS, VALUE_RATIO)),
+        (None, (RegionKind.CELL, RegionKind.LINE), Selection(SelectionRule.SPANS, VALUE_RATIO)),
+        (None, (RegionKind.WORD,), Selection(SelectionRule.TOP_K, 7)),
+        (None, (RegionKind.LINE, RegionKind.TABLE), Selection(SelectionRule.TOP_K, 7)),
+        ("p50", (), Selection(SelectionRule.PERCENTILE, 50)),
+        ("p50", (RegionKind.LINE,), Selection(SelectionRule.PERCENTILE, 50)),
+        ("spans:0.2", (), Selection(SelectionRule.SPANS, 0.2)),
+        ("spans:0.2", (RegionKind.CELL,), Selection(SelectionRule.SPANS, 0.2)),
     ],
 )
-def test_the_default_depends_on_whether_kinds_are_named(
-    text: str | None, kinds_named: bool, chosen: Selection
+def test_the_default_depends_on_the_kinds_that_are_named(
+    text: str | None, kinds: tuple[RegionKind, ...], chosen: Selection
 ) -> None:
-    assert selection_of(text, 7, kinds_named) == chosen
+    assert selection_of(text, 7, kinds) == chosen
 
 
-def test_spans_of_named_kinds_are_refused() -> None:
-    with pytest.raises(SelectionError, match="leave the kinds out"):
-        selection_of("spans", 7, kinds_named=True)
+@pytest.mark.parametrize(
+    "kinds", [(RegionKind.WORD,), (RegionKind.LINE, RegionKind.TABLE), (RegionKind.ROW,)]
+)
+def test_spans_of_kinds_that_do_not_compete_are_refused(kinds: tuple[RegionKind, ...]) -> None:
+    with pytest.raises(SelectionError, match=r"line, cell.*or choose top-k"):
+        selection_of("spans", 7, kinds)
 
 
 def test_spans_are_not_selected_by_a_score_alone() -> None:

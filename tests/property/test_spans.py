@@ -15,10 +15,11 @@ from storage.records import RegionKind
 from tasks import geometry
 from tasks.evidence import cells_held, evidence, patch_mass
 from tasks.geometry import Doubles
+from tasks.pageregions import PageRegions
 from tasks.questionwords import question_words
 from tasks.spanchoice import SpanSignals, choose_spans, span_scores
 from tasks.spans import COMPETING, MOST, SAME, spans_of
-from tasks.spansignals import PageRegions, PageSpans
+from tasks.spansignals import PageSpans
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy says what became NaN or infinite
 

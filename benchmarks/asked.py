@@ -1,0 +1,81 @@
+"""The questions of a data set on their pages of evidence, with what signals are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from storage.database import Database
+from storage.reader import catalog, read_patches, read_regions
+from storage.records import FloatArray
+from tasks import maxsim
+from tasks.encoders import registry
+from tasks.evaluation import datasets
+from tasks.evaluation.matching import match
+from tasks.evaluation.records import EvidencePage, Question
+from tasks.geometry import Indices
+from tasks.grounding import RegionTable
+from tasks.pageregions import PageRegions
+from tasks.retrieval import CountedTokens
+from tasks.scope import Catalog
+
+
+class Seen(NamedTuple):
+    """What a page's patches say to a question; arguments of ``PageSpans.signals``."""
+
+    token_scores: FloatArray
+    weights: FloatArray
+    cell_to_vector: Indices
+    grid: tuple[int, int]
+
+
+class Asked(NamedTuple):
+    """A page of evidence of a question.
+
+    Attributes:
+        question: it.
+        evidence: the true boxes.
+        page_id: of the page.
+        regions: of the page; the same object for each of its questions.
+        seen: by the page's patches.
+    """
+
+    question: Question
+    evidence: EvidencePage
+    page_id: str
+    regions: PageRegions
+    seen: Seen
+
+
+def asked(place: str, db: str) -> Iterator[Asked]:
+    """Match a data set with a database, and ask each question on its pages of evidence.
+
+    Args:
+        place: folder of the data set.
+        db: the database, with all its documents.
+    """
+    database = Database.open(db)
+    snapshot = database.snapshot()
+    pages = Catalog.of(catalog(snapshot))
+    data = datasets.load(place)
+    matched = match(data, pages, database.documents(), database.failures(), partial=False)
+    encode = registry.load(registry.for_queries(database.encoder, None)).encode_queries
+    statistics = database.latest_statistics()
+    known: dict[str, PageRegions] = {}
+    for row in matched.rows:
+        if row.position is None:
+            continue
+        question, key = matched.questions[row.question], pages.page_ids[row.position]
+        if key not in known:
+            table = RegionTable(read_regions(snapshot, [key]), [key])
+            known[key] = table.page(table.of(0)[0])
+        batch = read_patches(snapshot, [int(pages.patch_rows[row.position])])
+        (encoding,) = encode([question.query], statistics)
+        if isinstance(encoding, Exception):
+            raise encoding
+        counted = CountedTokens.of([encoding], maxsim.QueryTokens.MEANING)
+        vectors = maxsim.as_floats(batch.vectors, batch.scales)
+        scores = maxsim.token_scores(maxsim.similarities(vectors, counted.vectors), counted.weights)
+        grid = int(batch.rows[0]), int(batch.cols[0])
+        seen = Seen(scores, counted.weights, batch.cell_to_vector, grid)
+        yield Asked(question, row.evidence, key, known[key], seen)
