@@ -96,7 +96,13 @@ def hits_of(row: ValueRow, weights: Doubles) -> tuple[float, float]:
 
 
 def left_out(rows: Sequence[ValueRow], of: Sequence[str], columns: Indices) -> Doubles:
-    """Return (rows, 2) hits by weights of the rows that are of something else."""
+    """Return (rows, 2) hits by weights of the rows that are of something else.
+
+    Args:
+        rows: some of which offer candidates.
+        of: what each is of; of two things at least.
+        columns: signals that count.
+    """
     found = np.zeros((len(rows), 2))
     for name in sorted(set(of)):
         weights = fit([row for row, its in zip(rows, of, strict=True) if its != name], columns)
@@ -153,10 +159,13 @@ def main() -> int:
     if args.fit:
         everything = np.arange(len(SIGNALS))
         systems["documents left out"] = cross_validated(rows, everything)
-        if len(args.sets) > 1:
-            systems["data sets left out"] = left_out(rows, [row.data for row in rows], everything)
-        categories = [f"{row.data}/{row.category}" for row in rows]
-        systems["categories left out"] = left_out(rows, categories, everything)
+        parts = {
+            "data sets": [row.data for row in rows],
+            "categories": [f"{row.data}/{row.category}" for row in rows],
+        }
+        for name, of in parts.items():
+            if len(set(of)) > 1:
+                systems[f"{name} left out"] = left_out(rows, of, everything)
     show(rows, systems)
     if args.fit:
         layout = np.array([SIGNALS.index(name) for name in LAYOUT])

@@ -82,7 +82,7 @@ def evaluate(
         page_tokens: query tokens that rank pages.
         region_tokens: query tokens that score regions.
         span_signals: what spans are chosen by.
-        kinds: kinds of regions that compete, but for spans; default: blocks.
+        kinds: kinds of regions that are returned; default: those of spans, or blocks.
         encoder: where to take the database's encoder from; default: from where it was at ingest.
         passwords: path of a password file, for pictures of encrypted documents.
         workers: processes at work; default: the settings'.

@@ -181,10 +181,10 @@ TopRegionsOption = Annotated[int, typer.Option(min=1, help="Regions returned of 
 SelectOption = Annotated[
     str | None,
     typer.Option(
-        show_default="spans; with --kind the --top-regions best",
+        show_default="spans",
         help="Which places of a page are returned: spans (those that answer, at the scale that "
-        "fits; spans:0.2 returns more than the usual spans:0.5), or of the blocks, or regions of "
-        "--kind, percentile:P (keep scores of at least the P-th percentile, e.g. p50), adaptive "
+        "fits; spans:0.2 returns more than the usual spans:0.5; with --kind line or cell single "
+        "values), or of the blocks, or regions of --kind, percentile:P (keep scores of at least the P-th percentile, e.g. p50), adaptive "
         "(mean + standard deviation), max, top-k:N, or threshold:SCORE.",
     ),
 ]
@@ -215,8 +215,9 @@ KindOption = Annotated[
     list[RegionKind] | None,
     typer.Option(
         "--kind",
-        help="Kind of region that competes, but for spans; may be repeated.",
-        show_default="block",
+        help="Kind of region that is returned; may be repeated. line and cell look for a single "
+        "value, such as an amount or a name.",
+        show_default="all of spans",
     ),
 ]
 DocOption = Annotated[

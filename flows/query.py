@@ -59,14 +59,13 @@ def query(
         encoder: where to take the database's encoder from; default: from where it was at ingest.
         top_pages: pages a query.
         top_regions: regions a page at most.
-        select: which regions of a page are returned, see ``tasks.selection``; default: spans,
-            or the ``top_regions`` best of ``kinds``.
+        select: which regions of a page are returned, see ``tasks.selection``; default: spans.
         aggregate: how patches become a region's score.
         token_aggregate: how query tokens become a patch's score.
         page_tokens: query tokens that rank pages.
         region_tokens: query tokens that score regions.
         span_signals: what spans are chosen by.
-        kinds: kinds of regions that compete, but for spans; default: blocks.
+        kinds: kinds of regions that are returned; default: those of spans, or blocks.
         where: SQL condition over documents joined to pages.
         overlays: whether a picture of each returned page is drawn.
         passwords: path of a password file, for overlays of encrypted documents.

@@ -28,8 +28,8 @@ CHOICES = (
 USUAL_RATIO = 0.5
 """Of ``spans``: a lower one returns more of them, and fits questions with one answer less well."""
 
-VALUE_RATIO = 0.001
-"""The same of lines and cells, which cost little to look at."""
+VALUE_RATIO = 1e-9
+"""The same of lines and cells: three cost little, and the first is often not the right one."""
 
 ROUNDING = 1e-12
 """Relative. Two scores lie exactly at mean + std; rounding must not throw the better one out."""
