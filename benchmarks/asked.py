@@ -37,6 +37,7 @@ class Asked(NamedTuple):
         evidence: the true boxes.
         page_id: of the page.
         regions: of the page; the same object for each of its questions.
+        size_pt: width and height of the page.
         seen: by the page's patches.
     """
 
@@ -44,6 +45,7 @@ class Asked(NamedTuple):
     evidence: EvidencePage
     page_id: str
     regions: PageRegions
+    size_pt: tuple[float, float]
     seen: Seen
 
 
@@ -77,5 +79,6 @@ def asked(place: str, db: str) -> Iterator[Asked]:
         vectors = maxsim.as_floats(batch.vectors, batch.scales)
         scores = maxsim.token_scores(maxsim.similarities(vectors, counted.vectors), counted.weights)
         grid = int(batch.rows[0]), int(batch.cols[0])
+        size = float(pages.width_pt[row.position]), float(pages.height_pt[row.position])
         seen = Seen(scores, counted.weights, batch.cell_to_vector, grid)
-        yield Asked(question, row.evidence, key, known[key], seen)
+        yield Asked(question, row.evidence, key, known[key], size, seen)

@@ -116,6 +116,44 @@ def cross_validated(rows: Sequence[Row], columns: Indices) -> Doubles:
     return scores
 
 
+def nested(rows: Sequence[Row], columns: Indices) -> tuple[Doubles, list[Indices]]:
+    """Return (1, rows) scores of the best candidate, and each fold's own choice of signals.
+
+    Each fold leaves signals out, one after the other, as long as its own documents, in folds
+    again, score no less by it; then it weighs the others.
+    """
+    scores, chosen = np.zeros((1, len(rows))), []
+    for number, known, left_out in held_out([row.doc for row in rows]):
+        if number:
+            break
+        own = [rows[at] for at in known]
+        kept, best = columns, _mean_of_folds(own, columns)
+        while len(kept) > 1:
+            fewer = [kept[kept != column] for column in kept]
+            found = [_mean_of_folds(own, some) for some in fewer]
+            at = int(np.argmax(found))
+            if found[at] < best:
+                break
+            kept, best = fewer[at], found[at]
+        weights = fit(own, kept)
+        chosen.append(kept)
+        for at in left_out:
+            scores[0, at] = best_score(rows[at], rows[at].signals @ weights)
+    return scores, chosen
+
+
+def _mean_of_folds(rows: Sequence[Row], columns: Indices) -> float:
+    """Mean score of the best candidate by weights of other documents, one round."""
+    scores = np.zeros(len(rows))
+    for number, known, left_out in held_out([row.doc for row in rows]):
+        if number:
+            break
+        weights = fit([rows[at] for at in known], columns)
+        for at in left_out:
+            scores[at] = best_score(rows[at], rows[at].signals @ weights)
+    return float(np.average(scores, weights=[row.times for row in rows]))
+
+
 def best_score(row: Row, sums: Doubles) -> float:
     """Official score of the candidate with the largest sum; 0 where there is none."""
     return float(row.official[np.argmax(sums)]) if len(sums) else 0.0

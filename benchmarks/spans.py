@@ -7,7 +7,8 @@ Run from the repository's root, on a database that holds the data set's document
 A row is a page of evidence of a question. The weights are those of ``tasks.spanchoice``; with
 ``--fit`` they are cross-validated over documents (``benchmarks.fitting``), and the weights of all
 rows are printed. Scores are of the best span alone. The twin has the same spans and signals of the
-page, and no question.
+page, and no question. With ``--nested`` (an hour) each fold also chooses which signals to use, by
+its own documents.
 """
 
 from __future__ import annotations
@@ -19,9 +20,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.asked import asked
-from benchmarks.fitting import Row, best_score, compare, cross_validated, fit
-from tasks.geometry import iou
+from benchmarks.asked import Seen, asked
+from benchmarks.fitting import Row, best_score, compare, cross_validated, fit, nested
+from benchmarks.naive import GAP_PT, naive_merging
+from storage.records import RegionKind
+from tasks import geometry, maxsim, propagation
+from tasks.geometry import Floats
+from tasks.maxsim import TokenAggregation
+from tasks.pageregions import PageRegions
+from tasks.propagation import RegionAggregation
 from tasks.questionwords import question_words
 from tasks.spanchoice import WEIGHTS, SpanSignals, span_scores
 from tasks.spansignals import LAYOUT, SIGNALS, PageSpans
@@ -40,22 +47,24 @@ class EvidenceRow(Row):
     Attributes:
         category: of the question.
         clean: whether the row is marked as unambiguous.
+        naive: official score of naive merging on the page's blocks.
     """
 
     category: str
     clean: bool
+    naive: float
 
 
 def read_rows(place: str, db: str) -> list[EvidenceRow]:
     """Match a data set with a database, and find the signals of all spans."""
     known: dict[str, PageSpans] = {}
     rows = []
-    for question, evidence, page, regions, seen in asked(place, db):
+    for question, evidence, page, regions, size, seen in asked(place, db):
         if page not in known:
             known[page] = PageSpans(regions)
         spans = known[page]
         true = evidence.boxes
-        official = iou(spans.spans.boxes, true).max(axis=1, initial=0.0) / len(true)
+        official = geometry.iou(spans.spans.boxes, true).max(axis=1, initial=0.0) / len(true)
         rows.append(
             EvidenceRow(
                 question.doc,
@@ -64,9 +73,26 @@ def read_rows(place: str, db: str) -> list[EvidenceRow]:
                 TEXT_COUNTS if question.category == "text" else 1,
                 category=question.category,
                 clean=bool(evidence.clean),
+                naive=naive_score(regions, size, seen, true),
             )
         )
     return rows
+
+
+def naive_score(
+    regions: PageRegions, size_pt: tuple[float, float], seen: Seen, true: Floats
+) -> float:
+    """Official score of the best block by its best patch, merged with the next ones beside it."""
+    boxes = regions.boxes[regions.rows(RegionKind.BLOCK)]
+    if not len(boxes):
+        return 0.0
+    patches = maxsim.patch_scores(seen.token_scores, TokenAggregation.MEAN)
+    cells = maxsim.cell_scores(patches, seen.cell_to_vector)
+    touched = geometry.touched_cells(boxes, *seen.grid)
+    (scores,) = propagation.region_scores_from(cells[None], touched, RegionAggregation.MAX)
+    ranked = boxes[np.argsort(-scores, kind="stable")]
+    merged = naive_merging(ranked, (GAP_PT / size_pt[0], GAP_PT / size_pt[1]))
+    return float(geometry.iou(merged[None], true).max() / len(true))
 
 
 def groups_of(rows: Sequence[EvidenceRow]) -> dict[str, list[int]]:
@@ -86,6 +112,9 @@ def main() -> int:
     parser.add_argument("dataset", help="folder of the data set")
     parser.add_argument("--db", required=True, help="the database, with the documents ingested")
     parser.add_argument("--fit", action="store_true", help="cross-validate, and print new weights")
+    parser.add_argument(
+        "--nested", action="store_true", help="with --fit: choose the signals in each fold, too"
+    )
     args = parser.parse_args()
     rows = read_rows(args.dataset, args.db)
     shipped = {
@@ -94,6 +123,7 @@ def main() -> int:
         )
         for by in WEIGHTS
     }
+    shipped["naive merging of blocks"] = np.array([[row.naive for row in rows]])
     documents, groups = [row.doc for row in rows], groups_of(rows)
     compare(TITLE, documents, groups, shipped, [f"as shipped, {SpanSignals.LAYOUT}"])
     if args.fit:
@@ -103,7 +133,14 @@ def main() -> int:
             "cross-validated": cross_validated(rows, everything),
             "cross-validated, twin": cross_validated(rows, layout),
         }
-        compare(TITLE, documents, groups, found, ["cross-validated, twin"])
+        if args.nested:
+            found["nested"], chosen = nested(rows, everything)
+            found["nested, twin"], _ = nested(rows, layout)
+            for number, columns in enumerate(chosen):
+                print(f"fold {number}:", " ".join(SIGNALS[i] for i in columns), file=sys.stderr)
+        found["naive merging of blocks"] = shipped["naive merging of blocks"]
+        twins = [name for name in found if name.endswith(", twin")]
+        compare(TITLE, documents, groups, found, twins)
         for name, columns in (("all", everything), ("layout", layout)):
             weights = fit(rows, columns)
             print(name, {SIGNALS[i]: float(f"{weights[i]:.3g}") for i in columns})

@@ -62,7 +62,7 @@ def read_rows(place: str, db: str, kinds: Sequence[RegionKind]) -> list[ValueRow
     """Match a data set with a database, and find the signals of all lines and cells."""
     known: dict[str, PageValues] = {}
     rows = []
-    for question, evidence, page, regions, seen in asked(place, db):
+    for question, evidence, page, regions, _, seen in asked(place, db):
         true = evidence.boxes
         if np.median((true[:, 2:] - true[:, :2]).prod(axis=1)) >= SMALL:
             continue

@@ -184,8 +184,9 @@ SelectOption = Annotated[
         show_default="spans",
         help="Which places of a page are returned: spans (those that answer, at the scale that "
         "fits; spans:0.2 returns more than the usual spans:0.5; with --kind line or cell single "
-        "values), or of the blocks, or regions of --kind, percentile:P (keep scores of at least the P-th percentile, e.g. p50), adaptive "
-        "(mean + standard deviation), max, top-k:N, or threshold:SCORE.",
+        "values), or of the blocks, or regions of --kind, percentile:P (keep scores of at least "
+        "the P-th percentile, e.g. p50), adaptive (mean + standard deviation), max, top-k:N, or "
+        "threshold:SCORE.",
     ),
 ]
 AggregateOption = Annotated[
