@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 from storage.database import Database
 from storage.reader import catalog, read_patches, read_regions
-from storage.records import FloatArray
+from storage.records import FloatArray, IntArray
 from tasks import maxsim
 from tasks.encoders import registry
 from tasks.evaluation import datasets
 from tasks.evaluation.matching import match
 from tasks.evaluation.records import EvidencePage, Question
-from tasks.geometry import Indices
 from tasks.grounding import RegionTable
 from tasks.pageregions import PageRegions
 from tasks.retrieval import CountedTokens
@@ -25,7 +24,7 @@ class Seen(NamedTuple):
 
     token_scores: FloatArray
     weights: FloatArray
-    cell_to_vector: Indices
+    cell_to_vector: IntArray
     grid: tuple[int, int]
 
 
