@@ -11,9 +11,10 @@ or hub id of a real checkpoint. Three things take turns on the same pages, ``--r
 - forward: the model alone, on tensors that are ready, at the best of several batch sizes;
 - bare loop: what one would write by hand with pypdfium2 and colpali-engine in one process: draw
   a batch of pages, process the images, run the model, take the vectors;
-- ours: shards through the pipeline with everything it does: drawing, reading words and regions
-  from the text layer, the actors, rows, commits. OCR is off: it would measure Tesseract. With
-  ``--without-words`` it reads of a page what the bare loop reads, and does all the rest.
+- ours: shards through the pipeline with everything it does: drawing, reading words from the text
+  layer, making regions with the layout model, the actors, rows, commits. OCR is off: it would
+  measure Tesseract. With ``--without-words`` it reads of a page what the bare loop reads, and does
+  all the rest.
 
 Loading is in none of them. Ratios are of medians over the rounds.
 """
@@ -46,12 +47,13 @@ from tasks.documents import open_document
 from tasks.encoders import checkpoints, registry
 from tasks.encoders.protocol import EncoderInfo
 from tasks.ingesting import IngestRun
+from tasks.placement import Placement
 from tasks.planning import InspectedFile, Shard
 from tasks.reading import OcrMode, ReadOptions, ReadPage
 from tasks.remote import inspect_file, read_shard
 from tasks.settings import Settings, set_environment_defaults
 from tasks.shards import ReadShard
-from tasks.sources import expand
+from tasks.sources import Expansion, expand
 from tests import tiny_checkpoints
 
 QUESTIONS = 256
@@ -242,7 +244,7 @@ class Ours:
         info: EncoderInfo,
         settings: Settings,
         files: Sequence[InspectedFile],
-        where: encoderpool.Placement,
+        where: Placement,
         pool: encoderpool.EncoderPool,
         workers: int,
         scratch: Path,
@@ -259,13 +261,15 @@ class Ours:
         options = ReadOptions(
             OcrMode.NEVER, "eng", 200, "", 60, image_pixels=self._info.image_pixels
         )
-        run = IngestRun(database, self._info, options, "benchmark")
-        shards = run.plan(_first_pages(self._files, pages), [], {}, self._where.shard_pages)
-        start = time.perf_counter()
+        at_once = self._where.shard_pages
+        run = IngestRun(database, self._info, options, "benchmark", shard_pages=at_once)
         window = self._where.window(self._settings, self._workers)
-        with ThreadPoolExecutor(window) as threads:
-            done = sum(threads.map(lambda shard: run.run_shard(shard, self._pool), shards))
-        seconds = time.perf_counter() - start
+        with run.recorded({}):
+            shards = run.plan(_first_pages(self._files, pages), Expansion())
+            start = time.perf_counter()
+            with ThreadPoolExecutor(window) as threads:
+                done = sum(threads.map(lambda shard: run.run_shard(shard, self._pool), shards))
+            seconds = time.perf_counter() - start
         stored = len(database.stored_pages([file.doc_id for file in self._files]))
         assert stored == done == pages, f"{stored} of {pages} pages were stored"
         return pages / seconds
@@ -311,7 +315,9 @@ def without_words(shard: Shard, options: ReadOptions) -> ReadShard:
         with open_document(part.file.path, part.file.password) as document:
             for page in part.pages:
                 shape = document.shape(page)
-                pages.append(ReadPage(doc_id, page, label, shape, WordsSource.NONE, 0, (), "words"))
+                pages.append(
+                    ReadPage(doc_id, page, label, shape, WordsSource.NONE, 0, (), "none", "none")
+                )
     return ReadShard(tuple(pages), {})
 
 

@@ -109,8 +109,8 @@ def random_oracle(boxes: Boxes, true: Boxes, seed: int) -> float:
 
 def print_oracles(rows: Sequence[Row]) -> None:
     """Print the oracle of proposals, of words' own groups, and of random boxes."""
-    proposals = [kind for kind in RegionKind if kind not in WORDS]
-    settings = {
+    proposals: list[RegionKind] = [kind for kind in RegionKind if kind not in WORDS]
+    settings: dict[str, list[RegionKind]] = {
         "all but words and cells": proposals,
         "those but lines": [kind for kind in proposals if kind is not RegionKind.LINE],
         "paragraphs, blocks": [RegionKind.PARAGRAPH, RegionKind.BLOCK],

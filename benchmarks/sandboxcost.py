@@ -81,12 +81,12 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=10)
     args = parser.parse_args()
     tesseract = ocr.find_tesseract(None)
-    inside = ReadOptions(OcrMode.AUTO, "eng", 200, tesseract, 120, _PICTURE_PIXELS, Limits())
+    inside = ReadOptions(OcrMode.AUTO, "eng", 200, tesseract, 120, _PICTURE_PIXELS)
     both = {"on": inside, "off": replace(inside, limits=Limits(sandbox=False))}
     work: list[tuple[str, Shard, Callable[[Shard, ReadOptions], object]]] = []
     for shard in shards(args.folder, args.files):
-        for kind, pages in kinds_of(shard, inside).items():
-            work.append((_KINDS[kind], pages, remote.read_shard))
+        for source, part in kinds_of(shard, inside).items():
+            work.append((_KINDS[source], part, remote.read_shard))
         work.append((_KINDS[None], shard, remote.render_shard))
     times: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     pages: dict[str, int] = defaultdict(int)
