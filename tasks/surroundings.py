@@ -72,7 +72,11 @@ def next_lines(boxes: Doubles, lines: Doubles) -> tuple[Doubles, Doubles]:
     heights = (boxes[:, 3] - boxes[:, 1])[:, None]
     down = np.minimum(boxes[:, 3:], lines[:, 3]) - np.maximum(boxes[:, 1:2], lines[:, 1])
     beside = down > _SAME_ROW * np.minimum(heights, lines[:, 3] - lines[:, 1])
-    before = beside & (lines[:, 2] <= boxes[:, :1] + _TOUCHING * heights)
+    before = (
+        beside
+        & (lines[:, 2] <= boxes[:, :1] + _TOUCHING * heights)
+        & (lines[:, 0] < boxes[:, :1])  # a narrow line is not left of itself
+    )
     over = (
         _in_column(boxes, lines)
         & (lines[:, 3] <= boxes[:, 1:2] + _SAME_ROW * heights)
