@@ -89,9 +89,10 @@ def hits_of(row: ValueRow, weights: Doubles) -> tuple[float, float]:
     """Return whether the best candidate hits, and whether one of the three best does."""
     if not len(row.hit):
         return 0.0, 0.0
-    sums = (row.signals * weights).sum(axis=1)
-    belief = np.exp(np.maximum(sums - sums.max(), np.log(_LEAST_RATIO) + 1e-6))
-    chosen = choose_spans(belief, row.boxes, _LEAST_RATIO, 3)
+    order = np.argsort(-(row.signals * weights).sum(axis=1), kind="stable")
+    by_rank = np.empty(len(order))  # beliefs of those far behind are all 0
+    by_rank[order] = 1 / np.arange(1, len(order) + 1)
+    chosen = choose_spans(by_rank, row.boxes, _LEAST_RATIO, 3)
     return float(row.hit[chosen[0]]), float(row.hit[chosen].any())
 
 
