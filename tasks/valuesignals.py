@@ -38,8 +38,8 @@ _PATCH_BACKGROUND = 0.1
 class PageValues:
     """The lines and cells of a page, with all that does not depend on a question.
 
-    Signals by place and text alone, (S,) each: ``digits`` share of its letters that are digits,
-    ``order`` ln(1 + place in reading order).
+    Signals by place and text alone, (S,) each: ``digits`` share of its characters that are
+    digits, ``order`` ln(1 + place in reading order).
 
     Args:
         regions: of the page.

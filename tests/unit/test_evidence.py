@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tasks.evidence import cells_held, evidence, patch_mass
+from tasks.evidence import HeldPatches, cells_held, evidence, patch_mass
 from tasks.kernel_errors import ShapeError
 
 
@@ -74,3 +74,27 @@ def test_cells_held_by_hand() -> None:
     # Two rows of one cell: the first box has the middle three quarters of the upper one.
     assert cells_held(boxes[:1], 2, 1).tolist() == [[0.75, 0]]
     assert cells_held(np.empty((0, 4)), 2, 3).shape == (0, 6)
+
+
+def test_patches_held_by_hand() -> None:
+    held = HeldPatches(np.array([[0.0, 0.0, 0.5, 1.0], [0.25, 0.0, 0.5, 0.5]]))
+    # Cells without a vector are not there: of three the left column has two. Its two vectors are
+    # the same, mean 1/3, and the third is another: deviations 0.707 up and 1.414 down.
+    cells = np.array([0, 1, 0, -1])
+    mass, part = held.mass(np.array([[1.0], [0.0], [9.0]]), cells, (2, 2))
+    lit, dark = math.exp(0.5**0.5), math.exp(-(2**0.5))
+    total = 2 * lit + dark
+    assert mass == pytest.approx(np.array([[2 * lit / total], [0.5 * lit / total]]))
+    assert part == pytest.approx([2 / 3, 1 / 6])
+    # Asked for another grid, the same boxes hold other cells.
+    mass, part = held.mass(np.array([[1.0, 0.0]]), np.array([0]), (1, 1))
+    assert mass == pytest.approx(np.array([[0.5, 0.5], [0.125, 0.125]]))
+    assert part == pytest.approx([0.5, 0.125])
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_patches_nothing_is_held() -> None:
+    mass, part = HeldPatches(np.array([[0.0, 0.0, 1.0, 1.0]])).mass(
+        np.empty((0, 2)), np.array([-1, -1]), (1, 2)
+    )
+    assert mass.tolist() == [[0, 0]] and part.tolist() == [0]

@@ -7,7 +7,7 @@ import pytest
 
 from storage.records import RegionKind
 from tasks.kernel_errors import ShapeError
-from tasks.spans import COMPETING, MOST, Spans, spans_of
+from tasks.spans import COMPETING, MOST, VALUES, Spans, spans_of, values_of
 
 PARAGRAPH, BLOCK = RegionKind.PARAGRAPH, RegionKind.BLOCK
 Box = tuple[float, float, float, float]
@@ -112,3 +112,47 @@ def test_a_long_page_has_runs_everywhere() -> None:
     found = spans(*((PARAGRAPH, (0.1, y / 100, 0.9, (y + 0.9) / 100)) for y in range(100)))
     assert len(found) == MOST
     assert {(row, row + 1) for row in range(99)} <= set(found.members)
+
+
+LINE, CELL = RegionKind.LINE, RegionKind.CELL
+FORM = (
+    (RegionKind.WORD, (0.1, 0.1, 0.2, 0.15)),
+    (CELL, (0.1, 0.5, 0.4, 0.6)),
+    (LINE, (0.1, 0.1, 0.4, 0.15)),
+    (PARAGRAPH, (0.1, 0.1, 0.4, 0.3)),
+    (LINE, (0.1, 0.5, 0.4, 0.601)),  # nearly the cell
+    (CELL, (0.5, 0.5, 0.9, 0.6)),
+    (LINE, (0.5, 0.5, 0.9, 0.62)),  # IoU 5/6 with the second cell
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows"),
+    [
+        ({LINE}, (2, 4, 6)),
+        ({CELL}, (1, 5)),
+        ({LINE, CELL}, (1, 2, 5, 6)),
+        (set(RegionKind), (1, 2, 5, 6)),
+        ({RegionKind.WORD, PARAGRAPH}, ()),
+        (set(), ()),
+    ],
+)
+def test_values_are_lines_and_cells_by_row(wanted: set[RegionKind], rows: tuple[int, ...]) -> None:
+    kinds, boxes = [kind for kind, _ in FORM], np.array([box for _, box in FORM])
+    found = values_of(kinds, boxes, wanted)
+    assert found.members == tuple((row,) for row in rows)
+    assert found.kinds == tuple(kinds[row] for row in rows)
+    assert found.boxes.tolist() == boxes[list(rows)].tolist()
+    assert not found.runs.any()
+
+
+def test_of_too_many_values_the_later_ones_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.spans._MOST_VALUES", 3)
+    boxes = np.array([(0.1, y / 10, 0.9, (y + 1) / 10) for y in range(5)])
+    assert values_of([LINE] * 5, boxes, VALUES).members == ((0,), (1,), (2,))
+
+
+@pytest.mark.parametrize("boxes", [(2, 4), (1, 3), (0, 4)])
+def test_values_without_a_box_each_are_refused(boxes: tuple[int, int]) -> None:
+    with pytest.raises(ShapeError):
+        values_of([LINE], np.full(boxes, 0.5), VALUES)
