@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,75 +20,15 @@ from tasks.questionwords import question_words
 from tasks.spanchoice import SpanSignals, choose_spans, span_scores
 from tasks.spans import COMPETING, MOST, SAME, spans_of
 from tasks.spansignals import PageSpans
+from tests.page_examples import SIXTEENTHS, Case, boxes, cases, pages
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy says what became NaN or infinite
 
-# Sixteenths: what is equal stays equal when it is scaled or shifted.
-SIXTEENTHS = st.integers(-16, 16).map(lambda i: i / 16)
-TEXTS = st.sampled_from(
-    ["", "harbour", "depth of the harbour", "Figure 3", "the", "one two three four five six"]
-)
-QUESTIONS = st.sampled_from(["", "the", "harbour", "What depth has the harbours' figure?", "港?"])
+CASES = cases([tuple(RegionKind), COMPETING, (RegionKind.WORD,)])
 
 
-@dataclass(frozen=True)
-class Case:
-    """A page, a question, and what the page's patches say to it."""
-
-    regions: PageRegions
-    question: str
-    token_scores: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    cells: NDArray[np.int32]
-    grid: tuple[int, int]
-
-    def signals(self) -> Doubles:
-        return PageSpans(self.regions).signals(
-            question_words(self.question), self.token_scores, self.weights, self.cells, self.grid
-        )
-
-
-@st.composite
-def boxes(draw: st.DrawFn, most: int = 8) -> Doubles:
-    """On a grid, so that they often touch or equal each other; or tiny, or the page."""
-    side = st.tuples(st.integers(0, 16), st.integers(0, 16)).filter(lambda s: s[0] != s[1])
-    some = st.tuples(side, side).map(
-        lambda s: (min(s[0]) / 16, min(s[1]) / 16, max(s[0]) / 16, max(s[1]) / 16)
-    )
-    other = st.sampled_from([(0.0, 0.0, 1.0, 1.0), (0.5, 0.5, 0.5 + 1e-7, 0.5 + 1e-7)])
-    rows = draw(st.lists(st.one_of(some, some, other), max_size=most))
-    return np.array(rows, dtype=np.float64).reshape(-1, 4)
-
-
-@st.composite
-def pages(draw: st.DrawFn, kinds: tuple[RegionKind, ...] = tuple(RegionKind)) -> PageRegions:
-    places = draw(boxes())
-    n = len(places)
-    seen = st.tuples(st.sampled_from(kinds), TEXTS, st.sampled_from([0.0, 0.5, 1.0]))
-    rows = draw(st.lists(seen, min_size=n, max_size=n))
-    return PageRegions(
-        kinds=[kind for kind, _, _ in rows],
-        boxes=places,
-        order=draw(st.permutations(range(n))),
-        confidence=np.array([confidence for _, _, confidence in rows]),
-        texts=[text for _, text, _ in rows],
-    )
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Also pages without regions, words, patches or vectors, and questions of one token."""
-    rows, cols, vectors = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(0, 6))
-    tokens = draw(st.integers(1, 3))
-    cells = draw(st.lists(st.integers(-1, vectors - 1), min_size=rows * cols, max_size=rows * cols))
-    return Case(
-        draw(pages(draw(st.sampled_from([tuple(RegionKind), COMPETING, (RegionKind.WORD,)])))),
-        draw(QUESTIONS),
-        draw(arrays.arrays(np.float64, (vectors, tokens), elements=SIXTEENTHS)),
-        np.array(draw(st.lists(st.floats(0.01, 9), min_size=tokens, max_size=tokens))),
-        np.array(cells, np.int32),
-        (rows, cols),
-    )
+def signals_of(case: Case) -> Doubles:
+    return PageSpans(case.regions).signals(question_words(case.question), *case.seen)
 
 
 @settings(deadline=None)
@@ -119,9 +59,9 @@ def test_every_region_that_answers_is_a_span_or_nearly_one(page: PageRegions) ->
 
 
 @settings(deadline=None)
-@given(cases(), st.sampled_from(SpanSignals))
+@given(CASES, st.sampled_from(SpanSignals))
 def test_scores_add_up_to_one(case: Case, by: SpanSignals) -> None:
-    signals = case.signals()
+    signals = signals_of(case)
     assert np.isfinite(signals).all()
     scores = span_scores(signals, by)
     assert (scores >= 0).all()
@@ -129,22 +69,22 @@ def test_scores_add_up_to_one(case: Case, by: SpanSignals) -> None:
 
 
 @settings(deadline=None)
-@given(cases(), st.floats(0.1, 10), st.floats(-10, 10))
+@given(CASES, st.floats(0.1, 10), st.floats(-10, 10))
 def test_scale_and_shift_of_similarities_do_not_matter(
     case: Case, scale: float, shift: float
 ) -> None:
     other = replace(case, token_scores=scale * case.token_scores + shift)
     for by in SpanSignals:
-        one, same = span_scores(case.signals(), by), span_scores(other.signals(), by)
+        one, same = span_scores(signals_of(case), by), span_scores(signals_of(other), by)
         assert same == pytest.approx(one, abs=1e-6)
 
 
 @settings(deadline=None)
-@given(cases())
+@given(CASES)
 def test_tokens_carry_no_more_than_their_share(case: Case) -> None:
     page = PageSpans(case.regions)
     rows = np.arange(len(page.spans))
-    carried = page.carried(rows, case.token_scores, case.weights, case.cells, case.grid)
+    carried = page.carried(rows, *case.seen)
     assert carried.shape == (len(rows), len(case.weights))
     assert (np.abs(carried) <= case.weights / case.weights.sum() + 1e-9).all()
     if not len(case.token_scores):
