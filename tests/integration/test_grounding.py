@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from storage import reader
 from storage.committer import Committer
 from storage.convert import page_tables
 from storage.database import Database
-from storage.reader import Snapshot
 from storage.records import (
     FloatArray,
     PageEncoding,
@@ -31,9 +29,21 @@ from tasks.retrieval import FoundPage, PagePlaces, RetrievalOptions
 from tasks.selection import Selection, SelectionRule
 from tasks.spanchoice import WEIGHTS, SpanSignals
 from tests import reference
+from tests.grounding_examples import (
+    COLS,
+    ROWS,
+    VECTORS,
+    Placed,
+    Stored,
+    options,
+    query,
+    shown,
+    store,
+    unit,
+)
 from tests.storage_examples import DIM, ENCODER, document, page, put
 
-ROWS, COLS, VECTORS, PAGES = 4, 3, 9, 3
+PAGES = 3
 BOXES = (
     (0.0, 0.0, 1.0, 1.0),
     (0.1, 0.05, 0.6, 0.3),
@@ -41,21 +51,6 @@ BOXES = (
     (0.0, 0.8, 0.2, 0.95),
     (2 / 3, 0.25, 1.0, 0.5),  # one cell
 )
-
-
-@dataclass
-class Stored:
-    """A database's pages as they are read: by page_id the row, and the vector of each cell."""
-
-    snapshot: Snapshot
-    rows: dict[str, int]
-    cells: dict[str, list[FloatArray | None]]
-
-
-def unit(rng: np.random.Generator, n: int) -> FloatArray:
-    vectors = rng.standard_normal((n, DIM))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors.astype(np.float32)
 
 
 @pytest.fixture(scope="module", params=VectorType)
@@ -95,27 +90,6 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Stored(snapshot, rows, lit)
 
 
-def query(seed: int, tokens: int = 7, share: float = 0.6) -> QueryEncoding:
-    rng = np.random.default_rng(seed)
-    meaning = rng.random(tokens) < share
-    meaning[rng.integers(tokens)] = True
-    weights = rng.uniform(0.1, 9, tokens).astype(np.float32)
-    names = tuple(f"t{i % 4}" for i in range(tokens))  # the same token may come twice
-    return QueryEncoding(names, unit(rng, tokens), weights, meaning)
-
-
-def options(**chosen: Any) -> RetrievalOptions:
-    defaults: dict[str, Any] = {
-        "top_pages": 5,
-        "top_regions": 3,
-        "selection": Selection(SelectionRule.TOP_K, 3),
-        "region_aggregate": RegionAggregation.MAX,
-        "token_aggregate": TokenAggregation.MEAN,
-        "kinds": (RegionKind.BLOCK,),
-    }
-    return RetrievalOptions(**defaults | chosen)
-
-
 def places(
     stored: Stored, queries: Sequence[QueryEncoding], how: RetrievalOptions
 ) -> dict[str, list[PagePlaces]]:
@@ -124,11 +98,6 @@ def places(
         for name, row in stored.rows.items()
     }
     return ground(stored.snapshot, found, how)
-
-
-def shown(places: PagePlaces) -> tuple[object, ...]:
-    """All of it, to compare bit for bit."""
-    return places.rows, places.cols, places.cell_scores.tolist(), places.regions
 
 
 CHOICES = list(itertools.product(RegionAggregation, TokenAggregation, QueryTokens))
@@ -246,7 +215,7 @@ def test_a_page_without_regions_of_the_kind_has_a_map_and_no_places(stored: Stor
         assert answer.cell_scores.shape == (ROWS * COLS,) and answer.cell_scores.any()
 
 
-SPANS = options(selection=Selection(SelectionRule.SPANS, 1e-9), top_regions=50)
+SPANS = options(selection=Selection(SelectionRule.SPANS, 1e-9), top_regions=50, kinds=())
 COLUMN = tuple((0.1, 0.1 + i / 10, 0.5, 0.18 + i / 10) for i in range(5))
 TEXTS = ("harbour", "depth", "pilot", "anchor", "tide")
 QUESTIONS = ("the depth of a harbour", "", "which pilot is in the picture?", "tides")
@@ -255,36 +224,17 @@ QUESTIONS = ("the depth of a harbour", "", "which pilot is in the picture?", "ti
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     """Five paragraphs and a figure; then a page of words only, one without a patch, and a blank."""
-    rng = np.random.default_rng(5)
-    database = Database.create_or_open(tmp_path_factory.mktemp("spans") / "db", ENCODER)
     kinds = (RegionKind.WORD, RegionKind.LINE, RegionKind.PARAGRAPH)
-    rows = [
+    rows: list[Placed] = [
         (kind, i, box, text)
         for kind in kinds
         for i, (box, text) in enumerate(zip(COLUMN, TEXTS, strict=True))
     ]
-    figure = (RegionKind.FIGURE, 0, (0.55, 0.1, 0.95, 0.6), "")
+    figure: Placed = (RegionKind.FIGURE, 0, (0.55, 0.1, 0.95, 0.6), "")
     blank = np.full(ROWS * COLS, -1, np.int32)
-    lit = rng.integers(-1, VECTORS, ROWS * COLS).astype(np.int32)
+    lit = np.random.default_rng(5).integers(-1, VECTORS, ROWS * COLS).astype(np.int32)
     pages = [([*rows, figure], lit), (rows[:5], lit), ([*rows, figure], blank), ([], blank)]
-    made = [
-        replace(
-            page("s", number),
-            encoding=PageEncoding(ROWS, COLS, unit(rng, VECTORS if cells.max() >= 0 else 0), cells),
-            regions=tuple(
-                Region(index, kind, -1, order, *box, text=text, confidence=0.5)
-                for index, (kind, order, box, text) in enumerate(regions)
-            ),
-        )
-        for number, (regions, cells) in enumerate(pages, 1)
-    ]
-    committer = Committer(database, "run")
-    committer.commit_pages(page_tables(made, DIM))
-    put(committer, document("s", len(made)))
-    snapshot = database.snapshot()
-    catalog = reader.catalog(snapshot)
-    names, numbers = (catalog[name].to_pylist() for name in ("page_id", "patch_row"))
-    return Stored(snapshot, dict(sorted(zip(names, numbers, strict=True))), {})
+    return store(tmp_path_factory.mktemp("spans") / "db", "s", pages)
 
 
 def asked(tokens: int = 5) -> list[QueryEncoding]:

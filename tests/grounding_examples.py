@@ -1,0 +1,101 @@
+"""Stored pages with random vectors, and queries of them, for the tests of places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage import reader
+from storage.committer import Committer
+from storage.convert import page_tables
+from storage.database import Database
+from storage.reader import Snapshot
+from storage.records import FloatArray, PageEncoding, QueryEncoding, Region, RegionKind
+from tasks.maxsim import TokenAggregation
+from tasks.propagation import RegionAggregation
+from tasks.retrieval import PagePlaces, RetrievalOptions
+from tasks.selection import Selection, SelectionRule
+from tests.storage_examples import DIM, ENCODER, document, page, put
+
+ROWS, COLS, VECTORS = 4, 3, 9
+
+Placed = tuple[RegionKind, int, tuple[float, float, float, float], str]
+"""Kind, reading order, box and text of a region."""
+
+
+@dataclass
+class Stored:
+    """A database's pages as they are read: by page_id the row, and the vector of each cell."""
+
+    snapshot: Snapshot
+    rows: dict[str, int]
+    cells: dict[str, list[FloatArray | None]]
+
+
+def unit(rng: np.random.Generator, n: int) -> FloatArray:
+    vectors = rng.standard_normal((n, DIM))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32)
+
+
+def store(
+    path: Path, doc: str, pages: Sequence[tuple[Sequence[Placed], NDArray[np.int32]]]
+) -> Stored:
+    """Make a database of a document; its pages' rows by page number, without vectors.
+
+    Args:
+        path: of the database.
+        doc: name of the document.
+        pages: regions of each, and the vector of each cell, -1 for none.
+    """
+    rng = np.random.default_rng(5)
+    made = [
+        replace(
+            page(doc, number),
+            encoding=PageEncoding(ROWS, COLS, unit(rng, VECTORS if cells.max() >= 0 else 0), cells),
+            regions=tuple(
+                Region(index, kind, -1, order, *box, text=text, confidence=0.5)
+                for index, (kind, order, box, text) in enumerate(regions)
+            ),
+        )
+        for number, (regions, cells) in enumerate(pages, 1)
+    ]
+    database = Database.create_or_open(path, ENCODER)
+    committer = Committer(database, "run")
+    committer.commit_pages(page_tables(made, DIM))
+    put(committer, document(doc, len(made)))
+    snapshot = database.snapshot()
+    catalog = reader.catalog(snapshot)
+    names, numbers = (catalog[name].to_pylist() for name in ("page_id", "patch_row"))
+    return Stored(snapshot, dict(sorted(zip(names, numbers, strict=True))), {})
+
+
+def query(seed: int, tokens: int = 7, share: float = 0.6) -> QueryEncoding:
+    rng = np.random.default_rng(seed)
+    meaning = rng.random(tokens) < share
+    meaning[rng.integers(tokens)] = True
+    weights = rng.uniform(0.1, 9, tokens).astype(np.float32)
+    names = tuple(f"t{i % 4}" for i in range(tokens))  # the same token may come twice
+    return QueryEncoding(names, unit(rng, tokens), weights, meaning)
+
+
+def options(**chosen: Any) -> RetrievalOptions:
+    defaults: dict[str, Any] = {
+        "top_pages": 5,
+        "top_regions": 3,
+        "selection": Selection(SelectionRule.TOP_K, 3),
+        "region_aggregate": RegionAggregation.MAX,
+        "token_aggregate": TokenAggregation.MEAN,
+        "kinds": (RegionKind.BLOCK,),
+    }
+    return RetrievalOptions(**defaults | chosen)
+
+
+def shown(places: PagePlaces) -> tuple[object, ...]:
+    """All of it, to compare bit for bit."""
+    return places.rows, places.cols, places.cell_scores.tolist(), places.regions
