@@ -52,6 +52,4 @@ class PageWords:
             [sum(question.stems[at] in stems for stems in self._line_stems) for at in there]
         )
         weights: Doubles = np.log(1 + (lines - on_lines + 0.5) / (on_lines + 0.5))
-        if not weights.sum() > 0:
-            return equal[:, :0], weights[:0]
         return equal[:, there], weights / weights.sum()
