@@ -303,6 +303,7 @@ class Watch:
         return self._usage.peak_mb
 
     def _look(self) -> None:
+        self._usage.look()
         while not self._over.wait(2.0):
             self._usage.look()
 
