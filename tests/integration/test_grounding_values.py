@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from storage.reader import read_patches
 from storage.records import QueryEncoding, RegionKind
 from tasks.grounding import WORDS_A_REGION, ground
-from tasks.retrieval import FoundPage, PagePlaces, RetrievalOptions
+from tasks.retrieval import FoundPage, PagePlaces
 from tasks.selection import Selection, SelectionRule, selection_of
 from tasks.spanchoice import SpanSignals
 from tests.grounding_examples import (
     COLS,
     ROWS,
-    VECTORS,
     Placed,
     Stored,
     options,
@@ -43,6 +43,7 @@ CELLS: tuple[tuple[Box, str], ...] = tuple(
     for y, texts in enumerate(GRID)
     for x, text in enumerate(texts)
 )
+EVERY = Selection(SelectionRule.SPANS, 1e-300)
 QUESTIONS = ("What is the invoice date?", "How much is the total due?", "the loss of 2020", "")
 
 
@@ -71,7 +72,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Stored:
         (TABLE, 0, (0.1, 0.5, 0.9, 0.72), "a table"),
     ]
     blank = np.full(ROWS * COLS, -1, np.int32)
-    lit = np.random.default_rng(3).integers(-1, VECTORS, ROWS * COLS).astype(np.int32)
+    lit = np.array([0, 1, 2, -1, 3, 4, 5, 6, 7, -1, 8, -1], np.int32)
     every = [*words(), *lines, *others, *cells]
     pages = [(every, lit), (lines, lit), (cells, lit), (every, blank), ([], blank)]
     return store(tmp_path_factory.mktemp("values") / "db", "v", pages)
@@ -83,8 +84,7 @@ def asked() -> tuple[QueryEncoding, ...]:
 
 def places(stored: Stored, *kinds: RegionKind, **chosen: object) -> list[list[PagePlaces]]:
     """By page and question; all there are, unless otherwise chosen."""
-    every = Selection(SelectionRule.SPANS, 1e-300)
-    how = options(**{"selection": every, "top_regions": 50, "kinds": kinds} | chosen)
+    how = options(**{"selection": EVERY, "top_regions": 50, "kinds": kinds} | chosen)
     found = {name: FoundPage(row, asked(), QUESTIONS) for name, row in stored.rows.items()}
     return list(ground(stored.snapshot, found, how).values())
 
@@ -152,10 +152,23 @@ def test_words_that_carried_a_value_are_named(printed: Stored) -> None:
     assert not any(hit.words for answer in no_patch for hit in answer.regions)
 
 
+def test_the_values_on_a_lit_patch_are_carried_by_its_token(printed: Stored) -> None:
+    """By the patch in the third row and column, where the last column of the table is."""
+    name, row = next(iter(printed.rows.items()))
+    patches = read_patches(printed.snapshot, [row])
+    vector = patches.vectors[[patches.cell_to_vector[2 * COLS + 2]]].astype(np.float32)
+    one = QueryEncoding(("t",), vector, np.ones(1, np.float32), np.ones(1, bool))
+    how = options(selection=EVERY, top_regions=50, kinds=(LINE, CELL))
+    (answer,) = ground(printed.snapshot, {name: FoundPage(row, (one,), ("",))}, how)[name]
+    carried = {hit.box: sum(word.score for word in hit.words) for hit in answer.regions}
+    assert len(carried) == len(FORM) + len(CELLS)
+    best = sorted(carried, key=lambda box: -carried[box])[:3]
+    assert sorted(best) == [pytest.approx(box) for (box, _) in CELLS[2::3]]
+    assert min(carried[box] for box in best) > 0
+
+
 def test_values_do_not_depend_on_the_pages_and_questions_beside_them(printed: Stored) -> None:
-    how: RetrievalOptions = options(
-        selection=Selection(SelectionRule.SPANS, 1e-300), top_regions=50, kinds=(LINE, CELL)
-    )
+    how = options(selection=EVERY, top_regions=50, kinds=(LINE, CELL))
     together = places(printed, LINE, CELL)
     for (name, row), answers in zip(printed.rows.items(), together, strict=True):
         for one, question, among in zip(asked(), QUESTIONS, answers, strict=True):

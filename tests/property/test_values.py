@@ -95,12 +95,16 @@ def test_what_was_asked_before_does_not_matter(case: Case, before: Case) -> None
 
 @settings(deadline=None, max_examples=40)
 @given(CASES)
-def test_tokens_carry_no_more_than_their_share(case: Case) -> None:
+def test_tokens_carry_their_share_of_what_they_would_alone(case: Case) -> None:
     page = PageValues(case.regions)
     rows = np.arange(len(page.spans))[::-1]
     carried = page.carried(rows, *case.seen)
     assert carried.shape == (len(rows), len(case.weights))
-    assert (np.abs(carried) <= case.weights / case.weights.sum() + 1e-9).all()
+    for token, share in enumerate(case.weights / case.weights.sum()):
+        own = case.token_scores[:, [token]], np.ones(1), case.cells, case.grid
+        alone = page.carried(rows, *own)[:, 0]
+        assert (np.abs(alone) <= 1).all()
+        assert carried[:, token] == pytest.approx(share * alone, abs=1e-9)
     if not len(case.token_scores):
         assert not carried.any()
 
