@@ -28,7 +28,7 @@ CHOICES = (
 USUAL_RATIO = 0.5
 """Of ``spans``: a lower one returns more of them, and fits questions with one answer less well."""
 
-VALUE_RATIO = 1e-9
+VALUE_RATIO = 1e-30
 """The same of lines and cells: three cost little, and the first is often not the right one."""
 
 ROUNDING = 1e-12
