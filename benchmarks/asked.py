@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from time import perf_counter
 from typing import NamedTuple
 
 from storage.database import Database
@@ -17,6 +20,27 @@ from tasks.grounding import RegionTable
 from tasks.pageregions import PageRegions
 from tasks.retrieval import CountedTokens
 from tasks.scope import Catalog
+
+
+class Stopwatch:
+    """Milliseconds of things that are done again and again, by name."""
+
+    def __init__(self) -> None:
+        self._took: dict[str, list[float]] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Measure what is done inside, once more."""
+        begun = perf_counter()
+        yield
+        self._took.setdefault(name, []).append(1000 * (perf_counter() - begun))
+
+    def show(self) -> None:
+        """Print medians."""
+        print(
+            "\nmedian milliseconds:",
+            ", ".join(f"{name} {median(took):.1f}" for name, took in self._took.items()),
+        )
 
 
 class Seen(NamedTuple):

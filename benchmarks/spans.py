@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.asked import Seen, asked
+from benchmarks.asked import Seen, Stopwatch, asked
 from benchmarks.fitting import Row, best_score, compare, cross_validated, fit, nested
 from benchmarks.naive import GAP_PT, naive_merging
 from storage.records import RegionKind
@@ -55,20 +55,23 @@ class EvidenceRow(Row):
     naive: float
 
 
-def read_rows(place: str, db: str) -> list[EvidenceRow]:
+def read_rows(place: str, db: str, watch: Stopwatch) -> list[EvidenceRow]:
     """Match a data set with a database, and find the signals of all spans."""
     known: dict[str, PageSpans] = {}
     rows = []
     for question, evidence, page, regions, size, seen in asked(place, db):
         if page not in known:
-            known[page] = PageSpans(regions)
+            with watch("spans of a page"):
+                known[page] = PageSpans(regions)
         spans = known[page]
+        with watch("their signals for a question"):
+            signals = spans.signals(question_words(question.query), *seen)
         true = evidence.boxes
         official = geometry.iou(spans.spans.boxes, true).max(axis=1, initial=0.0) / len(true)
         rows.append(
             EvidenceRow(
                 question.doc,
-                spans.signals(question_words(question.query), *seen),
+                signals,
                 official,
                 TEXT_COUNTS if question.category == "text" else 1,
                 category=question.category,
@@ -116,7 +119,9 @@ def main() -> int:
         "--nested", action="store_true", help="with --fit: choose the signals in each fold, too"
     )
     args = parser.parse_args()
-    rows = read_rows(args.dataset, args.db)
+    watch = Stopwatch()
+    rows = read_rows(args.dataset, args.db, watch)
+    watch.show()
     shipped = {
         f"as shipped, {by}": np.array(
             [[best_score(row, span_scores(row.signals, by)) for row in rows]]

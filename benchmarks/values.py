@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.asked import asked
+from benchmarks.asked import Stopwatch, asked
 from benchmarks.fitting import Row, fit, held_out
 from benchmarks.report import print_table
 from storage.records import RegionKind
@@ -58,7 +58,7 @@ class ValueRow(Row):
     hit: Doubles
 
 
-def read_rows(place: str, db: str, kinds: Sequence[RegionKind]) -> list[ValueRow]:
+def read_rows(place: str, db: str, kinds: Sequence[RegionKind], watch: Stopwatch) -> list[ValueRow]:
     """Match a data set with a database, and find the signals of all lines and cells."""
     known: dict[str, PageValues] = {}
     rows = []
@@ -67,14 +67,17 @@ def read_rows(place: str, db: str, kinds: Sequence[RegionKind]) -> list[ValueRow
         if np.median((true[:, 2:] - true[:, :2]).prod(axis=1)) >= SMALL:
             continue
         if page not in known:
-            known[page] = PageValues(regions, kinds)
+            with watch("lines and cells of a page"):
+                known[page] = PageValues(regions, kinds)
+        with watch("their signals for a question"):
+            signals = known[page].signals(question_words(question.query), *seen)
         boxes = known[page].spans.boxes
         hit = hits(boxes, true).astype(np.float64)
         reach = iou(boxes, true).max(axis=1, initial=0.0)
         rows.append(
             ValueRow(
                 f"{Path(place).name}/{question.doc}",
-                known[page].signals(question_words(question.query), *seen),
+                signals,
                 hit * (1 + reach) / 2,
                 data=Path(place).name,
                 category=question.category,
@@ -151,7 +154,9 @@ def main() -> int:
     parser.add_argument("--fit", action="store_true", help="cross-validate, and print new weights")
     args = parser.parse_args()
     kinds = [RegionKind(kind) for kind in args.kind or VALUES]
-    rows = [row for place, db in args.sets for row in read_rows(place, db, kinds)]
+    watch = Stopwatch()
+    rows = [row for place, db in args.sets for row in read_rows(place, db, kinds, watch)]
+    watch.show()
     systems = {}
     for by in SpanSignals:
         weights = np.array([WEIGHTS[by].get(name, 0.0) for name in SIGNALS])
