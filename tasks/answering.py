@@ -31,6 +31,7 @@ from tasks.retrieval import FoundPage, Hits, PagePlaces, RetrievalOptions
 from tasks.runs import leased
 from tasks.scope import Catalog, Positions, Scopes
 from tasks.sources import password_for, to_path
+from tasks.tables import score_and_words
 
 logger = logging.getLogger("patchlight.query")
 
@@ -247,6 +248,7 @@ class QuerySession:
                         f"rank {rank} - {place} - score {page.hit.score:.2f}",
                     ),
                     out=str(folder / results.OVERLAYS / name),
+                    notes=tuple(f"{r.kind} {score_and_words(r)}" for r in page.regions),
                 )
                 jobs.setdefault(self.catalog.doc_ids[at], []).append(overlay)
             named.append(replace(answer, overlays=paths))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +23,8 @@ _MOST_PIXELS_A_SIDE = 2400
 _HEAT_ALPHA = 0.55
 _BEST, _OTHER, _TRUE = (200, 30, 30), (30, 90, 200), (0, 140, 60)
 _LONGEST_CAPTION = 400
-_BAND = 46
-"""Height of the caption above the page, pixels."""
+_LINE = 20
+"""Height of a line of the caption above the page, pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,7 @@ class Overlay:
         boxes: returned regions, best first; fractions of the page.
         caption: first line: what was asked; second line: where this is.
         out: path of the PNG.
+        notes: on each box, best first, what is to be said of it; none, or one a box.
         truth: boxes that should have been returned, where that is known; drawn in green.
     """
 
@@ -49,6 +49,7 @@ class Overlay:
     boxes: tuple[tuple[float, float, float, float], ...]
     caption: tuple[str, str]
     out: str
+    notes: tuple[str, ...] = ()
     truth: tuple[tuple[float, float, float, float], ...] = ()
 
 
@@ -131,7 +132,7 @@ def compose(page: NDArray[np.uint8], overlay: Overlay) -> Image.Image:
                 font=label,
                 anchor="mm",
             )
-    return _with_caption(picture, overlay.caption)
+    return _with_caption(picture, overlay)
 
 
 def _page(where: Where, page: int) -> NDArray[np.uint8]:
@@ -150,19 +151,27 @@ def _heat(scores: FloatArray, rows: int, cols: int, width: int, height: int) -> 
     return Image.fromarray(alpha).resize((width, height), Image.Resampling.BOX)
 
 
-def _with_caption(picture: Image.Image, caption: Sequence[str]) -> Image.Image:
-    framed = Image.new("RGB", (picture.width, picture.height + _BAND), "white")
-    framed.paste(picture, (0, _BAND))
+def _with_caption(picture: Image.Image, overlay: Overlay) -> Image.Image:
+    lines: list[tuple[str, str | tuple[int, int, int]]] = [
+        *zip(overlay.caption, ("black", "dimgray"), strict=True),
+        *(
+            (f"{rank}  {note}", _BEST if rank == 1 else _OTHER)
+            for rank, note in enumerate(overlay.notes, 1)
+        ),
+    ]
+    band = _LINE * len(lines) + 6
+    framed = Image.new("RGB", (picture.width, picture.height + band), "white")
+    framed.paste(picture, (0, band))
     pen = ImageDraw.Draw(framed)
     font = ImageFont.load_default(size=15)
-    for line, text in enumerate(caption):
+    for line, (text, colour) in enumerate(lines):
         shown = "".join(c if c.isprintable() else " " for c in text[:_LONGEST_CAPTION])
         cut = len(text) > _LONGEST_CAPTION
         while shown and pen.textlength(shown + "…" * cut, font=font) > picture.width - 16:
             shown, cut = shown[:-1], True
         shown += "…" * cut
-        pen.text((8, 4 + 20 * line), shown, fill="black" if line == 0 else "dimgray", font=font)
-    pen.line([(0, _BAND - 1), (framed.width, _BAND - 1)], fill="lightgray")
+        pen.text((8, 4 + _LINE * line), shown, fill=colour, font=font)
+    pen.line([(0, band - 1), (framed.width, band - 1)], fill="lightgray")
     return framed
 
 

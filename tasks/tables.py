@@ -17,6 +17,7 @@ from rich.text import Text
 from tasks.plaintext import as_json, plain
 from tasks.quarantine import NamedFailure
 from tasks.results import Answer
+from tasks.retrieval import RegionHit
 from tasks.scope import Catalog
 
 _UNBOUNDED_WIDTH = 10_000
@@ -83,18 +84,22 @@ def answer_text(answer: Answer, catalog: Catalog) -> str:
         )
         for number, region in enumerate(page.regions, 1):
             x0, y0, x1, y1 = region.box
-            carried = ", ".join(
-                f"{_cut(plain(word.token), _LONGEST_WORD)} {word.score:.2f}"
-                for word in region.words
-            )
             lines.append(
                 f"   {rank}.{number} {region.kind} at x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}  "
-                f"({region.score:.3f}{': ' if carried else ''}{carried})"
+                f"({score_and_words(region)})"
             )
             lines.append(f"       {_cut(plain(region.text), _LONGEST_REGION)}")
         if not page.regions:
             lines.append("   no region selected on this page")
     return "\n".join(lines)
+
+
+def score_and_words(region: RegionHit) -> str:
+    """Return a region's score and the words that carried it, for reading."""
+    carried = ", ".join(
+        f"{_cut(plain(word.token), _LONGEST_WORD)} {word.score:.2f}" for word in region.words
+    )
+    return f"{region.score:.3f}{': ' if carried else ''}{carried}"
 
 
 def key_values(values: Mapping[str, Any]) -> str:

@@ -43,6 +43,18 @@ def drawn(**change: object) -> NDArray[np.uint8]:
     return picture[caption:]
 
 
+def test_each_box_has_its_note_above_the_page_in_its_colour() -> None:
+    boxes = ((0.25, 0.25, 0.5, 0.5), (0.5, 0.5, 0.75, 0.75))
+    picture = np.asarray(overlays.compose(WHITE, overlay(boxes=boxes, notes=("first", "second"))))
+    plain = np.asarray(overlays.compose(WHITE, overlay(boxes=boxes)))
+    band, without = picture.shape[0] - HEIGHT, plain.shape[0] - HEIGHT
+    assert np.array_equal(picture[band:], plain[without:])  # the page itself is the same
+    for colour in (RED, BLUE):
+        rows = np.flatnonzero((picture[:band] == colour).all(axis=2).any(axis=1))
+        assert len(rows) and not (plain[:without] == colour).all(axis=2).any()
+        assert rows.min() >= without - 6  # below the two lines that are always there
+
+
 @pytest.mark.parametrize(("row", "col"), [(0, 0), (0, 3), (4, 1), (5, 2), (1, 3)])
 def test_heat_is_at_its_cell_and_nowhere_else(row: int, col: int) -> None:
     """On a grid that is not square, so that rows cannot pass for columns."""
