@@ -129,7 +129,8 @@ def test_scores_and_words_are_those_of_the_formulas(sample_db: str, tmp_path: Pa
     from tasks.encoders import registry
 
     file = str(EXAMPLES / "questions.jsonl")
-    query(file, sample_db, str(tmp_path), top_pages=1, kinds=[RegionKind.BLOCK], run_id="blocks")
+    blocks = {"kinds": [RegionKind.BLOCK], "select": "top-k:3"}
+    query(file, sample_db, str(tmp_path), top_pages=1, run_id="blocks", **blocks)
 
     database = Database.open(sample_db)
     snapshot = database.snapshot()
