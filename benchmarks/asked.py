@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from storage.database import Database
 from storage.reader import catalog, read_patches, read_regions
-from storage.records import FloatArray, IntArray
 from tasks import maxsim
 from tasks.encoders import registry
 from tasks.evaluation import datasets
 from tasks.evaluation.matching import match
 from tasks.evaluation.records import EvidencePage, Question
+from tasks.evidence import Seen
 from tasks.grounding import RegionTable
 from tasks.pageregions import PageRegions
 from tasks.retrieval import CountedTokens
@@ -41,15 +41,6 @@ class Stopwatch:
             "\nmedian milliseconds:",
             ", ".join(f"{name} {median(took):.1f}" for name, took in self._took.items()),
         )
-
-
-class Seen(NamedTuple):
-    """What a page's patches say to a question; arguments of ``PageSpans.signals``."""
-
-    token_scores: FloatArray
-    weights: FloatArray
-    cell_to_vector: IntArray
-    grid: tuple[int, int]
 
 
 class Asked(NamedTuple):

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.asked import Seen, Stopwatch, asked
+from benchmarks.asked import Stopwatch, asked
 from benchmarks.fitting import Row, best_score, compare, cross_validated, fit, nested
 from benchmarks.naive import GAP_PT, naive_merging
 from storage.records import RegionKind
 from tasks import geometry, maxsim, propagation
+from tasks.evidence import Seen
 from tasks.geometry import Floats
 from tasks.maxsim import TokenAggregation
 from tasks.pageregions import PageRegions
@@ -65,7 +66,7 @@ def read_rows(place: str, db: str, watch: Stopwatch) -> list[EvidenceRow]:
                 known[page] = PageSpans(regions)
         spans = known[page]
         with watch("their signals for a question"):
-            signals = spans.signals(question_words(question.query), *seen)
+            signals = spans.signals(question_words(question.query), seen)
         true = evidence.boxes
         official = geometry.iou(spans.spans.boxes, true).max(axis=1, initial=0.0) / len(true)
         rows.append(

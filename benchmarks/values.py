@@ -70,7 +70,7 @@ def read_rows(place: str, db: str, kinds: Sequence[RegionKind], watch: Stopwatch
             with watch("lines and cells of a page"):
                 known[page] = PageValues(regions, kinds)
         with watch("their signals for a question"):
-            signals = known[page].signals(question_words(question.query), *seen)
+            signals = known[page].signals(question_words(question.query), seen)
         boxes = known[page].spans.boxes
         hit = hits(boxes, true).astype(np.float64)
         reach = iou(boxes, true).max(axis=1, initial=0.0)

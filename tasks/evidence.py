@@ -40,6 +40,28 @@ class Evidence(NamedTuple):
     coverage: Doubles
 
 
+class Seen(NamedTuple):
+    """What a page's patches say to a question.
+
+    Attributes:
+        token_scores: (N, T) similarity of the page's vectors and the tokens that count.
+        weights: (T,) of the tokens, above 0.
+        cell_to_vector: (rows * cols,) row of the vector of each cell, -1 for none.
+        grid: rows and columns.
+    """
+
+    token_scores: Floats
+    weights: Floats
+    cell_to_vector: NDArray[np.integer]
+    grid: tuple[int, int]
+
+    @property
+    def shares(self) -> Doubles:
+        """(T,) of the weights, adding up to 1."""
+        shares: Doubles = self.weights.astype(np.float64) / self.weights.sum()
+        return shares
+
+
 def evidence(mass: Doubles, share: Doubles, weights: Doubles, background: float) -> Evidence:
     """Weigh what spans hold of each token's mass.
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from storage.reader import PatchBatch, Snapshot, read_patches, read_regions
 from storage.records import FloatArray, QueryEncoding, RegionKind
 from tasks import geometry, maxsim, propagation, selection
+from tasks.evidence import Seen
 from tasks.geometry import Doubles
 from tasks.maxsim import QueryTokens
 from tasks.pageregions import PageRegions
@@ -149,11 +150,11 @@ def _spans(
         patches.found.queries, patches.found.questions, patches.maps, patches.by_token, strict=True
     ):
         weights = query.weights[options.region_tokens.counted(query.meaning)]
-        seen = tokens, weights, patches.cell_to_vector, patches.grid
-        signals = page.signals(question_words(question), *seen)
+        seen = Seen(tokens, weights, patches.cell_to_vector, patches.grid)
+        signals = page.signals(question_words(question), seen)
         scores = score(signals, options.span_signals)
         chosen = choose_spans(scores, page.spans.boxes, ratio, options.top_regions)
-        words = _words(query, options.region_tokens, page.carried(chosen, *seen))
+        words = _words(query, options.region_tokens, page.carried(chosen, seen))
         found = [
             regions.span(rows[list(page.spans.members[i])], float(scores[i]), words_of)
             for i, words_of in zip(chosen, words, strict=True)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from storage.records import RegionKind
 from tasks import geometry
-from tasks.evidence import HeldPatches, evidence
-from tasks.geometry import Doubles, Floats, Indices
+from tasks.evidence import HeldPatches, Seen, evidence
+from tasks.geometry import Doubles, Indices
 from tasks.pageregions import PageRegions
 from tasks.pagewords import PageWords
 from tasks.questionwords import QuestionWords
@@ -89,10 +89,7 @@ class PageSpans:
     def signals(
         self,
         question: QuestionWords,
-        token_scores: Floats,
-        weights: Floats,
-        cell_to_vector: NDArray[np.integer],
-        grid: tuple[int, int],
+        seen: Seen,
     ) -> Doubles:
         """Return the signals of every span for a question.
 
@@ -105,17 +102,14 @@ class PageSpans:
 
         Args:
             question: its words.
-            token_scores: (N, T) similarity of the page's vectors and the tokens that count.
-            weights: (T,) of the tokens, above 0.
-            cell_to_vector: (rows * cols,) row of the vector of each cell, -1 for none.
-            grid: rows and columns.
+            seen: what the page's patches say to it.
 
         Returns:
             (S, len(SIGNALS)) float64.
         """
         columns = {
             **self._of_words(question),
-            **self._of_patches(token_scores, weights, cell_to_vector, grid),
+            **self._of_patches(seen),
         }
         columns["asks_visual"] = self._graphic * question.visual
         return np.column_stack([self.layout, *(columns[name] for name in QUESTION)])
@@ -167,52 +161,31 @@ class PageSpans:
     def carried(
         self,
         rows: Indices,
-        token_scores: Floats,
-        weights: Floats,
-        cell_to_vector: NDArray[np.integer],
-        grid: tuple[int, int],
+        seen: Seen,
     ) -> Doubles:
         """Return what each token of a question gives to spans.
 
         Args:
             rows: (R,) of the spans.
-            token_scores: as for `signals`.
-            weights: as there.
-            cell_to_vector: as there.
-            grid: as there.
+            seen: as for `signals`.
 
         Returns:
             (R, T): the token's share of the weights, times the part of its mass that lies in the
             span beyond the part of the page's patches that does; in [-1, 1].
         """
-        mass, shares, part = self._patch_mass(token_scores, weights, cell_to_vector, grid)
-        carried: Doubles = (mass[rows] - part[rows, None]) * shares
+        mass, part = self._patches.mass(seen.token_scores, seen.cell_to_vector, seen.grid)
+        carried: Doubles = (mass[rows] - part[rows, None]) * seen.shares
         return carried
 
     def _of_patches(
         self,
-        token_scores: Floats,
-        weights: Floats,
-        cell_to_vector: NDArray[np.integer],
-        grid: tuple[int, int],
+        seen: Seen,
     ) -> dict[str, Doubles]:
-        mass, shares, part = self._patch_mass(token_scores, weights, cell_to_vector, grid)
-        density = evidence(mass, part, shares, _PATCH_BACKGROUND).density
+        mass, part = self._patches.mass(seen.token_scores, seen.cell_to_vector, seen.grid)
+        density = evidence(mass, part, seen.shares, _PATCH_BACKGROUND).density
         if not part.any():  # no patch, no evidence
             density = np.zeros(len(self.spans))
         return {"patch_density": density, "text_patch_density": density * self._text}
-
-    def _patch_mass(
-        self,
-        token_scores: Floats,
-        weights: Floats,
-        cell_to_vector: NDArray[np.integer],
-        grid: tuple[int, int],
-    ) -> tuple[Doubles, Doubles, Doubles]:
-        """Mass of each token in each span, the tokens' shares, the spans' parts of the patches."""
-        shares = weights.astype(np.float64) / weights.sum()
-        mass, part = self._patches.mass(token_scores, cell_to_vector, grid)
-        return mass, shares, part
 
 
 def _overlaps(a: Doubles, b: Doubles) -> Doubles:

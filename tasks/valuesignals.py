@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
-from numpy.typing import NDArray
 
 from storage.records import RegionKind
 from tasks import surroundings
-from tasks.evidence import HeldPatches
-from tasks.geometry import Doubles, Floats, Indices
+from tasks.evidence import HeldPatches, Seen
+from tasks.geometry import Doubles, Indices
 from tasks.pageregions import PageRegions
 from tasks.pagewords import PageWords
 from tasks.questionwords import QuestionWords
@@ -71,10 +70,7 @@ class PageValues:
     def signals(
         self,
         question: QuestionWords,
-        token_scores: Floats,
-        weights: Floats,
-        cell_to_vector: NDArray[np.integer],
-        grid: tuple[int, int],
+        seen: Seen,
     ) -> Doubles:
         """Return the signals of every line and cell for a question.
 
@@ -88,10 +84,7 @@ class PageValues:
 
         Args:
             question: its words.
-            token_scores: (N, T) similarity of the page's vectors and the tokens that count.
-            weights: (T,) of the tokens, above 0.
-            cell_to_vector: (rows * cols,) row of the vector of each cell, -1 for none.
-            grid: rows and columns.
+            seen: what the page's patches say to it.
 
         Returns:
             (S, len(SIGNALS)) float64.
@@ -108,44 +101,36 @@ class PageValues:
         )
         crossing = np.maximum(has["row"], has["above"]) @ counts - np.maximum(row, over)
         found = np.column_stack([of_type, own, left, beside, crossing])
-        mass, part = self._around(token_scores, cell_to_vector, grid)
+        mass, part = self._around(seen)
         dense = np.log((1 - _PATCH_BACKGROUND) * mass / np.maximum(part, 1e-6) + _PATCH_BACKGROUND)
         patches = np.where(part > 0, dense, 0.0).max(axis=0, initial=-np.inf)
-        by_patch = patches @ (weights.astype(np.float64) / weights.sum())
+        by_patch = patches @ seen.shares
         return np.column_stack([self._layout, found, _again(found), by_patch])
 
     def carried(
         self,
         rows: Indices,
-        token_scores: Floats,
-        weights: Floats,
-        cell_to_vector: NDArray[np.integer],
-        grid: tuple[int, int],
+        seen: Seen,
     ) -> Doubles:
         """Return what each token of a question gives to some lines and cells.
 
         Args:
             rows: (R,) of these.
-            token_scores: as for `signals`.
-            weights: as there.
-            cell_to_vector: as there.
-            grid: as there.
+            seen: as for `signals`.
 
         Returns:
             (R, T): the token's share of the weights, times the part of its mass that lies in the
             place, on its left or above it, whichever has most beyond the part of the page's patches
             that does; in [-1, 1].
         """
-        mass, part = self._around(token_scores, cell_to_vector, grid)
+        mass, part = self._around(seen)
         beyond = (mass - part)[:, rows].max(axis=0)
-        carried: Doubles = beyond * (weights.astype(np.float64) / weights.sum())
+        carried: Doubles = beyond * seen.shares
         return carried
 
-    def _around(
-        self, token_scores: Floats, cell_to_vector: NDArray[np.integer], grid: tuple[int, int]
-    ) -> tuple[Doubles, Doubles]:
+    def _around(self, seen: Seen) -> tuple[Doubles, Doubles]:
         """Mass (3, S, T) and part (3, S, 1) of the patches inside, on the left, above."""
-        mass, part = self._patches.mass(token_scores, cell_to_vector, grid)
+        mass, part = self._patches.mass(seen.token_scores, seen.cell_to_vector, seen.grid)
         count = len(self.spans)
         return mass.reshape(3, count, mass.shape[1]), part.reshape(3, count, 1)
 

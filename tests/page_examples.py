@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from storage.records import RegionKind
+from tasks.evidence import Seen
 from tasks.geometry import Doubles
 from tasks.pageregions import PageRegions
 
@@ -32,8 +33,6 @@ QUESTIONS = st.sampled_from(
     ["", "the", "harbour", "What depth has the harbours' figure?", "On what date in 2020?", "港?"]
 )
 
-Seen = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32], tuple[int, int]]
-
 
 @dataclass(frozen=True)
 class Case:
@@ -49,7 +48,7 @@ class Case:
     @property
     def seen(self) -> Seen:
         """As signals are asked for."""
-        return self.token_scores, self.weights, self.cells, self.grid
+        return Seen(self.token_scores, self.weights, self.cells, self.grid)
 
 
 @st.composite

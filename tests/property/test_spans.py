@@ -28,7 +28,7 @@ CASES = cases([tuple(RegionKind), COMPETING, (RegionKind.WORD,)])
 
 
 def signals_of(case: Case) -> Doubles:
-    return PageSpans(case.regions).signals(question_words(case.question), *case.seen)
+    return PageSpans(case.regions).signals(question_words(case.question), case.seen)
 
 
 @settings(deadline=None)
@@ -84,7 +84,7 @@ def test_scale_and_shift_of_similarities_do_not_matter(
 def test_tokens_carry_no_more_than_their_share(case: Case) -> None:
     page = PageSpans(case.regions)
     rows = np.arange(len(page.spans))
-    carried = page.carried(rows, *case.seen)
+    carried = page.carried(rows, case.seen)
     assert carried.shape == (len(rows), len(case.weights))
     assert (np.abs(carried) <= case.weights / case.weights.sum() + 1e-9).all()
     if not len(case.token_scores):

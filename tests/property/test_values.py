@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from storage.records import RegionKind
 from tasks import geometry
+from tasks.evidence import Seen
 from tasks.geometry import Doubles
 from tasks.pageregions import PageRegions
 from tasks.questionwords import question_words
@@ -29,7 +30,7 @@ KINDS = st.sampled_from([VALUES, (LINE,), (CELL,)])
 
 
 def signals_of(case: Case) -> Doubles:
-    return PageValues(case.regions).signals(question_words(case.question), *case.seen)
+    return PageValues(case.regions).signals(question_words(case.question), case.seen)
 
 
 @settings(deadline=None)
@@ -88,8 +89,8 @@ def test_scale_and_shift_of_similarities_do_not_matter(
 @given(CASES, CASES)
 def test_what_was_asked_before_does_not_matter(case: Case, before: Case) -> None:
     page = PageValues(case.regions)
-    page.signals(question_words(before.question), *before.seen)
-    again = page.signals(question_words(case.question), *case.seen)
+    page.signals(question_words(before.question), before.seen)
+    again = page.signals(question_words(case.question), case.seen)
     assert again.tolist() == signals_of(case).tolist()
 
 
@@ -98,11 +99,11 @@ def test_what_was_asked_before_does_not_matter(case: Case, before: Case) -> None
 def test_tokens_carry_their_share_of_what_they_would_alone(case: Case) -> None:
     page = PageValues(case.regions)
     rows = np.arange(len(page.spans))[::-1]
-    carried = page.carried(rows, *case.seen)
+    carried = page.carried(rows, case.seen)
     assert carried.shape == (len(rows), len(case.weights))
     for token, share in enumerate(case.weights / case.weights.sum()):
-        own = case.token_scores[:, [token]], np.ones(1), case.cells, case.grid
-        alone = page.carried(rows, *own)[:, 0]
+        own = Seen(case.token_scores[:, [token]], np.ones(1), case.cells, case.grid)
+        alone = page.carried(rows, own)[:, 0]
         assert (np.abs(alone) <= 1).all()
         assert carried[:, token] == pytest.approx(share * alone, abs=1e-9)
     if not len(case.token_scores):
@@ -166,7 +167,7 @@ def test_the_value_of_a_form_that_is_shifted_stays_the_first(
     page = PageValues(form(under, dx, dy))
     similar = np.tile([0.0, 1.0], 8)
     similar[lit] += 0.5
-    seen = similar[:, None], np.ones(1), np.arange(16), (4, 4)
-    signals = page.signals(question_words(QUESTIONS[asked]), *seen)
+    seen = Seen(similar[:, None], np.ones(1), np.arange(16), (4, 4))
+    signals = page.signals(question_words(QUESTIONS[asked]), seen)
     (first,) = page.spans.members[int(value_scores(signals, SpanSignals.ALL).argmax())]
     assert page.regions.texts[first] == ANSWERS[asked]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from storage.records import RegionKind
+from tasks.evidence import Seen
 from tasks.pageregions import PageRegions
 from tasks.questionwords import question_words
 from tasks.spansignals import LAYOUT, SIGNALS, PageSpans
@@ -28,7 +29,7 @@ ROWS = (
 SPANS = ("figure", "upper", "lower", "both")
 GRID = (2, 2)
 CELLS = np.arange(4)
-NOTHING = np.zeros((4, 1), np.float32), np.ones(1, np.float32), CELLS, GRID
+NOTHING = Seen(np.zeros((4, 1), np.float32), np.ones(1, np.float32), CELLS, GRID)
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_signals_by_place(spans: PageSpans) -> None:
 def test_words_count_by_their_rarity_and_where_they_are(spans: PageSpans) -> None:
     # "harbour" is on both lines, "depth" on one, "pilot" on none and says nothing.
     asked = question_words("How does depth matter in a harbour with a pilot?")
-    found = named(spans.signals(asked, *NOTHING))
+    found = named(spans.signals(asked, NOTHING))
     depth, harbour = math.log(1 + 1.5 / 1.5), math.log(1 + 0.5 / 2.5)
     depth, harbour = depth / (depth + harbour), harbour / (depth + harbour)
     assert found["words"] == pytest.approx({"figure": 0, "upper": 1, "lower": harbour, "both": 1})
@@ -81,7 +82,7 @@ def test_words_count_by_their_rarity_and_where_they_are(spans: PageSpans) -> Non
 
 def test_a_question_about_something_seen_speaks_for_figures(spans: PageSpans) -> None:
     seen, other = (
-        named(spans.signals(question_words(text), *NOTHING))["asks_visual"]
+        named(spans.signals(question_words(text), NOTHING))["asks_visual"]
         for text in ("Which colour has the line?", "Who is the harbour master?")
     )
     assert seen == {"figure": 1, "upper": 0, "lower": 0, "both": 0}
@@ -91,8 +92,8 @@ def test_a_question_about_something_seen_speaks_for_figures(spans: PageSpans) ->
 def test_patches_by_hand(spans: PageSpans) -> None:
     # Mean 0, deviation 1: two lit cells on the left, with e of 2e + 2/e each.
     scores = np.array([[1], [-1], [1], [-1]], np.float32)
-    seen = scores, np.array([3], np.float32), CELLS, GRID
-    found = named(spans.signals(question_words(""), *seen))
+    seen = Seen(scores, np.array([3], np.float32), CELLS, GRID)
+    found = named(spans.signals(question_words(""), seen))
     lit, dark = math.e / (2 * math.e + 2 / math.e), 1 / math.e / (2 * math.e + 2 / math.e)
     density = {
         "figure": math.log(0.9 * dark / 0.25 + 0.1),
@@ -102,7 +103,7 @@ def test_patches_by_hand(spans: PageSpans) -> None:
     }
     assert found["patch_density"] == pytest.approx(density)
     assert found["text_patch_density"] == pytest.approx(density | {"figure": 0})
-    carried = spans.carried(np.array([0, 3]), *seen)
+    carried = spans.carried(np.array([0, 3]), seen)
     assert carried == pytest.approx(np.array([[dark - 0.25], [2 * lit - 0.5]]))
 
 
@@ -110,7 +111,7 @@ def test_cells_without_a_vector_are_not_there(spans: PageSpans) -> None:
     # Of the left column only: the upper and lower paragraph have half of all patches each.
     cells = np.array([0, -1, 1, -1])
     scores = np.array([[1], [-1]], np.float32)
-    found = named(spans.signals(question_words(""), scores, np.ones(1), cells, GRID))
+    found = named(spans.signals(question_words(""), Seen(scores, np.ones(1), cells, GRID)))
     lit = 1 / (1 + math.exp(-2))
     assert found["patch_density"] == pytest.approx(
         {
@@ -124,9 +125,10 @@ def test_cells_without_a_vector_are_not_there(spans: PageSpans) -> None:
 
 def test_heavier_tokens_say_more(spans: PageSpans) -> None:
     scores = np.array([[1, -1], [-1, -1], [-1, 1], [-1, -1]], np.float32)
-    parts = spans.carried(np.array([1]), scores, np.array([3, 1], np.float32), CELLS, GRID)
+    parts = spans.carried(np.array([1]), Seen(scores, np.array([3, 1], np.float32), CELLS, GRID))
     one, other = (
-        spans.carried(np.array([1]), scores[:, [i]], np.ones(1), CELLS, GRID)[0, 0] for i in (0, 1)
+        spans.carried(np.array([1]), Seen(scores[:, [i]], np.ones(1), CELLS, GRID))[0, 0]
+        for i in (0, 1)
     )
     assert parts[0] == pytest.approx([0.75 * one, 0.25 * other])
     assert one > 0 > other

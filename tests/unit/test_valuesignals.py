@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from storage.records import RegionKind
+from tasks.evidence import Seen
 from tasks.pageregions import PageRegions
 from tasks.questionwords import question_words
 from tasks.spanchoice import SpanSignals
@@ -20,7 +21,7 @@ WORD, LINE, CELL = RegionKind.WORD, RegionKind.LINE, RegionKind.CELL
 Box = tuple[float, float, float, float]
 Placed = tuple[RegionKind, Box, str]
 
-NOTHING = np.empty((0, 1)), np.ones(1), np.full(4, -1), (2, 2)
+NOTHING = Seen(np.empty((0, 1)), np.ones(1), np.full(4, -1), (2, 2))
 
 
 def page(*regions: Placed) -> PageRegions:
@@ -101,7 +102,7 @@ def form() -> PageValues:
     ],
 )
 def test_a_form_by_hand(question: str, expected: dict[str, list[float]]) -> None:
-    found = named(form().signals(question_words(question), *NOTHING))
+    found = named(form().signals(question_words(question), NOTHING))
     assert list(found) == list(SIGNALS)
     expected = expected | {
         "digits": [0, 5 / 10, 0, 4 / 5],
@@ -117,7 +118,7 @@ def test_a_form_by_hand(question: str, expected: dict[str, list[float]]) -> None
     ("question", "value"), [("What is the invoice date?", 1), ("How much is the total due?", 3)]
 )
 def test_the_value_of_a_label_is_first(question: str, value: int) -> None:
-    signals = form().signals(question_words(question), *NOTHING)
+    signals = form().signals(question_words(question), NOTHING)
     for by in (SpanSignals.ALL, SpanSignals.WORDS):
         assert value_scores(signals, by).argmax() == value
 
@@ -128,7 +129,7 @@ def test_words_count_by_their_rarity() -> None:
     placed = [*((box, text) for text, box in lines), value]
     regions = [(LINE, box, text) for box, text in placed]
     regions += [word for box, text in placed for word in words(box, text)]
-    found = named(PageValues(page(*regions)).signals(question_words("b due"), *NOTHING))
+    found = named(PageValues(page(*regions)).signals(question_words("b due"), NOTHING))
     # On one and on three of four lines.
     b, due = math.log(1 + 3.5 / 1.5), math.log(1 + 1.5 / 3.5)
     b, due = b / (b + due), due / (b + due)
@@ -159,7 +160,7 @@ def table() -> PageRegions:
 
 def test_a_table_by_hand() -> None:
     asked = question_words("What was the loss in 2020?")
-    found = named(PageValues(table(), [CELL]).signals(asked, *NOTHING))
+    found = named(PageValues(table(), [CELL]).signals(asked, NOTHING))
     assert found["digits"] == [0, 1, 1, 0, 1, 1, 0, 1, 1]
     assert found["own"] == [0, 0, 0.5, 0, 0, 0, 0.5, 0, 0]
     assert found["left"] == [0, 0, 0, 0, 0, 0, 0, 0.5, 0.5]
@@ -180,7 +181,7 @@ def test_a_table_by_hand() -> None:
     ],
 )
 def test_a_question_crosses_at_one_cell(question: str, cell: int) -> None:
-    signals = PageValues(table(), [CELL]).signals(question_words(question), *NOTHING)
+    signals = PageValues(table(), [CELL]).signals(question_words(question), NOTHING)
     assert np.flatnonzero(named(signals)["crossing"]).tolist() == [cell]
     assert value_scores(signals, SpanSignals.ALL).argmax() == cell
 
@@ -192,7 +193,7 @@ def test_a_heading_of_several_lines_names_the_middle_of_its_row() -> None:
     regions += [
         word for box, text in (*heading, column, (value, "22")) for word in words(box, text)
     ]
-    found = named(PageValues(page(*regions)).signals(question_words("loss after 2020"), *NOTHING))
+    found = named(PageValues(page(*regions)).signals(question_words("loss after 2020"), NOTHING))
     assert found["left"] == [0]
     assert found["crossing"] == pytest.approx([1 / 3])  # two words on the left, one above
 
@@ -210,7 +211,7 @@ def test_again_counts_equal_evidence_up_to_three() -> None:
     placed = list(zip(boxes, texts, strict=True))
     regions = [(LINE, box, text) for box, text in placed]
     regions += [word for box, text in placed for word in words(box, text)]
-    found = named(PageValues(page(*regions)).signals(question_words("deep"), *NOTHING))
+    found = named(PageValues(page(*regions)).signals(question_words("deep"), NOTHING))
     assert found["own"] == [0, 1, 0, 0, 1, 0, 0]
     assert found["again"] == [0, 0, 1, 2, 1, 3, 3]
 
@@ -229,12 +230,12 @@ def test_again_counts_equal_evidence_up_to_three() -> None:
 def test_pages_that_lack_something(regions: tuple[Placed, ...], question: str) -> None:
     values = PageValues(page(*regions))
     count = sum(kind is not WORD for kind, _, _ in regions)
-    lit = np.array([[1.0], [0.0]]), np.ones(1), np.array([0, 1]), (1, 2)
+    lit = Seen(np.array([[1.0], [0.0]]), np.ones(1), np.array([0, 1]), (1, 2))
     for seen in (NOTHING, lit):
-        signals = values.signals(question_words(question), *seen)
+        signals = values.signals(question_words(question), seen)
         assert signals.shape == (count, len(SIGNALS)) and np.isfinite(signals).all()
-        assert values.carried(np.arange(count), *seen).shape == (count, 1)
-    signals = values.signals(question_words(question), *NOTHING)
+        assert values.carried(np.arange(count), seen).shape == (count, 1)
+    signals = values.signals(question_words(question), NOTHING)
     assert not signals[:, SIGNALS.index("patches")].any()
     own = len(regions) == 2 and "harbour" in question  # the last page alone has the word
     assert signals[:, SIGNALS.index("own")].tolist() == [float(own)] * count
@@ -266,8 +267,8 @@ HIGH, LOW = math.log(0.9 * LIT / 0.25 + 0.1), math.log(0.9 * DARK / 0.25 + 0.1)
 def test_patches_are_the_best_of_inside_left_and_above(
     lit: list[float], patches: list[float]
 ) -> None:
-    seen = np.array(lit, np.float32)[:, None], np.ones(1, np.float32), CELLS, GRID
-    found = named(PageValues(page(*QUARTERS)).signals(question_words(""), *seen))
+    seen = Seen(np.array(lit, np.float32)[:, None], np.ones(1, np.float32), CELLS, GRID)
+    found = named(PageValues(page(*QUARTERS)).signals(question_words(""), seen))
     assert found["patches"] == pytest.approx(patches)
 
 
@@ -276,8 +277,8 @@ def test_patches_all_around_may_speak_against_a_place() -> None:
     place = [(LINE, (1 / 3, 1 / 3, 2 / 3, 2 / 3), "a")]
     scores = np.ones((9, 1))
     scores[[1, 3, 4]] = -1
-    seen = scores, np.ones(1), np.arange(9), (3, 3)
-    found = named(PageValues(page(*place)).signals(question_words(""), *seen))
+    seen = Seen(scores, np.ones(1), np.arange(9), (3, 3))
+    found = named(PageValues(page(*place)).signals(question_words(""), seen))
     # Mean 1/3, deviation 0.9428: 0.7071 up and 1.4142 down.
     dark = math.exp(-(2**0.5)) / (3 * math.exp(-(2**0.5)) + 6 * math.exp(0.5**0.5))
     assert found["patches"] == pytest.approx([math.log(0.9 * dark / (1 / 9) + 0.1)])
@@ -286,11 +287,11 @@ def test_patches_all_around_may_speak_against_a_place() -> None:
 def test_each_token_has_its_own_best_place_and_weight() -> None:
     # For d the heavy token lies on the left, the light one inside; for c the light one nowhere.
     scores = np.array([[1, -1], [-1, 1], [1, -1], [-1, 1]])
-    seen = scores, np.array([3.0, 1.0]), CELLS, GRID
+    seen = Seen(scores, np.array([3.0, 1.0]), CELLS, GRID)
     values = PageValues(page(*QUARTERS))
-    found = named(values.signals(question_words(""), *seen))
+    found = named(values.signals(question_words(""), seen))
     assert found["patches"] == pytest.approx([0.75 * HIGH, HIGH, 0.75 * HIGH, HIGH])
-    carried = values.carried(np.array([3, 2]), *seen)
+    carried = values.carried(np.array([3, 2]), seen)
     most = LIT - 0.25
     assert carried == pytest.approx(np.array([[0.75 * most, 0.25 * most], [0.75 * most, 0]]))
 
@@ -298,8 +299,8 @@ def test_each_token_has_its_own_best_place_and_weight() -> None:
 def test_cells_without_a_vector_are_not_there() -> None:
     # Of the left column only: two patches, one lit. Above b and in it is none.
     cells, scores = np.array([0, -1, 1, -1]), np.array([[1.0], [-1.0]])
-    seen = scores, np.ones(1), cells, GRID
+    seen = Seen(scores, np.ones(1), cells, GRID)
     lit = 1 / (1 + math.exp(-2))
-    found = named(PageValues(page(*QUARTERS)).signals(question_words(""), *seen))
+    found = named(PageValues(page(*QUARTERS)).signals(question_words(""), seen))
     high, low = (math.log(0.9 * part / 0.5 + 0.1) for part in (lit, 1 - lit))
     assert found["patches"] == pytest.approx([high, high, high, max(low, 0)])
