@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 from storage.database import Database
 from storage.reader import catalog, read_patches, read_regions
-from tasks import maxsim
 from tasks.encoders import registry
 from tasks.evaluation import datasets
 from tasks.evaluation.matching import match
 from tasks.evaluation.records import EvidencePage, Question
-from tasks.evidence import Seen
-from tasks.grounding import RegionTable
-from tasks.pageregions import PageRegions
-from tasks.retrieval import CountedTokens
-from tasks.scope import Catalog
+from tasks.grounding.evidence import Seen
+from tasks.grounding.pageregions import PageRegions
+from tasks.grounding.places import RegionTable
+from tasks.kernels import maxsim
+from tasks.retrieval.ranking import CountedTokens
+from tasks.retrieval.scope import Catalog
 
 
 class Stopwatch:

@@ -42,12 +42,12 @@ from storage import reader
 from storage.database import Database
 from storage.errors import ExitCode
 from storage.records import RegionKind, page_id
+from tasks.documents.sources import sha256_of
 from tasks.evaluation import datasets
 from tasks.evaluation.baselines import BEST_REGION
 from tasks.evaluation.bootstrap import mean_intervals
 from tasks.evaluation.markdown import number, percent_with_interval, with_interval
-from tasks.sources import sha256_of
-from tasks.spanchoice import SpanSignals
+from tasks.grounding.spanweights import SpanSignals
 
 OURS = "patchlight"
 TWIN = "its twin"

@@ -14,10 +14,10 @@ import numpy as np
 import pypdfium2
 from PIL import Image
 
-from tasks.documents import Pixels, media_type_of, open_document
+from tasks.documents.opening import Pixels, media_type_of, open_document
 from tasks.evaluation.datasets import QUESTIONS
 from tasks.evaluation.records import Dataset, EvidencePage
-from tasks.geometry import Doubles
+from tasks.kernels.geometry import Doubles
 
 PAGES = "pages"
 """Folder of the pages, in that of the data set."""

@@ -42,18 +42,18 @@ from benchmarks.ingest import Usage
 from benchmarks.report import print_table, write_json
 from storage.database import Database
 from storage.records import WordsSource
-from tasks import cluster, encoderpool
-from tasks.documents import open_document
+from tasks.cluster import raysession, shardpool
+from tasks.cluster.placement import Placement
+from tasks.cluster.work import inspect_file, read_shard
+from tasks.common.settings import Settings, set_environment_defaults
+from tasks.documents.opening import open_document
+from tasks.documents.sources import Expansion, expand
 from tasks.encoders import checkpoints, registry
 from tasks.encoders.protocol import EncoderInfo
-from tasks.ingesting import IngestRun
-from tasks.placement import Placement
-from tasks.planning import InspectedFile, Shard
-from tasks.reading import OcrMode, ReadOptions, ReadPage
-from tasks.remote import inspect_file, read_shard
-from tasks.settings import Settings, set_environment_defaults
-from tasks.shards import ReadShard
-from tasks.sources import Expansion, expand
+from tasks.ingest.ingestrun import IngestRun
+from tasks.reading.messages import ReadShard
+from tasks.reading.pages import OcrMode, ReadOptions, ReadPage
+from tasks.reading.shardplan import InspectedFile, Shard
 from tests import tiny_checkpoints
 
 QUESTIONS = 256
@@ -83,7 +83,7 @@ def main() -> int:
         files = _files(args.pdf, args.pages)
         bare = Bare(name, info, args.device, files, args.workers)
         settings = Settings(gpus=None if args.device == "cuda" else 0)
-        with cluster.ray_session(settings, args.workers, pictures=True):
+        with raysession.ray_session(settings, args.workers, pictures=True):
             found = _measure(bare, info, settings, files, args, Path(scratch))
     _show(args, found)
     if args.json:
@@ -99,9 +99,9 @@ def _measure(
     args: argparse.Namespace,
     scratch: Path,
 ) -> dict[str, Any]:
-    where = encoderpool.placement(info, settings, args.workers)
+    where = shardpool.placement(info, settings, args.workers)
     read = without_words if args.without_words else read_shard
-    pool = encoderpool.EncoderPool(info, where, settings.batch_tokens, read=read)
+    pool = shardpool.EncoderPool(info, where, settings.batch_tokens, read=read)
     rounds: dict[str, list[float]] = {"forward": [], "bare loop": [], "ours": []}
     ours = Ours(info, settings, files, where, pool, args.workers, scratch)
     peak = 0.0
@@ -245,7 +245,7 @@ class Ours:
         settings: Settings,
         files: Sequence[InspectedFile],
         where: Placement,
-        pool: encoderpool.EncoderPool,
+        pool: shardpool.EncoderPool,
         workers: int,
         scratch: Path,
     ) -> None:

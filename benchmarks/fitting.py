@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from benchmarks.report import print_table
 from tasks.evaluation.bootstrap import mean_intervals
 from tasks.evaluation.markdown import percent_with_interval, with_interval
-from tasks.geometry import Doubles, Indices
+from tasks.kernels.geometry import Doubles, Indices
 
 RIDGE = 0.3
 FOLDS, ROUNDS = 5, 4

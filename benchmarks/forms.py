@@ -46,12 +46,12 @@ from tasks.evaluation.markdown import number, percent, with_interval
 from tasks.evaluation.matching import Matched, Row
 from tasks.evaluation.matching import Place as Page
 from tasks.evaluation.records import Dataset
-from tasks.grounding import ground
-from tasks.maxsim import TokenAggregation
-from tasks.propagation import RegionAggregation
-from tasks.retrieval import FoundPage, RetrievalOptions, rank_pages, read_pages
-from tasks.scope import Catalog, Positions
-from tasks.selection import Selection, SelectionRule
+from tasks.grounding.places import ground
+from tasks.grounding.selection import Selection, SelectionRule
+from tasks.kernels.maxsim import TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
+from tasks.retrieval.ranking import FoundPage, RetrievalOptions, rank_pages, read_pages
+from tasks.retrieval.scope import Catalog, Positions
 
 TOP = 10
 ORDERED = 100

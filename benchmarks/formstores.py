@@ -12,17 +12,17 @@ import numpy as np
 
 from storage import convert
 from storage.database import Database
+from storage.engine import connect
 from storage.reader import PatchBatch, Snapshot, catalog, read_patches
 from storage.records import BoolArray, PageEncoding, VectorForm, VectorType, WordsSource
 from storage.records import Page as StoredPage
 from storage.schema import Table
-from storage.tables import connect
-from tasks.compaction import blank_cells, drop_blank, pool
-from tasks.documents import open_document
+from tasks.documents.opening import open_document
+from tasks.documents.sources import to_path
 from tasks.encoders.protocol import EncoderInfo
 from tasks.evaluation.matching import Place as Page
-from tasks.scope import Catalog
-from tasks.sources import to_path
+from tasks.kernels.pooling import blank_cells, drop_blank, pool
+from tasks.retrieval.scope import Catalog
 
 BASE = "float16"
 FORMS: Mapping[str, VectorForm] = {

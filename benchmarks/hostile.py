@@ -34,10 +34,10 @@ from benchmarks.report import print_table
 from storage.database import Database
 from storage.errors import ExitCode
 from storage.records import Failure
-from tasks import sandbox
-from tasks.errors import SourceError
-from tasks.limits import Limits
-from tasks.sources import to_uri
+from tasks.common.errors import SourceError
+from tasks.common.limits import Limits
+from tasks.documents.sources import to_uri
+from tasks.sandbox import calling
 
 _SAMPLE_S = 0.1
 _MEBIBYTE = 1 << 20
@@ -94,7 +94,7 @@ def write_passwords(files: list[Listed], path: Path) -> None:
 def kind_of(process: psutil.Process) -> str:
     """Say what a process is, for people."""
     line = " ".join(process.cmdline())
-    if "tasks.sandboxed" in line:
+    if "tasks.sandbox.child" in line:
         return "document reader"
     first = line.split(" ")[0]
     return first if first.startswith("ray::") else Path(first).name
@@ -148,7 +148,7 @@ def pages_that_open(file: Listed) -> int:
     """Ask PDFium in a process that can be killed; 0 where it was."""
     args = pdfium.pages_that_open, str(file.path), file.password
     try:
-        return sandbox.call(*args, label=file.path.name, limits=Limits())
+        return calling.call(*args, label=file.path.name, limits=Limits())
     except SourceError:
         return 0
 

@@ -37,7 +37,7 @@ from benchmarks.rankedboxes import LAYOUT, SIGNALS, candidates, signals
 from tasks.evaluation import datasets
 from tasks.evaluation.fields import Line
 from tasks.evaluation.metrics import matched_iou
-from tasks.geometry import Doubles, Indices, iou
+from tasks.kernels.geometry import Doubles, Indices, iou
 
 DPI = 300
 PAGE_PX = 2550.0, 3508.0

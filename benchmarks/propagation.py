@@ -19,8 +19,8 @@ import time
 
 import numpy as np
 
-from tasks.geometry import Floats
-from tasks.propagation import RegionAggregation, region_scores
+from tasks.kernels.geometry import Floats
+from tasks.kernels.propagation import RegionAggregation, region_scores
 from tests import reference
 
 ROWS = COLS = 32

@@ -24,10 +24,10 @@ from benchmarks.report import print_table
 from storage import reader
 from storage.database import Database
 from storage.records import RegionKind, WordsSource, page_id
+from tasks.documents.sources import sha256_of
 from tasks.evaluation import datasets
 from tasks.evaluation.bootstrap import mean_intervals
-from tasks.geometry import iou
-from tasks.sources import sha256_of
+from tasks.kernels.geometry import iou
 
 Boxes = NDArray[np.float64]
 

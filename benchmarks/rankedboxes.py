@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from storage.records import BoolArray, RegionKind
-from tasks.evidence import evidence
-from tasks.geometry import Doubles
-from tasks.layout import reading_order
-from tasks.spans import spans_of
+from tasks.grounding.evidence import evidence
+from tasks.grounding.spans import spans_of
+from tasks.kernels.geometry import Doubles
+from tasks.regions.hierarchy import reading_order
 
 LAYOUT = ("size", "size_squared", "width", "top", "one", "gap_inside", "gap_outside")
 """Signals that do not know the ranks, see `signals`."""
@@ -34,13 +34,13 @@ _LEAST_AREA = 0.002
 """Added to a share of the page, so that specks do not run away."""
 
 _BACKGROUND = 0.1
-"""See ``tasks.evidence``."""
+"""See ``tasks.grounding.evidence``."""
 
 
 def candidates(ranked: Doubles, page_pt: tuple[float, float]) -> Doubles:
     """Return what may be returned: boxes, runs of them, and hulls of any two.
 
-    Nearly equal ones are one (``tasks.spans``).
+    Nearly equal ones are one (``tasks.grounding.spans``).
 
     Args:
         ranked: (n, 4) fractions of the page; n may be 0. Their order does not matter.
@@ -63,13 +63,13 @@ def candidates(ranked: Doubles, page_pt: tuple[float, float]) -> Doubles:
 def signals(ranked: Doubles, spans: Doubles, height_pt: float) -> Doubles:
     """Return what is known of each candidate.
 
-    ``size`` is the log of its area, ``size_squared`` the square of that; ``width`` and ``top``
-    are its own; ``one`` is 1 where it is made of one ranked box; ``gap_inside`` is the log of the
-    widest vertical gap between those that it is made of, and ``gap_outside`` of that to the
-    nearest other one above or below, both in lines of text, plus 1. ``rank_density`` is the
-    evidence (``tasks.evidence``) of a token whose mass lies on the ranked boxes as 1 / rank, where
-    what is on the page is the boxes alone: above 0 where its boxes rank higher than the page's
-    do on the whole.
+    ``size`` is the log of its area, ``size_squared`` the square of that; ``width`` and ``top`` are
+    its own; ``one`` is 1 where it is made of one ranked box; ``gap_inside`` is the log of the
+    widest vertical gap between those that it is made of, and ``gap_outside`` of that to the nearest
+    other one above or below, both in lines of text, plus 1. ``rank_density`` is the evidence
+    (``tasks.grounding.evidence``) of a token whose mass lies on the ranked boxes as 1 / rank, where
+    what is on the page is the boxes alone: above 0 where its boxes rank higher than the page's do
+    on the whole.
 
     Args:
         ranked: (n, 4) fractions of the page, best first; n at least 1.

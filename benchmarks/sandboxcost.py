@@ -24,14 +24,15 @@ from pathlib import Path
 
 from benchmarks.report import print_table
 from storage.records import Source, WordsSource
-from tasks import ocr, remote
+from tasks.cluster import work
+from tasks.common.limits import MEBIBYTE, Limits
+from tasks.documents import ocr
+from tasks.documents.sources import SourceFile, to_uri
 from tasks.evaluation.markdown import percent
-from tasks.limits import MEBIBYTE, Limits
-from tasks.planning import InspectedFile, Shard, ShardPart
-from tasks.procfs import Memory
-from tasks.reading import OcrMode, ReadOptions
-from tasks.sandbox import Sandbox
-from tasks.sources import SourceFile, to_uri
+from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.shardplan import InspectedFile, Shard, ShardPart
+from tasks.sandbox.calling import Sandbox
+from tasks.sandbox.procfs import Memory
 
 _SHARD_PAGES = 16
 _PICTURE_PIXELS = 1_500_000
@@ -47,7 +48,7 @@ def shards(folder: Path, most: int) -> list[Shard]:
     found = []
     for path in sorted(folder.rglob("*.pdf"))[:most]:
         file = SourceFile(Source(to_uri(str(path)), path.name), str(path))
-        inspected = remote.inspect_file(file, None)
+        inspected = work.inspect_file(file, None)
         if isinstance(inspected, InspectedFile):
             pages = tuple(range(1, min(inspected.page_count, _SHARD_PAGES) + 1))
             found.append(Shard(0, (ShardPart(inspected, pages),)))
@@ -57,7 +58,7 @@ def shards(folder: Path, most: int) -> list[Shard]:
 def kinds_of(shard: Shard, options: ReadOptions) -> dict[WordsSource, Shard]:
     """Split a shard into pages whose words come from the text layer, and from OCR."""
     part = shard.parts[0]
-    read = remote.read_shard(shard, options)
+    read = work.read_shard(shard, options)
     numbers: dict[WordsSource, list[int]] = defaultdict(list)
     for page in read.pages:
         numbers[page.words_source].append(page.page)
@@ -83,14 +84,14 @@ def main() -> int:
     tesseract = ocr.find_tesseract(None)
     inside = ReadOptions(OcrMode.AUTO, "eng", 200, tesseract, 120, _PICTURE_PIXELS)
     both = {"on": inside, "off": replace(inside, limits=Limits(sandbox=False))}
-    work: list[tuple[str, Shard, Callable[[Shard, ReadOptions], object]]] = []
+    todo: list[tuple[str, Shard, Callable[[Shard, ReadOptions], object]]] = []
     for shard in shards(args.folder, args.files):
         for source, part in kinds_of(shard, inside).items():
-            work.append((_KINDS[source], part, remote.read_shard))
-        work.append((_KINDS[None], shard, remote.render_shard))
+            todo.append((_KINDS[source], part, work.read_shard))
+        todo.append((_KINDS[None], shard, work.render_shard))
     times: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     pages: dict[str, int] = defaultdict(int)
-    for kind, shard, do in work:
+    for kind, shard, do in todo:
         pages[kind] += shard.page_count
         taken: dict[str, list[float]] = defaultdict(list)
         for turn in range(args.rounds):

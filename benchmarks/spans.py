@@ -4,11 +4,11 @@ Run from the repository's root, on a database that holds the data set's document
 
     python -m benchmarks.spans DATASET --db DB
 
-A row is a page of evidence of a question. The weights are those of ``tasks.spanchoice``; with
-``--fit`` they are cross-validated over documents (``benchmarks.fitting``), and the weights of all
-rows are printed. Scores are of the best span alone. The twin has the same spans and signals of the
-page, and no question. With ``--nested`` (an hour) each fold also chooses which signals to use, by
-its own documents.
+A row is a page of evidence of a question. The weights are those of ``tasks.grounding.spanweights``;
+with ``--fit`` they are cross-validated over documents (``benchmarks.fitting``), and the weights of
+all rows are printed. Scores are of the best span alone. The twin has the same spans and signals of
+the page, and no question. With ``--nested`` (an hour) each fold also chooses which signals to use,
+by its own documents.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from benchmarks.asked import Stopwatch, asked
 from benchmarks.fitting import Row, best_score, compare, cross_validated, fit, nested
 from benchmarks.naive import GAP_PT, naive_merging
 from storage.records import RegionKind
-from tasks import geometry, maxsim, propagation
-from tasks.evidence import Seen
-from tasks.geometry import Floats
-from tasks.maxsim import TokenAggregation
-from tasks.pageregions import PageRegions
-from tasks.propagation import RegionAggregation
-from tasks.questionwords import question_words
-from tasks.spanchoice import WEIGHTS, SpanSignals, span_scores
-from tasks.spansignals import LAYOUT, SIGNALS, PageSpans
+from tasks.grounding.evidence import Seen
+from tasks.grounding.pageregions import PageRegions
+from tasks.grounding.questionwords import question_words
+from tasks.grounding.spansignals import LAYOUT, SIGNALS, PageSpans
+from tasks.grounding.spanweights import WEIGHTS, SpanSignals, span_scores
+from tasks.kernels import geometry, maxsim, propagation
+from tasks.kernels.geometry import Floats
+from tasks.kernels.maxsim import TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
 
 TITLE = "Best span alone, official mean IoU"
 

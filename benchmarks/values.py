@@ -5,10 +5,10 @@ Run from the repository's root, with databases that hold the data sets' document
     python -m benchmarks.values --on DATASET DB --on DATASET DB ... [--fit]
 
 A row is a page of evidence of a question whose true boxes are small, any of which may be hit
-(``tasks.evaluation.metrics.hits``). The weights are those of ``tasks.valuechoice``. With ``--fit``
-they are fitted to the rows of all data sets together (``benchmarks.fitting``), and tried on what
-they did not see: documents left out, whole data sets left out, and, since data sets of forms ask
-the same few questions of every document, whole categories of questions left out.
+(``tasks.evaluation.metrics.hits``). The weights are those of ``tasks.grounding.valueweights``. With
+``--fit`` they are fitted to the rows of all data sets together (``benchmarks.fitting``), and tried
+on what they did not see: documents left out, whole data sets left out, and, since data sets of
+forms ask the same few questions of every document, whole categories of questions left out.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from storage.records import RegionKind
 from tasks.evaluation.bootstrap import mean_intervals
 from tasks.evaluation.markdown import percent_with_interval
 from tasks.evaluation.metrics import hits
-from tasks.geometry import Doubles, Indices, iou
-from tasks.questionwords import question_words
-from tasks.spanchoice import SpanSignals, choose_spans
-from tasks.spans import VALUES
-from tasks.valuechoice import WEIGHTS
-from tasks.valuesignals import LAYOUT, SIGNALS, PageValues
+from tasks.grounding.questionwords import question_words
+from tasks.grounding.spans import VALUES
+from tasks.grounding.spanweights import SpanSignals, choose_spans
+from tasks.grounding.valuesignals import LAYOUT, SIGNALS, PageValues
+from tasks.grounding.valueweights import WEIGHTS
+from tasks.kernels.geometry import Doubles, Indices, iou
 
 SMALL = 0.03
 """Share of the page; rows whose true boxes are larger, by their median, are left out."""

@@ -17,13 +17,13 @@ from typer.exceptions import TyperException
 from flows import STARTED, evaluating, looking, mending, options, reports
 from flows.options import database_of
 from storage.errors import ExitCode, PatchlightError
-from tasks.maxsim import QueryTokens, TokenAggregation
-from tasks.plaintext import escaped
-from tasks.propagation import RegionAggregation
-from tasks.reading import OcrMode
-from tasks.settings import load_settings, set_environment_defaults
-from tasks.spanchoice import SpanSignals
-from tasks.stages import Redo
+from tasks.common.safetext import escaped
+from tasks.common.settings import load_settings, set_environment_defaults
+from tasks.grounding.spanweights import SpanSignals
+from tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
+from tasks.reading.fingerprints import Redo
+from tasks.reading.pages import OcrMode
 
 logger = logging.getLogger("patchlight")
 
@@ -43,7 +43,7 @@ app = typer.Typer(
 
 @app.callback()
 def _options(verbose: options.VerboseOption = False, quiet: options.QuietOption = False) -> None:
-    from tasks.console import set_up_logging
+    from tasks.common.console import set_up_logging
 
     level = "DEBUG" if verbose else "WARNING" if quiet else load_settings().log_level
     set_up_logging(level, libraries=verbose)
@@ -81,8 +81,8 @@ def ingest_command(
 
     Example: patchlight ingest reports/ 'scans/**/*.tif' --db mydb
     """
-    from tasks.preflight import check_ingest
-    from tasks.sources import portable
+    from tasks.admin.preflight import check_ingest
+    from tasks.documents.sources import portable
 
     options.restart_in_unicode({argument: portable(argument) for argument in source})
     with_ocr = ocr is not OcrMode.NEVER
@@ -99,7 +99,7 @@ def ingest_command(
         passwords=passwords,
     )
     from flows.ingest import ingest
-    from tasks import prefectserver
+    from tasks.orchestration import prefectserver
 
     prefectserver.start()
 
@@ -157,11 +157,11 @@ def query_command(
 
     Example: patchlight query questions.jsonl --db mydb --out results --overlays
     """
-    from tasks.preflight import check_query
+    from tasks.admin.preflight import check_query
 
     check_query(file, database_of(db), select, passwords, encoder)
     from flows.query import query
-    from tasks import prefectserver
+    from tasks.orchestration import prefectserver
 
     prefectserver.start()
 
@@ -220,9 +220,9 @@ def ask_command(
     Example: patchlight ask "how deep is the berth?" --db mydb --overlays
     """
     from flows.retrieving import retrieval_options
-    from tasks.asking import ask
-    from tasks.sources import read_passwords
-    from tasks.tables import answer_text
+    from tasks.answers.asking import ask
+    from tasks.common.terminal import answer_text
+    from tasks.documents.sources import read_passwords
 
     imports = time.perf_counter() - STARTED
     retrieval = retrieval_options(

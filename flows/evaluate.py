@@ -14,23 +14,24 @@ from flows.query import answer_block
 from flows.retrieving import evaluated_settings
 from storage.database import Database
 from storage.records import RegionKind
-from tasks import cluster, encoderpool, sources
-from tasks.answering import QuerySession
-from tasks.console import progress
+from tasks.answers.answering import QuerySession
+from tasks.answers.queryfile import in_blocks
+from tasks.cluster import raysession, shardpool
+from tasks.common.console import progress
+from tasks.common.runs import new_run_id
+from tasks.common.settings import Settings, load_settings, set_environment_defaults
+from tasks.documents import sources
 from tasks.encoders import registry
 from tasks.encoders.protocol import EncodeQueries
 from tasks.evaluation import datasets, matching, protocols
 from tasks.evaluation.choices import Protocol, Protocols, Truth, Within
 from tasks.evaluation.plan import Plan
 from tasks.evaluation.run import EvaluationRun
-from tasks.maxsim import QueryTokens, TokenAggregation
-from tasks.propagation import RegionAggregation
-from tasks.queryfile import in_blocks
-from tasks.retrieval import USUAL_KINDS
-from tasks.runs import new_run_id
-from tasks.settings import Settings, load_settings, set_environment_defaults
-from tasks.spanchoice import SpanSignals
-from tasks.steps import draw_overlays, results_in_window
+from tasks.grounding.spanweights import SpanSignals
+from tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
+from tasks.orchestration.steps import draw_overlays, results_in_window
+from tasks.retrieval.ranking import USUAL_KINDS
 
 
 @flow(name="patchlight-evaluate")
@@ -137,10 +138,10 @@ def evaluate(
     window = config.shards_a_worker * count
     threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=window)
     # LanceDB's writer must not be loaded when Ray forks its processes.
-    with cluster.ray_session(config, count), threads as runner:
+    with raysession.ray_session(config, count), threads as runner:
         run = EvaluationRun(session, plan, new_run_id("evaluate", flow_run.id), out)
         with run.recorded():
-            encode = protocols.remembering(encoderpool.query_encoder(info, config, count))
+            encode = protocols.remembering(shardpool.query_encoder(info, config, count))
             for setting, options in chosen.items():
                 mine = session.with_options(options)
                 for asked in plan.protocols:
@@ -148,7 +149,7 @@ def evaluate(
             with progress("scoring", run.rows, "rows") as done:
                 run.score(done)
             if pictures:
-                _draw(run, pictures, secrets, cluster.QueryWorkers(session), runner, window)
+                _draw(run, pictures, secrets, raysession.QueryWorkers(session), runner, window)
             with progress("computing intervals", 1, "reports") as done:
                 report = run.end()
                 done(1)
@@ -169,7 +170,7 @@ def _ask(
     window: int,
 ) -> None:
     """Ask what a protocol asks, as ``patchlight query`` would."""
-    workers = cluster.QueryWorkers(session)
+    workers = raysession.QueryWorkers(session)
     with run.timed(setting, protocol):
         for rows, _ in in_blocks(run.asked(protocol), config.query_block):
             block, rejected = session.block(rows, encode)
@@ -183,7 +184,7 @@ def _draw(
     run: EvaluationRun,
     count: int,
     secrets: dict[str, str],
-    workers: cluster.QueryWorkers,
+    workers: raysession.QueryWorkers,
     runner: ThreadPoolTaskRunner[Any],
     window: int,
 ) -> None:

@@ -11,9 +11,9 @@ from flows.options import database_of
 from storage.errors import ExitCode
 from storage.records import RegionKind
 from tasks.evaluation.choices import Protocols, Truth, Within
-from tasks.maxsim import QueryTokens, TokenAggregation
-from tasks.propagation import RegionAggregation
-from tasks.spanchoice import SpanSignals
+from tasks.grounding.spanweights import SpanSignals
+from tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
 
 
 def _utf8(values: list[str] | None) -> list[str] | None:
@@ -125,7 +125,7 @@ def evaluate_command(
     Example: patchlight evaluate mmdocir --db mydb --out report --setting 'one=--select max'
     """
     from flows.retrieving import evaluated_settings
-    from tasks.preflight import check_evaluation
+    from tasks.admin.preflight import check_evaluation
 
     chosen = {
         "top_pages": top_pages,
@@ -140,7 +140,7 @@ def evaluate_command(
     evaluated_settings(setting or (), {**chosen, "kind": kind})
     check_evaluation(dataset, database_of(db), passwords, encoder)
     from flows.evaluate import evaluate
-    from tasks import prefectserver
+    from tasks.orchestration import prefectserver
 
     prefectserver.start()
 

@@ -14,19 +14,22 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from storage.database import Database
 from storage.records import VectorType
-from tasks import cluster, encoderpool, forms, layoutmodel, ocr, sources
-from tasks.console import progress
-from tasks.detections import LayoutMode
-from tasks.encoderpool import EncoderPool
+from tasks.cluster import raysession, shardpool
+from tasks.cluster.shardpool import EncoderPool
+from tasks.common.console import progress
+from tasks.common.limits import Limits
+from tasks.common.runs import new_run_id
+from tasks.common.settings import load_settings, set_environment_defaults
+from tasks.documents import ocr, sources
 from tasks.encoders import registry
-from tasks.ingesting import IngestRun
-from tasks.limits import Limits
-from tasks.planning import Shard
-from tasks.reading import OcrMode, ReadOptions
-from tasks.runs import new_run_id
-from tasks.settings import load_settings, set_environment_defaults
-from tasks.stages import Redo
-from tasks.steps import ingest_shard, results_in_window
+from tasks.ingest import vectorform
+from tasks.ingest.ingestrun import IngestRun
+from tasks.orchestration.steps import ingest_shard, results_in_window
+from tasks.reading.fingerprints import Redo
+from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.shardplan import Shard
+from tasks.regions import layoutmodel
+from tasks.regions.detections import LayoutMode
 
 
 @flow(name="patchlight-ingest")
@@ -70,7 +73,7 @@ def ingest(
         layout: whether the layout model looks at pages; default: the settings'.
 
     Returns:
-        A completed state whose data is the report (``tasks.ingesting.IngestReport``); it is
+        A completed state whose data is the report (``tasks.ingest.ingestrun.IngestReport``); it is
         named ``CompletedWithFailures`` when documents or pages were quarantined.
     """
     set_environment_defaults()
@@ -81,7 +84,7 @@ def ingest(
     given = sources.expand(source)
     secrets = sources.read_passwords(passwords) if passwords else {}
     info = registry.for_ingest(db, encoder, visual_tokens, settings.encoder)
-    form = forms.asked(db, vectors, pool, drop_blank)
+    form = vectorform.asked(db, vectors, pool, drop_blank)
     options = ReadOptions(
         ocr=ocr_mode,
         lang=lang,
@@ -95,8 +98,8 @@ def ingest(
     if options.layout is not LayoutMode.NEVER:
         layoutmodel.check()
     # LanceDB's writer must not be loaded when Ray forks its processes.
-    with cluster.ray_session(settings, workers, pictures=info.needs_image):
-        where = encoderpool.placement(info, settings, workers)
+    with raysession.ray_session(settings, workers, pictures=info.needs_image):
+        where = shardpool.placement(info, settings, workers)
         pool_of = partial(EncoderPool, info, where, settings.batch_tokens)
         # An encoder that cannot be loaded must not claim a new database.
         actors = None if Database.find(db) else pool_of()
@@ -129,7 +132,7 @@ def ingest(
                 for file in given.files
             ]
             with progress("opening", len(files), "files") as opened:
-                inspected = cluster.inspect_files(files, workers, opened, options.limits)
+                inspected = raysession.inspect_files(files, workers, opened, options.limits)
                 shards = run.plan(inspected, given)
             window = where.window(settings, workers)
             for batch in run.rounds(shards):

@@ -9,8 +9,8 @@ from typing import Any
 from flows import options, reports
 from flows.options import database_of
 from storage.errors import ExitCode
-from tasks.plaintext import plain
-from tasks.settings import OutputFormat, load_settings
+from tasks.common.safetext import plain
+from tasks.common.settings import OutputFormat, load_settings
 
 
 def sql_command(
@@ -26,27 +26,27 @@ def sql_command(
     Example: patchlight sql "SELECT name, page_count FROM documents" --db mydb
     """
     from storage.sql import run_sql
-    from tasks import tables
+    from tasks.common import terminal
 
     rows = run_sql(database_of(db), statement)
     if output is OutputFormat.JSON:
-        lines = tables.as_json_lines(rows)
+        lines = terminal.as_json_lines(rows)
     elif output is OutputFormat.CSV:
-        lines = tables.as_csv(rows)
+        lines = terminal.as_csv(rows)
     else:
         found = rows.read_all()
-        lines = [tables.as_table(found.schema.names, tables.values_of(found))]
+        lines = [terminal.as_table(found.schema.names, terminal.values_of(found))]
     reports.print_all(lines)
     return ExitCode.OK
 
 
 def status_command(db: options.DbOption = None) -> ExitCode:
     """Show what is in a database, who is at work on it, and how many failures there are."""
-    from tasks import tables
-    from tasks.inspecting import status
+    from tasks.admin.inspecting import status
+    from tasks.common import terminal
 
     found = status(database_of(db))
-    print(tables.key_values(found.facts))
+    print(terminal.key_values(found.facts))
     _show_rows("Runs at work:", found.live)
     _show_rows("Documents that queries do not see yet:", found.unfinished)
     _show_rows(
@@ -70,22 +70,22 @@ def failures_command(
     Example: patchlight failures --db mydb --category encrypted --category corrupt
     """
     from storage.database import Database
-    from tasks import tables
-    from tasks.quarantine import Choice, by_category, choose, next_steps
+    from tasks.admin.failures import Choice, by_category, choose, next_steps
+    from tasks.common import terminal
 
     choice = Choice(tuple(category or ()), tuple(stage or ()), retryable, doc)
     database = Database.open(database_of(db))
     found = choose(database, choice)
-    rows = tables.failures_table(found)
+    rows = terminal.failures_table(found)
     if output is OutputFormat.JSON:
-        reports.print_all(tables.as_json_lines(rows.to_reader()))
+        reports.print_all(terminal.as_json_lines(rows.to_reader()))
     elif output is OutputFormat.CSV:
-        reports.print_all(tables.as_csv(rows.to_reader()))
+        reports.print_all(terminal.as_csv(rows.to_reader()))
     elif not found:
         print("no failures" if choice == Choice() else "no such failures")
     else:
         shown = rows.drop_columns(["uri", "doc_id"])
-        reports.print_all([tables.as_table(shown.schema.names, tables.values_of(shown))])
+        reports.print_all([terminal.as_table(shown.schema.names, terminal.values_of(shown))])
         counts = by_category(named.failure for named in found)
         _show_rows("By category:", reports.counted(counts))
         reports.show_list("What to do:", next_steps(counts, database_of(db)))
@@ -106,10 +106,10 @@ def digest_command(
     Example: patchlight digest --db mydb --against copy-of-mydb
     """
     from storage import digest
-    from tasks import tables
+    from tasks.common import terminal
 
     if against is None:
-        print(tables.key_values(digest.digest(database_of(db), vectors)))
+        print(terminal.key_values(digest.digest(database_of(db), vectors)))
         return ExitCode.OK
     # Without --vectors only their number counts.
     allowed = tolerance if vectors else math.inf
@@ -121,19 +121,19 @@ def digest_command(
 
 def doctor_command() -> ExitCode:
     """Check what patchlight needs on this machine: Tesseract, Ray, GPU, encoders."""
-    from tasks import tables
-    from tasks.inspecting import doctor
+    from tasks.admin.inspecting import doctor
+    from tasks.common import terminal
 
     checks = doctor(load_settings())
     rows = (("ok" if check.fine else "FAILS", check.name, check.finding) for check in checks)
-    print(tables.as_table(["", "what", "finding"], rows))
+    print(terminal.as_table(["", "what", "finding"], rows))
     return ExitCode.OK if all(check.fine for check in checks) else ExitCode.BAD_INPUT
 
 
 def _show_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows under a title, if there are any."""
-    from tasks import tables
+    from tasks.common import terminal
 
     if rows:
         print(f"\n{plain(title)}")
-        print(tables.as_table(list(rows[0]), (list(row.values()) for row in rows)))
+        print(terminal.as_table(list(rows[0]), (list(row.values()) for row in rows)))

@@ -11,12 +11,12 @@ import typer
 from flows import options, reports
 from flows.options import database_of
 from storage.errors import ExitCode
-from tasks.errors import UsageError
-from tasks.settings import load_settings
-from tasks.stages import Redo
+from tasks.common.errors import UsageError
+from tasks.common.settings import load_settings
+from tasks.reading.fingerprints import Redo
 
 if TYPE_CHECKING:
-    from tasks.retrying import ReadAs
+    from tasks.ingest.retrying import ReadAs
 
 
 def retry_command(
@@ -35,11 +35,11 @@ def retry_command(
     Example: patchlight retry --db mydb --category encrypted --passwords passwords.txt
     """
     from storage.database import Database
-    from tasks import retrying
-    from tasks.preflight import check_ingest
-    from tasks.quarantine import Choice, choose
-    from tasks.reading import OcrMode
-    from tasks.sources import portable
+    from tasks.admin.failures import Choice, choose
+    from tasks.admin.preflight import check_ingest
+    from tasks.documents.sources import portable
+    from tasks.ingest import retrying
+    from tasks.reading.pages import OcrMode
 
     options.restart_in_unicode({doc: portable(doc)} if doc else {})
     uri = database_of(db)
@@ -75,7 +75,7 @@ def delete_command(
     Example: patchlight delete reports/draft.pdf --db mydb
     """
     from storage.database import Database
-    from tasks import removing
+    from tasks.ingest import removing
 
     database = Database.open(database_of(db))
     removal = removing.find(database, documents)
@@ -95,7 +95,7 @@ def _ingest_again(
     groups: Mapping[ReadAs, list[str]], db: str, passwords: str | None, workers: int | None
 ) -> list[dict[str, Any]]:
     from flows.ingest import ingest
-    from tasks import prefectserver
+    from tasks.orchestration import prefectserver
 
     prefectserver.start()
     return [

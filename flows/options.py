@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from storage.records import RegionKind, VectorType
-from tasks.detections import LayoutMode
-from tasks.errors import Category, Stage, UsageError
-from tasks.maxsim import QueryTokens, TokenAggregation
-from tasks.propagation import RegionAggregation
-from tasks.reading import OcrMode
-from tasks.settings import OutputFormat, load_settings
-from tasks.spanchoice import SpanSignals
+from tasks.common.errors import Category, Stage, UsageError
+from tasks.common.settings import OutputFormat, load_settings
+from tasks.grounding.spanweights import SpanSignals
+from tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
+from tasks.reading.pages import OcrMode
+from tasks.regions.detections import LayoutMode
 
 
 def text(value: str | None) -> str | None:

@@ -14,19 +14,21 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.retrieving import retrieval_options
 from storage.database import Database
 from storage.records import RegionKind
-from tasks import cluster, encoderpool, queryfile, sources
-from tasks.answering import Block, QueryRun, QuerySession
-from tasks.console import progress
+from tasks.answers import queryfile
+from tasks.answers.answering import Block, QueryRun, QuerySession
+from tasks.answers.results import Answer
+from tasks.cluster import raysession, shardpool
+from tasks.common.console import progress
+from tasks.common.errors import QueryFileError
+from tasks.common.runs import new_run_id
+from tasks.common.settings import Settings, load_settings, set_environment_defaults
+from tasks.documents import sources
 from tasks.encoders import registry
-from tasks.errors import QueryFileError
-from tasks.maxsim import QueryTokens, TokenAggregation
-from tasks.propagation import RegionAggregation
-from tasks.results import Answer
-from tasks.retrieval import Hits, PagePlaces, merge_hits
-from tasks.runs import new_run_id
-from tasks.settings import Settings, load_settings, set_environment_defaults
-from tasks.spanchoice import SpanSignals
-from tasks.steps import draw_overlays, ground_pages, rank_pages, results_in_window
+from tasks.grounding.spanweights import SpanSignals
+from tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
+from tasks.orchestration.steps import draw_overlays, ground_pages, rank_pages, results_in_window
+from tasks.retrieval.ranking import Hits, PagePlaces, merge_hits
 
 
 @flow(name="patchlight-query")
@@ -59,7 +61,7 @@ def query(
         encoder: where to take the database's encoder from; default: from where it was at ingest.
         top_pages: pages a query.
         top_regions: regions a page at most.
-        select: which regions of a page are returned, see ``tasks.selection``; default: spans.
+        select: which regions of a page are returned, see ``grounding.selection``; default: spans.
         aggregate: how patches become a region's score.
         token_aggregate: how query tokens become a patch's score.
         page_tokens: query tokens that rank pages.
@@ -73,7 +75,7 @@ def query(
         run_id: id of the run; the results of an earlier run of this id are replaced.
 
     Returns:
-        A completed state whose data is the report (``tasks.answering.QueryReport``); it is
+        A completed state whose data is the report (``tasks.answers.answering.QueryReport``); it is
         named ``CompletedWithFailures`` when rows or pictures could not be done.
     """
     set_environment_defaults()
@@ -97,13 +99,13 @@ def query(
     count = workers or settings.workers
     window = settings.shards_a_worker * count
     threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=window)
-    with cluster.ray_session(settings, count), threads as runner:
+    with raysession.ray_session(settings, count), threads as runner:
         # LanceDB's writer must not be loaded when Ray forks its processes.
         asked = {"file": file, "out": out, "where": where, "overlays": overlays, "select": select}
         run = QueryRun(session, run_id or new_run_id("query", flow_run.id), out, asked)
         with run.recorded():
-            ray_workers = cluster.QueryWorkers(session)
-            encode = encoderpool.query_encoder(info, settings, count)
+            ray_workers = raysession.QueryWorkers(session)
+            encode = shardpool.query_encoder(info, settings, count)
             for good, bad in rows:
                 run.reject(bad)
                 block, rejected = session.block(good, encode)
@@ -123,7 +125,7 @@ def query(
 
 def answer_block(
     session: QuerySession,
-    workers: cluster.QueryWorkers,
+    workers: raysession.QueryWorkers,
     runner: ThreadPoolTaskRunner[Any],
     block: Block,
     settings: Settings,
@@ -160,7 +162,7 @@ def answer_block(
 
 def _draw(
     session: QuerySession,
-    workers: cluster.QueryWorkers,
+    workers: raysession.QueryWorkers,
     runner: ThreadPoolTaskRunner[Any],
     answers: list[Answer],
     run: QueryRun,

@@ -14,13 +14,13 @@ from itertools import pairwise
 import lance
 
 from storage.database import Database
+from storage.engine import engine_errors
 from storage.errors import StorageUnavailable
 from storage.leases import RUNNING
 from storage.locks import is_local, nobody_writing, writing
 from storage.processes import Process, is_gone
 from storage.records import Run
 from storage.schema import Table
-from storage.tables import engine_errors
 
 logger = logging.getLogger("patchlight.storage")
 

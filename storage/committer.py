@@ -21,10 +21,10 @@ from storage import convert
 from storage.cleaning import KEEP_VERSIONS, clean, merge_files
 from storage.convert import PageTables
 from storage.database import Database
+from storage.engine import engine_errors, one_of, quoted, some_at_a_time
 from storage.errors import StorageUnavailable
 from storage.records import Document, DocumentStatus, Failure, TermStatistics, page_id
 from storage.schema import Table, schema_of
-from storage.tables import engine_errors, one_of, quoted, some_at_a_time
 from storage.writer import Writer
 
 Change = Callable[[str, Document | None], Document | None]

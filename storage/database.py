@@ -11,6 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage import convert
+from storage.engine import (
+    StorageOptions,
+    database_uri,
+    engine_errors,
+    existing_table,
+    one_of,
+    quoted,
+    some_at_a_time,
+)
 from storage.errors import DatabaseNotFound
 from storage.identity import Identity, claim, read_identity
 from storage.reader import Snapshot, pin, visible_texts
@@ -26,15 +35,6 @@ from storage.records import (
     page_id,
 )
 from storage.schema import SCHEMA_VERSION, STAGES, Table
-from storage.tables import (
-    StorageOptions,
-    database_uri,
-    engine_errors,
-    existing_table,
-    one_of,
-    quoted,
-    some_at_a_time,
-)
 
 
 class Database:

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from storage.database import Database
+from storage.engine import StorageOptions, engine_errors, shortened
 from storage.schema import KEYS, Table
-from storage.tables import StorageOptions, engine_errors, shortened
 
 _TABLES = (
     Table.META,

@@ -1,6 +1,6 @@
 """Errors of the storage layer, and the base and exit codes that all of patchlight shares.
 
-The tree (``tasks.errors`` continues it)::
+The tree (``tasks.common.errors`` continues it)::
 
     PatchlightError            exit code
       StorageError             DATABASE

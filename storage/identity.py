@@ -18,10 +18,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from storage import convert
+from storage.engine import StorageOptions, connect, engine_errors, open_table
 from storage.errors import EncoderMismatch, FormMismatch, SchemaMismatch
 from storage.records import EncoderIdentity, VectorForm, VectorType
 from storage.schema import SCHEMA_VERSION, Table, schema_of
-from storage.tables import StorageOptions, connect, engine_errors, open_table
 
 
 @dataclass(frozen=True, slots=True)

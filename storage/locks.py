@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from storage.engine import engine_errors, table_uri
 from storage.schema import Table
-from storage.tables import engine_errors, table_uri
 
 _LOCKED = Table.META
 """Its folder is there from the first moment on, and nothing else locks it."""

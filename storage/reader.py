@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from storage.errors import StorageUnavailable
-from storage.records import IntArray, RegionKind
-from storage.schema import Table
-from storage.tables import (
+from storage.engine import (
     VISIBLE_FILTER,
     StorageOptions,
     engine_errors,
     existing_table,
     open_table,
 )
+from storage.errors import StorageUnavailable
+from storage.records import IntArray, RegionKind
+from storage.schema import Table
 
 _PIN_ATTEMPTS = 20
 """Looks at the table versions before giving up; one takes some 10 ms, a commit some 100 ms."""

@@ -329,7 +329,7 @@ class Failure:
         doc_id: SHA-256 of the file, empty if it could not be read.
         page: 1-based; 0 for the document as a whole.
         stage: open, words, render or encode.
-        category: one of ``tasks.errors.Category``.
+        category: one of ``tasks.common.errors.Category``.
         retryable: whether trying again without a change may help.
         message: what happened and what to do.
         attempts: how often it was tried.

@@ -23,9 +23,9 @@ import pyarrow as pa
 from datafusion import DataFrame, RuntimeEnvBuilder, SessionConfig, SessionContext, SQLOptions
 
 from storage.database import Database
+from storage.engine import VISIBLE_FILTER, StorageOptions, engine_message, shortened
 from storage.errors import SqlError
 from storage.schema import Table
-from storage.tables import VISIBLE_FILTER, StorageOptions, engine_message, shortened
 
 _MEMORY_BYTES = 2 << 30
 """What one query may hold; beyond it sorts and joins go to temporary files or fail."""

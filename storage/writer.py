@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from storage.database import Database
+from storage.engine import connect, engine_errors, one_of, some_at_a_time
 from storage.locks import writing
 from storage.schema import KEYS, Table
-from storage.tables import connect, engine_errors, one_of, some_at_a_time
 
 
 class Writer:

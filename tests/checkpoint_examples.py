@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tasks.common.errors import EncoderUnavailable
 from tasks.encoders.checkpoints import resolve
 from tasks.encoders.weightfiles import SAMPLE_BYTES
-from tasks.errors import EncoderUnavailable
 
 Arrays = Mapping[str, NDArray[Any]]
 

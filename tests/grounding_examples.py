@@ -16,10 +16,10 @@ from storage.convert import page_tables
 from storage.database import Database
 from storage.reader import Snapshot
 from storage.records import FloatArray, PageEncoding, QueryEncoding, Region, RegionKind
-from tasks.maxsim import TokenAggregation
-from tasks.propagation import RegionAggregation
-from tasks.retrieval import PagePlaces, RetrievalOptions
-from tasks.selection import Selection, SelectionRule
+from tasks.grounding.selection import Selection, SelectionRule
+from tasks.kernels.maxsim import TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
+from tasks.retrieval.ranking import PagePlaces, RetrievalOptions
 from tests.storage_examples import DIM, ENCODER, document, page, put
 
 ROWS, COLS, VECTORS = 4, 3, 9

@@ -7,14 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.database import Database
-from tasks.detections import LayoutMode
-from tasks.encoders.protocol import Encoder
-from tasks.errors import Fault
-from tasks.ingesting import IngestRun
-from tasks.ingestreport import IngestReport
-from tasks.planning import Shard
-from tasks.reading import OcrMode, ReadOptions
-from tasks.remote import (
+from tasks.cluster.work import (
     encode,
     inputs_of,
     inspect_file,
@@ -22,9 +15,16 @@ from tasks.remote import (
     read_shard,
     recall_shard,
 )
-from tasks.shards import EncodedShard, ReadShard, StoredAs
-from tasks.sources import expand, password_for
-from tasks.stages import Redo, Work
+from tasks.common.errors import Fault
+from tasks.documents.sources import expand, password_for
+from tasks.encoders.protocol import Encoder
+from tasks.ingest.ingestreport import IngestReport
+from tasks.ingest.ingestrun import IngestRun
+from tasks.reading.fingerprints import Redo, Work
+from tasks.reading.messages import EncodedShard, ReadShard, StoredAs
+from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.shardplan import Shard
+from tasks.regions.detections import LayoutMode
 from tests import fixtures
 
 OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=0, layout=LayoutMode.NEVER)

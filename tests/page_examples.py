@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from storage.records import RegionKind
-from tasks.evidence import Seen
-from tasks.geometry import Doubles
-from tasks.pageregions import PageRegions
+from tasks.grounding.evidence import Seen
+from tasks.grounding.pageregions import PageRegions
+from tasks.kernels.geometry import Doubles
 
 # Sixteenths: what is equal stays equal when it is scaled or shifted.
 SIXTEENTHS = st.integers(-16, 16).map(lambda i: i / 16)

@@ -19,8 +19,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import watch
-from tasks.errors import Stage
+from tasks.common.errors import Stage
+from tasks.sandbox import stagewatch
 from tests.fixtures import raw_pdf
 
 SIZE = 612, 792
@@ -190,7 +190,7 @@ def ask_too_much(file: str) -> int:
 def hog_in_tesseract(file: str) -> None:
     """Have another program take the memory, as Tesseract would."""
     code = "import time\nx = []\nwhile True: x.append(b'x' * (4 << 20)); time.sleep(.01)"
-    with watch.in_tesseract(60):
+    with stagewatch.in_tesseract(60):
         other = subprocess.Popen([sys.executable, "-c", code])
         Path(file).write_text(f"{os.getpid()}\n{other.pid}\n")
         other.wait()
@@ -199,13 +199,13 @@ def hog_in_tesseract(file: str) -> None:
 def wait_for_tesseract(file: str, seconds: float) -> None:
     """Spend time in OCR, and nowhere else."""
     noted(file)
-    with watch.in_tesseract(60):
+    with stagewatch.in_tesseract(60):
         time.sleep(seconds)
 
 
 def sleep_in_tesseract(file: str, timeout_s: int = 60) -> None:
     """Wait for another program that does not end, as for Tesseract."""
-    with watch.in_tesseract(timeout_s):
+    with stagewatch.in_tesseract(timeout_s):
         other = subprocess.Popen(["sleep", "60"])
         Path(file).write_text(f"{os.getpid()}\n{other.pid}\n")
         other.wait()
@@ -221,7 +221,7 @@ def abort_once(file: str) -> int:
 
 
 def segfault_while_drawing() -> None:
-    watch.enter(Stage.RENDER)
+    stagewatch.enter(Stage.RENDER)
     os.kill(os.getpid(), signal.SIGSEGV)
     time.sleep(60)
 

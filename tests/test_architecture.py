@@ -55,13 +55,17 @@ KERNEL_IMPORTS = {
     "scipy.spatial.distance",
     "storage.records",
     "storage.errors",
-    "tasks.kernel_errors",
+    "tasks.common.kernel_errors",
 } | {f"tasks.{name}" for name in KERNELS}
 ONLY_IN = {
-    "ray": {"tasks/cluster.py", "tasks/encoderpool.py", "tasks/raywait.py"},
+    "ray": {
+        "tasks/cluster/raysession.py",
+        "tasks/cluster/shardpool.py",
+        "tasks/cluster/waiting.py",
+    },
     "prefect": {
-        "tasks/prefectserver.py",
-        "tasks/steps.py",
+        "tasks/orchestration/prefectserver.py",
+        "tasks/orchestration/steps.py",
         "flows/evaluate.py",
         "flows/ingest.py",
         "flows/query.py",
@@ -69,13 +73,13 @@ ONLY_IN = {
     "pypdfium2": {
         f"tasks/{name}.py" for name in ("documents", "pageobjects", "pictures", "textlayer")
     },
-    "pytesseract": {"tasks/ocr.py"},
+    "pytesseract": {"tasks/documents/ocr.py"},
     # Other processes: they end with this one, or in time, only where that was thought of.
     "subprocess": {
         f"tasks/{name}.py"
         for name in ("childprocess", "cluster", "inspecting", "ocr", "prefectserver")
     },
-    "multiprocessing": {"tasks/childprocess.py", "tasks/sandboxed.py"},
+    "multiprocessing": {"tasks/sandbox/parent.py", "tasks/sandbox/child.py"},
     "scipy": {
         f"tasks/{name}.py" for name in ("compaction", "evaluation/metrics", "figures", "rules")
     },
@@ -89,7 +93,7 @@ ONLY_IN = {
     "onnxruntime": {
         "tasks/encoders/textpatch.py",
         "tasks/encoders/wordvectors.py",
-        "tasks/layoutmodel.py",
+        "tasks/regions/layoutmodel.py",
     },
 }
 
@@ -144,7 +148,7 @@ def test_a_library_is_imported_by_its_adapter_only(library: str) -> None:
 
 
 def test_documents_are_opened_only_where_that_can_be_killed() -> None:
-    """PDFium, Pillow and Tesseract hang and crash; see tasks/sandbox.py."""
+    """PDFium, Pillow and Tesseract hang and crash; see tasks/sandbox/calling.py."""
     inside = {f"tasks/{name}.py" for name in ("documents", "ocr", "pagework", "reading")}
     for path in modules():
         if re.search(r"\b(open_document|read_words)\(", path.read_text(encoding="utf-8")):
@@ -177,12 +181,12 @@ def test_environment_is_read_in_settings_only() -> None:
     """Elsewhere it may be set for child processes, in the adapters that start them."""
     allowed = {
         "flows/__main__.py",
-        "tasks/childprocess.py",
-        "tasks/cluster.py",
-        "tasks/ocr.py",
-        "tasks/prefectserver.py",
-        "tasks/sandboxed.py",
-        "tasks/settings.py",
+        "tasks/sandbox/parent.py",
+        "tasks/cluster/raysession.py",
+        "tasks/documents/ocr.py",
+        "tasks/orchestration/prefectserver.py",
+        "tasks/sandbox/child.py",
+        "tasks/common/settings.py",
     }
     for path in modules():
         if "os.environ" in path.read_text(encoding="utf-8"):

@@ -18,8 +18,8 @@ from flows.__main__ import app
 from storage.errors import ExitCode
 from storage.schema import Table, schema_of
 from storage.sql import _RAW_REGIONS
-from tasks.errors import Category, Stage
-from tasks.settings import Settings
+from tasks.common.errors import Category, Stage
+from tasks.common.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

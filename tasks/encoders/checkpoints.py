@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from tasks.common.errors import EncoderUnavailable
 from tasks.encoders import hub
 from tasks.encoders.families import FAMILIES, Family
 from tasks.encoders.weightfiles import (
@@ -30,7 +31,6 @@ from tasks.encoders.weightfiles import (
     samples,
     tokenizer_files,
 )
-from tasks.errors import EncoderUnavailable
 
 _FILES = (
     "config.json",

@@ -27,6 +27,16 @@ from storage.records import (
     QueryEncoding,
     TermStatistics,
 )
+from tasks.common.errors import (
+    DeviceLost,
+    EncoderUnavailable,
+    EncodingFailed,
+    OutOfMemory,
+    SourceError,
+    Stage,
+    TooLarge,
+    UsageError,
+)
 from tasks.encoders import checkpoints, memory, weights
 from tasks.encoders.batching import Batcher
 from tasks.encoders.families import Family
@@ -41,16 +51,6 @@ from tasks.encoders.features import (
 from tasks.encoders.grids import Layout, layout_reader
 from tasks.encoders.protocol import EncoderInfo
 from tasks.encoders.querytokens import QueryPreparer
-from tasks.errors import (
-    DeviceLost,
-    EncoderUnavailable,
-    EncodingFailed,
-    OutOfMemory,
-    SourceError,
-    Stage,
-    TooLarge,
-    UsageError,
-)
 
 if TYPE_CHECKING:
     import torch

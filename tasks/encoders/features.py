@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from storage.records import BoolArray, PageInput
+from tasks.common.errors import EncodingFailed, OutOfMemory, Stage, TooLarge
 from tasks.encoders.grids import Layout, LayoutOf
 from tasks.encoders.memory import PAUSE_S, out_of_memory, relieve
-from tasks.errors import EncodingFailed, OutOfMemory, Stage, TooLarge
 
 if TYPE_CHECKING:
     import torch

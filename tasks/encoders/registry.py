@@ -9,9 +9,9 @@ from __future__ import annotations
 from storage.database import Database
 from storage.errors import EncoderMismatch
 from storage.records import EncoderIdentity
+from tasks.common.errors import EncoderUnavailable, UsageError
 from tasks.encoders import checkpoints, colvision, textpatch
 from tasks.encoders.protocol import Encoder, EncoderInfo
-from tasks.errors import EncoderUnavailable, UsageError
 
 
 def describe(name: str, visual_tokens: int | None = None) -> EncoderInfo:

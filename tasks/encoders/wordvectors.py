@@ -19,8 +19,8 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from storage.records import FloatArray
-from tasks.errors import EncoderUnavailable
-from tasks.packagefiles import PackageFile
+from tasks.common.errors import EncoderUnavailable
+from tasks.common.packagefiles import PackageFile
 
 CONTEXT_DIM = 128
 """Length of a context vector. Of the model's 384 numbers this many are kept by a fixed random

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.records import BoolArray
-from tasks.geometry import Doubles, Floats, check_boxes
+from tasks.kernels.geometry import Doubles, Floats, check_boxes
 
 
 @dataclass(frozen=True, slots=True)

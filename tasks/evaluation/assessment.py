@@ -13,8 +13,8 @@ from tasks.evaluation.choices import Protocol, Truth
 from tasks.evaluation.pages import Ranking
 from tasks.evaluation.plan import Answers, Plan, Scored
 from tasks.evaluation.summary import Group
-from tasks.geometry import Doubles, Indices
-from tasks.scope import Catalog
+from tasks.kernels.geometry import Doubles, Indices
+from tasks.retrieval.scope import Catalog
 
 PAGE_CUTS = (1, 5)
 """End to end, a row counts when its page is among so many first ones; else nothing is found."""

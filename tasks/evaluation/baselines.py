@@ -10,7 +10,7 @@ import numpy as np
 from tasks.evaluation.bm25 import Bm25, best_first
 from tasks.evaluation.choices import Truth
 from tasks.evaluation.stored import Regions, StoredPage
-from tasks.geometry import Indices
+from tasks.kernels.geometry import Indices
 
 WHOLE_PAGE = "blind: whole page"
 LARGEST = "blind: largest region"

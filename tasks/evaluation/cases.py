@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tasks.answering import QuerySession
+from tasks.answers.answering import QuerySession
+from tasks.answers.overlays import DocumentOverlays, Overlay
 from tasks.evaluation import contactsheet, scoring
 from tasks.evaluation.choices import Protocol, Truth
 from tasks.evaluation.plan import Answers, Plan, Scored
 from tasks.evaluation.protocols import Heat
-from tasks.geometry import Doubles
-from tasks.overlays import DocumentOverlays, Overlay
+from tasks.kernels.geometry import Doubles
 
 logger = logging.getLogger("patchlight.evaluate")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tasks.answers.results import whole_file
 from tasks.evaluation.summary import seed_of
-from tasks.geometry import Doubles
-from tasks.results import whole_file
+from tasks.kernels.geometry import Doubles
 
 _COLUMNS = 3
 _TILE = (640, 760)

@@ -9,7 +9,7 @@ import numpy as np
 from storage.records import BoolArray
 from tasks.evaluation.areas import Mosaic, mosaic
 from tasks.evaluation.metrics import chance_of_any, random_choices
-from tasks.geometry import Doubles, Floats, Indices
+from tasks.kernels.geometry import Doubles, Floats, Indices
 
 WRITTEN = 0.05
 """Share of a box that its words must fill for it to count as text; in charts and pictures they

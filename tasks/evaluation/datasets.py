@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.errors import DatasetError
+from tasks.answers.queryfile import json_lines
+from tasks.common.errors import DatasetError
+from tasks.documents.sources import sha256_of
 from tasks.evaluation import evidencerows, sciegqa
 from tasks.evaluation.fields import Line
 from tasks.evaluation.records import Dataset, Question
-from tasks.queryfile import json_lines
-from tasks.sources import sha256_of
 
 QUESTIONS = "questions.jsonl"
 

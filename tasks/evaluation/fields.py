@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tasks.errors import DatasetError
-from tasks.geometry import Doubles, check_boxes
-from tasks.kernel_errors import KernelError
+from tasks.common.errors import DatasetError
+from tasks.common.kernel_errors import KernelError
+from tasks.kernels.geometry import Doubles, check_boxes
 
 _T = TypeVar("_T")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.records import VISIBLE, Document, DocumentStatus, Failure
-from tasks.errors import DatasetError, DocumentsMissing, SourceError
+from tasks.common.errors import DatasetError, DocumentsMissing, SourceError
+from tasks.documents.sources import sha256_of
 from tasks.evaluation.records import Dataset, EvidencePage, Question
-from tasks.scope import Catalog
-from tasks.sources import sha256_of
+from tasks.retrieval.scope import Catalog
 
 Place = tuple[str, int]
 """doc_id and 1-based page."""

@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from storage.records import BoolArray
 from tasks.evaluation.areas import Mosaic, mosaic
-from tasks.geometry import Doubles, Floats, Indices, iou
+from tasks.kernels.geometry import Doubles, Floats, Indices, iou
 
 Key = TypeVar("Key", bound=Hashable)
 

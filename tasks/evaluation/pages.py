@@ -10,7 +10,7 @@ from tasks.evaluation import metrics
 from tasks.evaluation.bm25 import STOP_WORDS, Bm25, best_first
 from tasks.evaluation.choices import Within
 from tasks.evaluation.matching import Place
-from tasks.geometry import Doubles, Indices
+from tasks.kernels.geometry import Doubles, Indices
 
 CUTS = (1, 5, 10)
 NDCG_CUT = 5

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from storage.records import RegionKind
-from tasks.errors import UsageError
+from tasks.common.errors import UsageError
 from tasks.evaluation import baselines
 from tasks.evaluation.choices import Protocol, Truth, Within
 from tasks.evaluation.matching import Matched
 from tasks.evaluation.protocols import Collected
 from tasks.evaluation.records import Dataset
-from tasks.geometry import Doubles
-from tasks.retrieval import RetrievalOptions
+from tasks.kernels.geometry import Doubles
+from tasks.retrieval.ranking import RetrievalOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from storage.records import FloatArray, QueryEncoding, TermStatistics
+from tasks.answers.queryfile import QueryRow
+from tasks.answers.results import Answer, PageAnswer
+from tasks.common.errors import UsageError
 from tasks.encoders.protocol import EncodeQueries
-from tasks.errors import UsageError
 from tasks.evaluation.choices import Protocol, Protocols, Within
 from tasks.evaluation.matching import Matched, Place
 from tasks.evaluation.records import Dataset
-from tasks.geometry import Doubles
-from tasks.queryfile import QueryRow
-from tasks.results import Answer, PageAnswer
-from tasks.scope import Catalog
+from tasks.kernels.geometry import Doubles
+from tasks.retrieval.scope import Catalog
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.evaluation.choices import Truth
-from tasks.geometry import Doubles
+from tasks.kernels.geometry import Doubles
 
 MIXED = "mixed"
 """Category of evidence of several kinds."""

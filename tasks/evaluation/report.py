@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tasks.common.safetext import markdown
 from tasks.evaluation import baselines, pages
 from tasks.evaluation.choices import Truth
 from tasks.evaluation.markdown import (
@@ -14,7 +15,6 @@ from tasks.evaluation.markdown import (
     table,
     with_interval,
 )
-from tasks.plaintext import markdown
 
 Numbers = Mapping[str, Any]
 

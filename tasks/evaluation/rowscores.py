@@ -7,15 +7,15 @@ from collections.abc import Callable
 import numpy as np
 
 from storage.reader import Snapshot
-from tasks import context
+from tasks.answers import tokencost
 from tasks.evaluation import baselines, scoring, stored
 from tasks.evaluation.choices import Protocol
 from tasks.evaluation.plan import Answers, Plan, Scored
 from tasks.evaluation.scoring import Target
 from tasks.evaluation.stored import StoredPage
 from tasks.evaluation.summary import seed_of
-from tasks.geometry import Doubles
-from tasks.scope import Catalog
+from tasks.kernels.geometry import Doubles
+from tasks.retrieval.scope import Catalog
 
 
 def score_rows(
@@ -87,8 +87,8 @@ class _RowScorer:
         for name, choice in choices.items():
             if not choice.random:
                 scored.boxes[name][number] = choice.among.boxes[choice.chosen]
-        scored.page_text[number] = context.text_tokens(page.text)
-        scored.page_image[number] = context.page_tokens(width, height)
+        scored.page_text[number] = tokencost.text_tokens(page.text)
+        scored.page_image[number] = tokencost.page_tokens(width, height)
 
     def _counts(self, number: int) -> dict[str, int]:
         """Return how many regions each setting returned for a row."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 from tasks.evaluation import scoring
 from tasks.evaluation.choices import Protocol
 from tasks.evaluation.plan import Answers, Plan, Scored
-from tasks.geometry import Doubles
+from tasks.kernels.geometry import Doubles
 
 _BOXES = pa.list_(pa.list_(pa.float64(), 4))
 

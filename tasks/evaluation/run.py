@@ -17,19 +17,19 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from storage import reader
-from tasks.answering import QuerySession
-from tasks.errors import UsageError
+from tasks.answers.answering import QuerySession
+from tasks.answers.overlays import DocumentOverlays
+from tasks.answers.queryfile import BadRow, QueryRow
+from tasks.answers.results import Answer, whole_file, write_whole
+from tasks.common.errors import UsageError
+from tasks.common.runs import leased
 from tasks.evaluation import assessment, report, rowscores, rowstable
 from tasks.evaluation.cases import Cases
 from tasks.evaluation.choices import Protocol
 from tasks.evaluation.plan import Plan, Scored
 from tasks.evaluation.protocols import Collected, queries, take
 from tasks.evaluation.summary import seed_of
-from tasks.overlays import DocumentOverlays
-from tasks.queryfile import BadRow, QueryRow
-from tasks.results import Answer, whole_file, write_whole
-from tasks.retrieval import RetrievalOptions
-from tasks.runs import leased
+from tasks.retrieval.ranking import RetrievalOptions
 
 logger = logging.getLogger("patchlight.evaluate")
 

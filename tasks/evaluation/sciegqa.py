@@ -17,14 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks import pagework, sandbox
-from tasks.errors import SourceError
+from tasks.common.errors import SourceError
+from tasks.common.limits import Limits
+from tasks.common.settings import load_settings
+from tasks.documents.sources import stamp_of
 from tasks.evaluation.fields import Line
 from tasks.evaluation.records import NONE, EvidencePage, Question, category_of
-from tasks.limits import Limits
-from tasks.pagework import Where
-from tasks.settings import load_settings
-from tasks.sources import stamp_of
+from tasks.reading import sandboxwork
+from tasks.reading.sandboxwork import Where
+from tasks.sandbox import calling
 
 KEYS = frozenset({"evidence_page", "bbox", "doc_name"})
 
@@ -107,7 +108,7 @@ def _size_px(path: Path, line: Line, limits: Limits) -> tuple[float, float]:
 def _read_size(path: str, stamp: tuple[int, int], limits: Limits) -> tuple[int, int]:
     """Read the size of an image; many questions are asked on one page."""
     where = Where(path, limits=limits)
-    return sandbox.call(pagework.size_px, where, label=path, limits=limits)
+    return calling.call(sandboxwork.size_px, where, label=path, limits=limits)
 
 
 def _flat(value: object) -> Iterator[str]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tasks import context
+from tasks.answers import tokencost
 from tasks.evaluation.areas import mosaic
 from tasks.evaluation.baselines import PAGE, Choice
 from tasks.evaluation.choices import Truth
@@ -16,7 +16,7 @@ from tasks.evaluation.coverage import WRITTEN, Evidence, filled
 from tasks.evaluation.metrics import PlaceScore, PlaceScorer, chance_of_any, hits
 from tasks.evaluation.protocols import Returned
 from tasks.evaluation.stored import Regions, StoredPage
-from tasks.geometry import Doubles, Indices, iou
+from tasks.kernels.geometry import Doubles, Indices, iou
 
 FIRST, FIRST_THREE = "top1_", "top3_"
 _CUTS = {"": None, FIRST: 1, FIRST_THREE: 3}
@@ -160,10 +160,10 @@ def _tokens(regions: Regions, target: Target) -> Doubles:
         else:
             x0, y0, x1, y1 = box
             size = (x1 - x0) * target.width_pt, (y1 - y0) * target.height_pt
-            costs.append(context.page_tokens(*size))
+            costs.append(tokencost.page_tokens(*size))
     return np.array(costs, np.float64)
 
 
 @lru_cache(maxsize=4096)
 def _text_tokens(text: str) -> int:
-    return context.text_tokens(text)
+    return tokencost.text_tokens(text)

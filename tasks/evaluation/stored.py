@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from storage import reader
 from storage.reader import Snapshot
 from storage.records import RegionKind
-from tasks.geometry import Doubles
+from tasks.kernels.geometry import Doubles
 
 _PAGES_AT_ONCE = 64
 _SIDES = ("x0", "y0", "x1", "y1")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.evaluation.bootstrap import mean_intervals, ratio_intervals
-from tasks.geometry import Doubles, Indices
+from tasks.kernels.geometry import Doubles, Indices
 
 Interval = tuple[float, float, float]
 """Value, lower and upper end of its 95 % interval; NaN where there is none."""

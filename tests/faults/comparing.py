@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 
 from storage import digest
 from storage.database import Database
+from storage.engine import VISIBLE_FILTER, open_table
 from storage.leases import RUNNING
 from storage.reader import Snapshot
 from storage.records import DocumentStatus
 from storage.schema import Table
-from storage.tables import VISIBLE_FILTER, open_table
 
 _ATTEMPTS = ": attempts: "
 """How a difference in ``attempts`` reads: it counts the runs that tried, and these differ."""

@@ -20,12 +20,12 @@ from typing import Self
 from storage.database import Database
 from storage.errors import DatabaseNotFound
 from storage.records import RegionKind
-from tasks.asking import ask
-from tasks.errors import InputError
-from tasks.maxsim import TokenAggregation
-from tasks.propagation import RegionAggregation
-from tasks.retrieval import RetrievalOptions
-from tasks.selection import Selection, SelectionRule
+from tasks.answers.asking import ask
+from tasks.common.errors import InputError
+from tasks.grounding.selection import Selection, SelectionRule
+from tasks.kernels.maxsim import TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
+from tasks.retrieval.ranking import RetrievalOptions
 from tests.faults.comparing import half_documents, unexplained_pages
 from tests.faults.running import ROOT
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from storage.database import Database
+from tasks.common.settings import Settings, set_environment_defaults
 from tasks.encoders import registry
 from tasks.encoders.protocol import Encoder
-from tasks.settings import Settings, set_environment_defaults
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -24,11 +24,11 @@ def engines() -> Iterator[None]:
     set_environment_defaults()
     from prefect.testing.utilities import prefect_test_harness
 
-    from tasks import cluster
+    from tasks.cluster import raysession
 
     with (
         prefect_test_harness(server_startup_timeout=180),
-        cluster.ray_session(Settings(), WORKERS),
+        raysession.ray_session(Settings(), WORKERS),
     ):
         yield
 

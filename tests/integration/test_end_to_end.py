@@ -21,11 +21,12 @@ from storage import reader
 from storage.database import Database
 from storage.records import RegionKind, page_id
 from storage.sql import run_sql
-from tasks import cluster, encoderpool, remote, shards
-from tasks.errors import InputError
-from tasks.maxsim import QueryTokens
-from tasks.planning import Shard
-from tasks.reading import ReadOptions
+from tasks.cluster import raysession, shardpool, work
+from tasks.common.errors import InputError
+from tasks.kernels.maxsim import QueryTokens
+from tasks.reading import messages
+from tasks.reading.pages import ReadOptions
+from tasks.reading.shardplan import Shard
 from tests import reference
 from tests.integration.conftest import EXAMPLES, WORKERS
 
@@ -302,19 +303,19 @@ def test_bad_files_are_quarantined_and_the_rest_is_done(tmp_path: Path) -> None:
     assert failures == {"text.pdf": 2, "cut.pdf": 2, "missing.pdf": 1}
 
 
-def _dies_on_page_2(shard: Shard, options: ReadOptions) -> shards.ReadShard:
+def _dies_on_page_2(shard: Shard, options: ReadOptions) -> messages.ReadShard:
     """Stands for a page on which native code crashes."""
     if any(2 in part.pages for part in shard.parts):
         os._exit(139)
-    return remote.read_shard(shard, options)
+    return work.read_shard(shard, options)
 
 
 def test_a_page_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> None:
+    from tasks.common.settings import Settings
+    from tasks.documents.sources import expand
     from tasks.encoders import registry
-    from tasks.ingesting import IngestRun
-    from tasks.reading import OcrMode
-    from tasks.settings import Settings
-    from tasks.sources import expand
+    from tasks.ingest.ingestrun import IngestRun
+    from tasks.reading.pages import OcrMode
 
     info = registry.describe("text-patch")
     database = Database.create_or_open(tmp_path / "db", info.identity)
@@ -323,9 +324,9 @@ def test_a_page_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> 
     given = expand([str(EXAMPLES / "documents" / "two-column-paper.pdf")])
     with run.recorded({}):
         files = [(file, None, None) for file in given.files]
-        inspected = cluster.inspect_files(files, WORKERS, lambda _: None)
-        where = encoderpool.placement(info, Settings(), workers=1)
-        pool = encoderpool.EncoderPool(info, where, read=_dies_on_page_2)
+        inspected = raysession.inspect_files(files, WORKERS, lambda _: None)
+        where = shardpool.placement(info, Settings(), workers=1)
+        pool = shardpool.EncoderPool(info, where, read=_dies_on_page_2)
         for shard in run.plan(inspected, given):
             run.run_shard(shard, pool)
         report = run.end()

@@ -16,14 +16,16 @@ from storage.database import Database
 from storage.errors import LeaseLost, StorageUnavailable
 from storage.leases import Lease, abandon_expired
 from storage.records import VISIBLE, DocumentStatus, Run
-from tasks import ocr, proposing, sandbox
-from tasks.detections import LayoutMode
+from tasks.common.errors import Category, Fault, PageTimeout, Stage
+from tasks.documents import ocr
 from tasks.encoders.protocol import Encoder
-from tasks.errors import Category, Fault, PageTimeout, Stage
-from tasks.ingesting import IngestRun
-from tasks.planning import Shard
-from tasks.reading import OcrMode, ReadOptions
-from tasks.stages import WHOLE, Redo, Work
+from tasks.ingest.ingestrun import IngestRun
+from tasks.reading import looking
+from tasks.reading.fingerprints import WHOLE, Redo, Work
+from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.shardplan import Shard
+from tasks.regions.detections import LayoutMode
+from tasks.sandbox import calling
 from tests import fixtures
 from tests.ingest_examples import InProcess, ingest, write
 
@@ -100,7 +102,7 @@ def test_new_regions_are_made_from_stored_words_and_vectors_stay(
     ingest(folder, database, encoder)
     tables = ["pages", "regions", "patches"]
     before = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
-    monkeypatch.setattr(proposing, "REGIONS_VERSION", 99)
+    monkeypatch.setattr(looking, "REGIONS_VERSION", 99)
     pool = InProcess(encoder)
     report = ingest(folder, database, encoder, pool=pool)
     assert report.pages_added == 1
@@ -157,7 +159,7 @@ def test_new_vectors_leave_regions_alone(
     ingest(folder, database, encoder)
     tables = ["pages", "regions", "patches"]
     before = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
-    monkeypatch.setattr("tasks.ingesting.encoder_stage", lambda database: "encoder-next")
+    monkeypatch.setattr("tasks.ingest.ingestrun.encoder_stage", lambda database: "encoder-next")
     pool = InProcess(encoder)
     assert ingest(folder, database, encoder, pool=pool).pages_added == 1
     assert pool.work == [Work(words=False, regions=False, encode=True)]
@@ -175,7 +177,7 @@ def test_a_page_of_which_nothing_is_left_to_keep_is_made_whole(
     write(folder / "a.pdf", "apples", "bananas")
     ingest(folder, database, encoder)
     (document,) = database.documents()
-    monkeypatch.setattr(proposing, "REGIONS_VERSION", 99)
+    monkeypatch.setattr(looking, "REGIONS_VERSION", 99)
     pool = InProcess(encoder)
 
     def lose_a_row() -> None:
@@ -348,7 +350,7 @@ def test_a_file_that_hangs_is_opened_three_times_and_then_when_it_changed_or_whe
         raise PageTimeout(f"{label}: opening it took longer than 60 s")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sandbox, "call", hangs)
+        patch.setattr(calling, "call", hangs)
         reports = [ingest(folder, database, encoder) for _ in range(4)]
         assert len(opened) == 3
         assert [(r.documents_failed, len(r.failures)) for r in reports] == [(1, 1)] * 4
@@ -477,7 +479,7 @@ def test_failures_of_other_bytes_are_not_counted(
         raise PageTimeout(f"{label}: opening it took longer than 60 s")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sandbox, "call", hangs)
+        patch.setattr(calling, "call", hangs)
         for _ in range(3):
             write(folder / "a.pdf", "apples")
             ingest(folder, database, encoder)

@@ -22,12 +22,12 @@ from storage.records import (
     VectorForm,
     VectorType,
 )
-from tasks.grounding import WORDS_A_REGION, ground
-from tasks.maxsim import QueryTokens, TokenAggregation
-from tasks.propagation import RegionAggregation
-from tasks.retrieval import FoundPage, PagePlaces, RetrievalOptions
-from tasks.selection import Selection, SelectionRule
-from tasks.spanchoice import WEIGHTS, SpanSignals
+from tasks.grounding.places import WORDS_A_REGION, ground
+from tasks.grounding.selection import Selection, SelectionRule
+from tasks.grounding.spanweights import WEIGHTS, SpanSignals
+from tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
+from tasks.retrieval.ranking import FoundPage, PagePlaces, RetrievalOptions
 from tests import reference
 from tests.grounding_examples import (
     COLS,
@@ -155,7 +155,7 @@ def test_words_add_up_to_the_region(
     stored: Stored, region: RegionAggregation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the sum of tokens to its score, with their mean to its score times their number."""
-    monkeypatch.setattr("tasks.grounding.WORDS_A_REGION", 100)
+    monkeypatch.setattr("tasks.grounding.places.WORDS_A_REGION", 100)
     for token, factor in ((TokenAggregation.SUM, 1), (TokenAggregation.MEAN, 5)):
         how = options(region_aggregate=region, token_aggregate=token)
         checked = 0

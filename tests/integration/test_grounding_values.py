@@ -9,10 +9,10 @@ import pytest
 
 from storage.reader import read_patches
 from storage.records import QueryEncoding, RegionKind
-from tasks.grounding import WORDS_A_REGION, ground
-from tasks.retrieval import FoundPage, PagePlaces
-from tasks.selection import Selection, SelectionRule, selection_of
-from tasks.spanchoice import SpanSignals
+from tasks.grounding.places import WORDS_A_REGION, ground
+from tasks.grounding.selection import Selection, SelectionRule, selection_of
+from tasks.grounding.spanweights import SpanSignals
+from tasks.retrieval.ranking import FoundPage, PagePlaces
 from tests.grounding_examples import (
     COLS,
     ROWS,

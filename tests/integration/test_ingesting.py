@@ -12,11 +12,11 @@ from storage.committer import Committer
 from storage.database import Database
 from storage.errors import StorageUnavailable
 from storage.records import DocumentStatus
+from tasks.common.errors import Category, Fault, Stage
 from tasks.encoders.protocol import Encoder
-from tasks.errors import Category, Fault, Stage
-from tasks.ingesting import IngestRun
-from tasks.planning import Shard
-from tasks.stages import Redo
+from tasks.ingest.ingestrun import IngestRun
+from tasks.reading.fingerprints import Redo
+from tasks.reading.shardplan import Shard
 from tests import fixtures
 from tests.ingest_examples import InProcess, ingest, write
 

@@ -26,8 +26,8 @@ from storage.records import (
 )
 from storage.schema import Table
 from storage.sql import run_sql
-from tasks import removing
-from tasks.errors import DocumentInWork, InputError
+from tasks.common.errors import DocumentInWork, InputError
+from tasks.ingest import removing
 from tests.storage_examples import (
     ENCODER,
     NOW,

@@ -21,7 +21,7 @@ from storage.database import Database
 from storage.errors import ExitCode
 from storage.records import DocumentStatus
 from storage.sql import run_sql
-from tasks.sources import to_path
+from tasks.documents.sources import to_path
 from tests.fixtures import make_pdf, make_text_pdf, place_words
 
 pytestmark = pytest.mark.timeout(600)

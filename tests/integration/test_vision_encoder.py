@@ -28,14 +28,15 @@ from storage.database import Database
 from storage.errors import EncoderMismatch, ExitCode
 from storage.records import PageEncoding, VectorForm, VectorType
 from storage.schema import Table
-from tasks import encoderpool, remote, shards
-from tasks.documents import open_document
+from tasks.cluster import shardpool, work
+from tasks.common.settings import Settings
+from tasks.documents.opening import open_document
+from tasks.documents.sources import expand
 from tasks.encoders import registry
 from tasks.encoders.protocol import Encoder
-from tasks.ingesting import IngestRun
-from tasks.reading import OcrMode, ReadOptions, read_picture
-from tasks.settings import Settings
-from tasks.sources import expand
+from tasks.ingest.ingestrun import IngestRun
+from tasks.reading import messages
+from tasks.reading.pages import OcrMode, ReadOptions, read_picture
 from tests import fixtures, tiny_checkpoints
 from tests.integration.conftest import EXAMPLES
 
@@ -249,10 +250,10 @@ def test_an_actor_killed_in_mid_ingest_changes_nothing(
         assert tables[0] == tables[1]
 
 
-class Poisoned(remote.EncoderWorker):
+class Poisoned(work.EncoderWorker):
     """Stands for native code that some pages kill: ends its process over page 3 of a document."""
 
-    def encode(self, inputs: shards.EncoderInputs, form: VectorForm) -> shards.Encodings:
+    def encode(self, inputs: messages.EncoderInputs, form: VectorForm) -> messages.Encodings:
         if any(page == 3 for _, page in inputs.pages):
             os._exit(139)
         return super().encode(inputs, form)
@@ -271,11 +272,11 @@ def test_pages_that_kill_the_actor_take_no_others_with_them(
     database = Database.create_or_open(tmp_path / "db", info.identity)
     options = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=info.image_pixels)
     run = IngestRun(database, info, options, "poison", shard_pages=4)
-    where = encoderpool.placement(info, Settings(), workers=1)
-    pool = encoderpool.EncoderPool(info, where, worker=Poisoned)
+    where = shardpool.placement(info, Settings(), workers=1)
+    pool = shardpool.EncoderPool(info, where, worker=Poisoned)
     with run.recorded({}):
         given = expand([str(documents)])
-        shards = run.plan([remote.inspect_file(f, None) for f in given.files], given)
+        shards = run.plan([work.inspect_file(f, None) for f in given.files], given)
         with ThreadPoolExecutor(4) as threads:
             assert sum(threads.map(lambda shard: run.run_shard(shard, pool), shards)) == 14
         report = run.end()

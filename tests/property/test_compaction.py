@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from storage.records import BoolArray, PageEncoding
-from tasks import maxsim
-from tasks.compaction import BLANK_SPREAD, blank_cells, drop_blank, pool
-from tasks.kernel_errors import ShapeError
-from tasks.propagation import RegionAggregation, region_scores
+from tasks.common.kernel_errors import ShapeError
+from tasks.kernels import maxsim
+from tasks.kernels.pooling import BLANK_SPREAD, blank_cells, drop_blank, pool
+from tasks.kernels.propagation import RegionAggregation, region_scores
 from tests import reference
 from tests.property.test_maxsim import unit
 
@@ -276,7 +276,7 @@ def test_what_is_no_picture_or_no_grid_is_refused(image: Any, rows: int) -> None
 
 def test_importing_it_does_not_import_scipy() -> None:
     # A quarter of a second that the answer to one question does not have.
-    script = "import sys, tasks.compaction; print('scipy' in sys.modules)"
+    script = "import sys, tasks.kernels.pooling; print('scipy' in sys.modules)"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tasks.evaluation.areas import mosaic
 from tasks.evaluation.coverage import Evidence
 from tasks.evaluation.metrics import PlaceScore, PlaceScorer, hits, ndcg_at
-from tasks.geometry import Doubles
+from tasks.kernels.geometry import Doubles
 
 SIDE = 12
 """Boxes end on the lines of a grid, so that areas can be counted cell by cell."""

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tasks import geometry
-from tasks.kernel_errors import BoxError, KernelError, ShapeError
+from tasks.common.kernel_errors import BoxError, KernelError, ShapeError
+from tasks.kernels import geometry
 from tests import reference
 
 GRIDS = st.one_of(

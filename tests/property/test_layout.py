@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.records import Region, RegionKind, Word
-from tasks import layout
-from tasks.geometry import check_boxes
+from tasks.kernels.geometry import check_boxes
+from tasks.regions import hierarchy
 
 KINDS = (RegionKind.WORD, RegionKind.LINE, RegionKind.PARAGRAPH, RegionKind.BLOCK)
 WIDTH, HEIGHT = 612.0, 792.0
@@ -51,7 +51,7 @@ def texts(regions: Sequence[Region], kind: RegionKind) -> list[str]:
 
 
 def regions_of(words: Sequence[Word]) -> tuple[Region, ...]:
-    return layout.regions_of(words, WIDTH, HEIGHT)
+    return hierarchy.regions_of(words, WIDTH, HEIGHT)
 
 
 # -------------------------------------------------------------------------------------- laws
@@ -93,7 +93,7 @@ SHAPES = st.sampled_from([(612.0, 792.0), (792.0, 612.0), (100.0, 3000.0), (0.5,
 def test_every_word_is_in_one_line_paragraph_and_block(
     words: list[Word], shape: tuple[float, float]
 ) -> None:
-    regions = layout.regions_of(words, *shape)
+    regions = hierarchy.regions_of(words, *shape)
     assert [r.index for r in regions] == list(range(len(regions)))
     assert Counter(texts(regions, RegionKind.WORD)) == Counter(w.text for w in words)
     for small, large in pairwise(KINDS):
@@ -106,7 +106,7 @@ def test_every_word_is_in_one_line_paragraph_and_block(
 @settings(deadline=None, max_examples=150)
 @given(PAGES, SHAPES)
 def test_parents_fit_their_children(words: list[Word], shape: tuple[float, float]) -> None:
-    regions = layout.regions_of(words, *shape)
+    regions = hierarchy.regions_of(words, *shape)
     for kind, separator in zip(KINDS[1:], (" ", "\n", "\n"), strict=True):
         for parent in of_kind(regions, kind):
             children = [r for r in regions if r.parent == parent.index]
@@ -127,7 +127,7 @@ def test_parents_fit_their_children(words: list[Word], shape: tuple[float, float
 def test_orders_are_permutations_and_children_follow_parents(
     words: list[Word], shape: tuple[float, float]
 ) -> None:
-    regions = layout.regions_of(words, *shape)
+    regions = hierarchy.regions_of(words, *shape)
     for kind in KINDS:
         assert [r.order for r in of_kind(regions, kind)] == list(range(len(of_kind(regions, kind))))
     for small in KINDS[:-1]:
@@ -138,12 +138,12 @@ def test_orders_are_permutations_and_children_follow_parents(
 @settings(deadline=None, max_examples=150)
 @given(PAGES, SHAPES)
 def test_boxes_have_an_area_the_kernels_take(words: list[Word], shape: tuple[float, float]) -> None:
-    regions = layout.regions_of(words, *shape)
+    regions = hierarchy.regions_of(words, *shape)
     boxes = np.array([(r.x0, r.y0, r.x1, r.y1) for r in regions], dtype=np.float32)
     check_boxes(boxes)  # as they come back from the database
     exact = np.array([(r.x0, r.y0, r.x1, r.y1) for r in regions])
-    assert (exact[:, 2:] - exact[:, :2]).min() >= layout.MIN_SIDE
-    assert (boxes[:, 2:] - boxes[:, :2]).min() > 0.99 * layout.MIN_SIDE
+    assert (exact[:, 2:] - exact[:, :2]).min() >= hierarchy.MIN_SIDE
+    assert (boxes[:, 2:] - boxes[:, :2]).min() > 0.99 * hierarchy.MIN_SIDE
 
 
 @settings(deadline=None, max_examples=100)
@@ -159,24 +159,24 @@ def test_words_as_they_are_stored_give_the_same_regions_again(
     words: list[Word], shape: tuple[float, float]
 ) -> None:
     """So that regions can be made anew without the document, and be those of a clean run."""
-    first = layout.regions_of(words, *shape)
+    first = hierarchy.regions_of(words, *shape)
     stored = [
         Word(r.text, *(float(np.float32(v)) for v in (r.x0, r.y0, r.x1, r.y1, r.confidence)))
         for r in of_kind(first, RegionKind.WORD)
     ]
-    assert layout.regions_of(stored, *shape) == first
+    assert hierarchy.regions_of(stored, *shape) == first
 
 
 @settings(deadline=None, max_examples=60)
 @given(PAGES, st.sampled_from([0.25, 2.0, 8.0]))
 def test_the_size_of_the_page_does_not_matter(words: list[Word], scale: float) -> None:
     """By powers of two, which change no digit."""
-    assert layout.regions_of(words, WIDTH * scale, HEIGHT * scale) == regions_of(words)
+    assert hierarchy.regions_of(words, WIDTH * scale, HEIGHT * scale) == regions_of(words)
 
 
 def test_no_words_no_regions() -> None:
     assert regions_of([]) == ()
-    assert layout.page_text(()) == ""
+    assert hierarchy.page_text(()) == ""
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.records import FloatArray
-from tasks import maxsim
-from tasks.kernel_errors import AggregationError, NotFiniteError, ShapeError
-from tasks.maxsim import Integers, QueryTokens, TokenAggregation
+from tasks.common.kernel_errors import AggregationError, NotFiniteError, ShapeError
+from tasks.kernels import maxsim
+from tasks.kernels.maxsim import Integers, QueryTokens, TokenAggregation
 from tests import reference
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=8)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tasks import propagation
-from tasks.geometry import touched_cells
-from tasks.kernel_errors import AggregationError, BoxError, NotFiniteError, ShapeError
-from tasks.propagation import (
+from tasks.common.kernel_errors import AggregationError, BoxError, NotFiniteError, ShapeError
+from tasks.kernels import propagation
+from tasks.kernels.geometry import touched_cells
+from tasks.kernels.propagation import (
     RegionAggregation,
     cell_shares,
     region_parts,

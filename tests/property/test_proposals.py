@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from storage.convert import page_tables
 from storage.records import Page, PageEncoding, Region, RegionKind, Word, WordsSource
-from tasks import layout
-from tasks.detections import Detection, Label
-from tasks.figures import PageObjects
-from tasks.proposals import LEAST, MOST, Seen, propose
-from tasks.rules import Rules
+from tasks.regions import hierarchy
+from tasks.regions.detections import Detection, Label
+from tasks.regions.figures import PageObjects
+from tasks.regions.proposals import LEAST, MOST, Seen, propose
+from tasks.regions.ruledlines import Rules
 
 WIDTH, HEIGHT = 612.0, 792.0
 TEXT = list(RegionKind)[:4]
@@ -76,13 +76,13 @@ def seen(draw: st.DrawFn) -> Seen:
 
 
 def proposed(some: list[Word], look: Seen) -> tuple[Region, ...]:
-    return propose(layout.regions_of(some, WIDTH, HEIGHT), look, WIDTH, HEIGHT)
+    return propose(hierarchy.regions_of(some, WIDTH, HEIGHT), look, WIDTH, HEIGHT)
 
 
 @settings(max_examples=60, deadline=None)
 @given(words(), seen())
 def test_proposals_can_be_stored_and_their_links_are_right(some: list[Word], look: Seen) -> None:
-    text = layout.regions_of(some, WIDTH, HEIGHT)
+    text = hierarchy.regions_of(some, WIDTH, HEIGHT)
     regions = proposed(some, look)
     assert regions[: len(text)] == text
     encoding = PageEncoding(1, 1, np.zeros((0, 4), np.float32), np.array([-1], np.int32))

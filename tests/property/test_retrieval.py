@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from storage.reader import PatchBatch
 from storage.records import FloatArray, QueryEncoding, RegionKind
-from tasks import maxsim
-from tasks.maxsim import QueryTokens, TokenAggregation
-from tasks.propagation import RegionAggregation
-from tasks.retrieval import Hits, RetrievalOptions, rank_pages
-from tasks.selection import Selection, SelectionRule
+from tasks.grounding.selection import Selection, SelectionRule
+from tasks.kernels import maxsim
+from tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
+from tasks.retrieval.ranking import Hits, RetrievalOptions, rank_pages
 from tests import reference
 
 DIM = 16

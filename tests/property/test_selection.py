@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from storage.records import RegionKind
-from tasks.kernel_errors import NotFiniteError, SelectionError, ShapeError
-from tasks.selection import (
+from tasks.common.kernel_errors import NotFiniteError, SelectionError, ShapeError
+from tasks.grounding.selection import (
     VALUE_RATIO,
     Selection,
     SelectionRule,

@@ -12,14 +12,14 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from storage.records import RegionKind
-from tasks import geometry
-from tasks.evidence import cells_held, evidence, patch_mass
-from tasks.geometry import Doubles
-from tasks.pageregions import PageRegions
-from tasks.questionwords import question_words
-from tasks.spanchoice import SpanSignals, choose_spans, span_scores
-from tasks.spans import COMPETING, MOST, SAME, spans_of
-from tasks.spansignals import PageSpans
+from tasks.grounding.evidence import cells_held, evidence, patch_mass
+from tasks.grounding.pageregions import PageRegions
+from tasks.grounding.questionwords import question_words
+from tasks.grounding.spans import COMPETING, MOST, SAME, spans_of
+from tasks.grounding.spansignals import PageSpans
+from tasks.grounding.spanweights import SpanSignals, choose_spans, span_scores
+from tasks.kernels import geometry
+from tasks.kernels.geometry import Doubles
 from tests.page_examples import SIXTEENTHS, Case, boxes, cases, pages
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy says what became NaN or infinite

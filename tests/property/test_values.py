@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.records import RegionKind
-from tasks import geometry
-from tasks.evidence import Seen
-from tasks.geometry import Doubles
-from tasks.pageregions import PageRegions
-from tasks.questionwords import question_words
-from tasks.spanchoice import SpanSignals
-from tasks.spans import SAME, VALUES, values_of
-from tasks.surroundings import next_lines
-from tasks.valuechoice import value_scores
-from tasks.valuesignals import SIGNALS, PageValues
+from tasks.grounding.evidence import Seen
+from tasks.grounding.pageregions import PageRegions
+from tasks.grounding.questionwords import question_words
+from tasks.grounding.spans import SAME, VALUES, values_of
+from tasks.grounding.spanweights import SpanSignals
+from tasks.grounding.surroundings import next_lines
+from tasks.grounding.valuesignals import SIGNALS, PageValues
+from tasks.grounding.valueweights import value_scores
+from tasks.kernels import geometry
+from tasks.kernels.geometry import Doubles
 from tests.page_examples import Case, boxes, cases, pages
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy says what became NaN or infinite

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks import sandbox as sandboxes
-from tasks.sandbox import Sandbox
+from tasks.sandbox import calling as sandboxes
+from tasks.sandbox.calling import Sandbox
 
 if TYPE_CHECKING:
     from tests.vision_examples import Shelf

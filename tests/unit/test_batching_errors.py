@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from tasks.common.errors import Category, DeviceLost, EncoderUnavailable, OutOfMemory, fault_of
 from tasks.encoders.batching import Batcher
-from tasks.errors import Category, DeviceLost, EncoderUnavailable, OutOfMemory, fault_of
 from tests.batching_examples import PATIENCE_S, Caller, Item, Model, batcher, jobs, pages, queued
 
 

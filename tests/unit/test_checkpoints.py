@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.common.errors import EncoderUnavailable
 from tasks.encoders import checkpoints
 from tasks.encoders.checkpoints import Checkpoint, needs_engine, resolve
 from tasks.encoders.families import FAMILIES
-from tasks.errors import EncoderUnavailable
 from tests import tiny_checkpoints
 from tests.checkpoint_examples import HIDDEN, LONG, adapter, arrays, change, model, refusal, write
 

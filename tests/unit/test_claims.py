@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from storage.records import Document, DocumentStatus, Source
-from tasks import claims
-from tasks.planning import InspectedFile
+from tasks.ingest import transitions
+from tasks.reading.shardplan import InspectedFile
 from tests.storage_examples import NOW, document
 
 HERE, THERE = Source("file:///here.pdf", "here.pdf"), Source("file:///there.pdf", "there.pdf")
@@ -23,18 +23,20 @@ def row(status: DocumentStatus = DocumentStatus.COMPLETE, run: str = "old") -> D
 
 
 def claim(known: Document | None, revision: int = 4, live: set[str] | None = None) -> object:
-    return claims.claim(known, file(HERE), "me", revision=revision, live=live or set(), now=NOW)
+    return transitions.claim(
+        known, file(HERE), "me", revision=revision, live=live or set(), now=NOW
+    )
 
 
 def test_a_new_document_is_taken_out_of_sight() -> None:
     taken = claim(None, 0)
     assert isinstance(taken, Document)
-    assert claims.is_owned(taken, "me")
+    assert transitions.is_owned(taken, "me")
     assert (taken.doc_id, taken.page_count, taken.sources) == ("d", 2, (HERE,))
 
 
 def test_a_visible_document_is_taken_as_it_was_looked_at() -> None:
-    assert claims.is_owned(claim(row()), "me")  # type: ignore[arg-type]
+    assert transitions.is_owned(claim(row()), "me")  # type: ignore[arg-type]
     assert claim(row(), revision=3) is None  # changed since
 
 
@@ -42,13 +44,13 @@ def test_a_visible_document_is_taken_as_it_was_looked_at() -> None:
 def test_what_a_live_run_has_is_left_to_it(live: set[str], free: bool) -> None:
     held = row(DocumentStatus.UNFINISHED, "other")
     assert (claim(held, live=live) is not None) is free
-    assert claims.is_held(held, "me", live) is not free
-    assert not claims.is_held(row(DocumentStatus.COMPLETE, "other"), "me", live)
+    assert transitions.is_held(held, "me", live) is not free
+    assert not transitions.is_held(row(DocumentStatus.COMPLETE, "other"), "me", live)
 
 
 def test_a_document_taken_by_another_run_is_not_finished() -> None:
     def finish(known: Document | None, stored: int = 2, failed: int = 0) -> Document | None:
-        return claims.finish(
+        return transitions.finish(
             known, "me", stored=stored, failed=failed, fingerprints={"words": "w"}, now=NOW
         )
 
@@ -68,29 +70,29 @@ def test_a_document_that_was_replaced_forgets_its_old_place() -> None:
 
 def test_a_source_with_other_bytes_leaves() -> None:
     both = replace(row(), sources=(HERE, THERE))
-    left = claims.leave(both, {HERE.uri})
+    left = transitions.leave(both, {HERE.uri})
     assert left is not None and (left.status, left.sources) == (both.status, (THERE,))
-    last = claims.leave(row(), {HERE.uri})
+    last = transitions.leave(row(), {HERE.uri})
     assert last is not None and last.status is DocumentStatus.REPLACED
-    assert claims.leave(row(), {THERE.uri}) is None
-    assert claims.leave(row(DocumentStatus.REPLACED), {HERE.uri}) is None
+    assert transitions.leave(row(), {THERE.uri}) is None
+    assert transitions.leave(row(DocumentStatus.REPLACED), {HERE.uri}) is None
 
 
 def test_a_file_that_is_gone_is_taken_away_and_with_the_last_one_the_document() -> None:
     def lose(known: Document, live: set[str]) -> Document | None:
-        return claims.lose(known, {HERE.uri}, "me", live)
+        return transitions.lose(known, {HERE.uri}, "me", live)
 
     left = lose(replace(row(), sources=(HERE, THERE)), set())
     assert left is not None and (left.status, left.sources) == ("complete", (THERE,))
     for status in DocumentStatus:
         last = lose(row(status, "other"), set())
-        assert claims.is_owned(last, "me")  # to be removed
+        assert transitions.is_owned(last, "me")  # to be removed
     assert lose(row(DocumentStatus.UNFINISHED, "other"), {"other"}) is None
     assert lose(replace(row(), sources=(THERE,)), set()) is None
 
 
 def test_a_place_is_noted_once() -> None:
-    assert claims.found_at(row(), [HERE]) is None
-    more = claims.found_at(row(), [THERE, HERE])
+    assert transitions.found_at(row(), [HERE]) is None
+    more = transitions.found_at(row(), [THERE, HERE])
     assert more is not None and more.sources == (HERE, THERE)
-    assert claims.found_at(None, [HERE]) is None
+    assert transitions.found_at(None, [HERE]) is None

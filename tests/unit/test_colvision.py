@@ -21,11 +21,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from storage.records import PageEncoding, PageInput, QueryEncoding
+from tasks.common.errors import EncoderUnavailable, EncodingFailed, TooLarge, UsageError
 from tasks.encoders import colvision, grids
 from tasks.encoders.colvision import ColVisionEncoder
 from tasks.encoders.families import FAMILIES
 from tasks.encoders.features import collate
-from tasks.errors import EncoderUnavailable, EncodingFailed, TooLarge, UsageError
 from tests.vision_examples import (
     A4,
     BATCH_TOLERANCE,

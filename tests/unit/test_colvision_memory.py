@@ -14,10 +14,10 @@ pytest.importorskip("colpali_engine", reason="the vision encoders are not instal
 import torch
 
 from storage.records import PageEncoding, QueryEncoding
+from tasks.common.errors import DeviceLost, EncoderUnavailable, EncodingFailed, OutOfMemory
 from tasks.encoders import colvision, memory
 from tasks.encoders.colvision import ColVisionEncoder
 from tasks.encoders.families import FAMILIES
-from tasks.errors import DeviceLost, EncoderUnavailable, EncodingFailed, OutOfMemory
 from tests.vision_examples import (
     A4,
     BATCH_TOLERANCE,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks import context
-from tasks.kernel_errors import ShapeError
+from tasks.answers import tokencost
+from tasks.common.kernel_errors import ShapeError
 
 
 @pytest.mark.parametrize(
@@ -20,12 +20,12 @@ from tasks.kernel_errors import ShapeError
     ],
 )
 def test_text_counts_as_published_for_cl100k_base(text: str, tokens: int) -> None:
-    assert context.text_tokens(text) == tokens
+    assert tokencost.text_tokens(text) == tokens
 
 
 def test_special_tokens_and_broken_text_count_as_text() -> None:
-    assert context.text_tokens("<|endoftext|>") > 1
-    assert context.text_tokens("a\ud800b") >= 2
+    assert tokencost.text_tokens("<|endoftext|>") > 1
+    assert tokencost.text_tokens("a\ud800b") >= 2
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_special_tokens_and_broken_text_count_as_text() -> None:
 def test_pictures_are_fitted_in_the_square_and_never_enlarged(
     width: int, height: int, tokens: int
 ) -> None:
-    assert context.image_tokens(width, height) == tokens
+    assert tokencost.image_tokens(width, height) == tokens
 
 
 def test_a_picture_needs_pixels() -> None:
     with pytest.raises(ShapeError):
-        context.image_tokens(0, 100)
+        tokencost.image_tokens(0, 100)

@@ -15,9 +15,7 @@ import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
-from tasks import documents
-from tasks.documents import PageShape, open_document
-from tasks.errors import (
+from tasks.common.errors import (
     Category,
     CorruptSource,
     EmptyDocument,
@@ -27,6 +25,8 @@ from tasks.errors import (
     TooLarge,
     UnsupportedSource,
 )
+from tasks.documents import opening
+from tasks.documents.opening import PageShape, open_document
 from tests import fixtures
 
 
@@ -267,7 +267,7 @@ def test_a_file_that_may_not_be_read_is_missing(
 def test_a_file_that_goes_away_while_it_is_opened_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "media_type_of", lambda path: "application/pdf")
+    monkeypatch.setattr(opening, "media_type_of", lambda path: "application/pdf")
     fails(tmp_path / "gone.pdf", MissingSource, Category.MISSING, "cannot be read")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.errors import DatasetError
+from tasks.common.errors import DatasetError
 from tasks.evaluation import datasets
 from tasks.evaluation.choices import Truth
 from tasks.evaluation.records import Dataset

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from storage.records import Document, DocumentStatus, Failure, Source
-from tasks.errors import DatasetError, DocumentsMissing, UsageError
+from tasks.common.errors import DatasetError, DocumentsMissing, UsageError
 from tasks.evaluation import matching, protocols
 from tasks.evaluation.choices import Protocol, Protocols, Within
 from tasks.evaluation.records import Dataset, EvidencePage, Question
-from tasks.scope import Catalog
+from tasks.retrieval.scope import Catalog
 from tests.storage_examples import NOW
 
 BOXES = np.array([[0.1, 0.1, 0.2, 0.2]])

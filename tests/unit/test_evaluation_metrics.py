@@ -22,7 +22,7 @@ from tasks.evaluation.metrics import (
     recall_at,
     reciprocal_rank,
 )
-from tasks.geometry import Doubles
+from tasks.kernels.geometry import Doubles
 
 LEFT = (0.0, 0.0, 0.5, 1.0)
 RIGHT = (0.5, 0.0, 1.0, 1.0)

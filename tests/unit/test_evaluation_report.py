@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from tasks.common.safetext import markdown
 from tasks.evaluation.markdown import number, percent, percent_with_interval, table, with_interval
-from tasks.plaintext import markdown
 
 
 @pytest.mark.parametrize(

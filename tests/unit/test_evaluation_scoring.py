@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.context import page_tokens, text_tokens
+from tasks.answers.tokencost import page_tokens, text_tokens
 from tasks.evaluation import baselines
 from tasks.evaluation.choices import Truth
 from tasks.evaluation.coverage import Evidence
 from tasks.evaluation.protocols import NOTHING_RETURNED, Returned
 from tasks.evaluation.scoring import MEASURES, NOTHING, Target, score_choices, score_returned
 from tasks.evaluation.stored import Regions, StoredPage
-from tasks.geometry import Doubles
+from tasks.kernels.geometry import Doubles
 
 # Three blocks of a page, in reading order: a heading, a paragraph, and a picture without words.
 HEAD, TEXT, PICTURE = (0.1, 0.1, 0.9, 0.15), (0.1, 0.2, 0.9, 0.4), (0.1, 0.5, 0.9, 0.9)

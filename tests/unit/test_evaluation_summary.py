@@ -7,7 +7,7 @@ import pytest
 
 from tasks.evaluation import contactsheet, pages, summary
 from tasks.evaluation.choices import Within
-from tasks.geometry import Doubles
+from tasks.kernels.geometry import Doubles
 
 DOCUMENTS = ["a", "a", "b", "b"]
 EVERY = summary.group_of("all", range(4), DOCUMENTS)

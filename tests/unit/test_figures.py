@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from tasks.figures import PageObjects, drawings_of, inked_of, pictures_of
+from tasks.regions.figures import PageObjects, drawings_of, inked_of, pictures_of
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:

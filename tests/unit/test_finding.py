@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.records import Source
-from tasks.finding import file_name, fits, name_of
+from tasks.documents.lookup import file_name, fits, name_of
 from tests.storage_examples import doc_id, document
 
 ID = doc_id("a")

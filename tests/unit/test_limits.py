@@ -10,19 +10,21 @@ import pytest
 from PIL import Image
 
 from storage.records import Source, WordsSource
-from tasks import ocr, remote, shards
-from tasks.documents import open_document
-from tasks.errors import Category, Stage, TooLarge
-from tasks.limits import Limits
-from tasks.reading import OcrMode, ReadOptions, ReadPage, read_page, read_picture
-from tasks.settings import Settings
-from tasks.sources import SourceFile, to_uri
+from tasks.cluster import work
+from tasks.common.errors import Category, Stage, TooLarge
+from tasks.common.limits import Limits
+from tasks.common.settings import Settings
+from tasks.documents import ocr
+from tasks.documents.opening import open_document
+from tasks.documents.sources import SourceFile, to_uri
+from tasks.reading import messages
+from tasks.reading.pages import OcrMode, ReadOptions, ReadPage, read_page, read_picture
 from tests import fixtures, poison
 from tests.poison import Pdf
 
 
 def inspect(path: str, limits: Limits) -> object:
-    return remote.inspect_file(SourceFile(Source(to_uri(path), "a"), path), None, limits)
+    return work.inspect_file(SourceFile(Source(to_uri(path), "a"), path), None, limits)
 
 
 def drawn(path: str, limits: Limits, dpi: float = 20) -> tuple[int, ...]:
@@ -55,19 +57,19 @@ def test_a_file_too_large_is_refused_before_it_is_hashed(tmp_path: Path) -> None
     with Path(path).open("r+b") as file:
         file.truncate(1 + (1 << 20))
     found = inspect(path, Limits(max_file_mb=1))
-    assert isinstance(found, shards.InspectionFault) and found.doc_id == ""
+    assert isinstance(found, messages.InspectionFault) and found.doc_id == ""
     assert (found.fault.category, found.fault.stage) == (Category.TOO_LARGE, Stage.OPEN)
     assert not found.fault.retryable and "PATCHLIGHT_MAX_FILE_MB" in found.fault.message
-    assert isinstance(inspect(path, Limits(max_file_mb=2)), remote.InspectedFile)
+    assert isinstance(inspect(path, Limits(max_file_mb=2)), work.InspectedFile)
 
 
 def test_a_document_with_too_many_pages_is_refused(tmp_path: Path) -> None:
     path = fixtures.make_text_pdf(tmp_path / "a.pdf", ["One", "Two", "Three"])
     found = inspect(path, Limits(max_pages=2))
-    assert isinstance(found, shards.InspectionFault) and len(found.doc_id) == 64
+    assert isinstance(found, messages.InspectionFault) and len(found.doc_id) == 64
     assert (found.fault.category, found.fault.stage) == (Category.TOO_LARGE, Stage.OPEN)
     assert "3 pages" in found.fault.message and "PATCHLIGHT_MAX_PAGES" in found.fault.message
-    assert isinstance(inspect(path, Limits(max_pages=3)), remote.InspectedFile)
+    assert isinstance(inspect(path, Limits(max_pages=3)), work.InspectedFile)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -152,13 +154,13 @@ def test_limits_reach_the_workers(tmp_path: Path) -> None:
     """Through the options of a shard, and not only for its opening."""
     path = poison.png_bomb(tmp_path / "a.png", 1200, 1000)
     file = inspect(path, Limits())
-    assert isinstance(file, remote.InspectedFile)
-    shard = remote.Shard(0, (remote.ShardPart(file, (1,)),))
+    assert isinstance(file, work.InspectedFile)
+    shard = work.Shard(0, (work.ShardPart(file, (1,)),))
     limits = replace(Limits(), max_pixels=1_000_000)
     options = ReadOptions(OcrMode.NEVER, "eng", 150, "", 60, image_pixels=10**7, limits=limits)
     for faults in (
-        remote.read_shard(shard, options).faults,
-        remote.render_shard(shard, options).faults,
+        work.read_shard(shard, options).faults,
+        work.render_shard(shard, options).faults,
     ):
         [fault] = faults.values()
         assert fault.category is Category.TOO_LARGE and "PATCHLIGHT_MAX_PIXELS" in fault.message

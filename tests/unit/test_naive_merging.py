@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.naive import naive_merging
-from tasks.geometry import Doubles
-from tasks.kernel_errors import BoxError, SelectionError
+from tasks.common.kernel_errors import BoxError, SelectionError
+from tasks.kernels.geometry import Doubles
 
 TOP = (0.1, 0.1, 0.4, 0.2)
 BELOW = (0.1, 0.25, 0.5, 0.3)  # 0.05 below TOP

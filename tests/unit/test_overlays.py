@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tasks import overlays
-from tasks.overlays import DocumentOverlays, Overlay
-from tasks.sources import sha256_of
+from tasks.answers import overlays
+from tasks.answers.overlays import DocumentOverlays, Overlay
+from tasks.documents.sources import sha256_of
 from tests import fixtures
 
 ROWS, COLS = 6, 4

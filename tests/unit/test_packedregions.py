@@ -7,16 +7,16 @@ import pickle
 import pytest
 
 from storage.records import Region, Word, WordsSource
-from tasks import layout, packedregions
-from tasks.documents import PageShape
-from tasks.packedregions import PackedRegions
-from tasks.reading import ReadPage
+from tasks.documents.opening import PageShape
+from tasks.reading.pages import ReadPage
+from tasks.regions import hierarchy, packed
+from tasks.regions.packed import PackedRegions
 
 WORDS = [
     Word(text, 0.1 + 0.2 * i, 0.1, 0.2 + 0.2 * i, 0.12, 0.9)
     for i, text in enumerate(["Harbour", "Straße", "報告"])
 ]
-REGIONS = layout.regions_of(WORDS, 612, 792)
+REGIONS = hierarchy.regions_of(WORDS, 612, 792)
 
 
 def page(regions: tuple[Region, ...]) -> ReadPage:
@@ -44,7 +44,7 @@ def test_regions_look_like_what_they_were_made_of() -> None:
 def test_regions_are_not_unpacked_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that only passes pages on must not pay for their regions."""
     arrived = pickle.loads(pickle.dumps(PackedRegions(REGIONS)))
-    monkeypatch.setattr(packedregions, "_unpack", lambda packed: pytest.fail("was unpacked"))
+    monkeypatch.setattr(packed, "_unpack", lambda packed: pytest.fail("was unpacked"))
     again = pickle.dumps(arrived)
     monkeypatch.undo()
     assert pickle.loads(again) == REGIONS

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from storage.records import RegionKind
-from tasks.pageregions import PageRegions
-from tasks.pagewords import PageWords
-from tasks.questionwords import question_words
+from tasks.grounding.pageregions import PageRegions
+from tasks.grounding.pagewords import PageWords
+from tasks.grounding.questionwords import question_words
 
 WORD, LINE = RegionKind.WORD, RegionKind.LINE
 

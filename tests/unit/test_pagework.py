@@ -15,18 +15,20 @@ import psutil
 import pytest
 
 from storage.records import Source
-from tasks import ocr, pagework, remote, shards
-from tasks.detections import LayoutMode
-from tasks.errors import (
+from tasks.cluster import work
+from tasks.common.errors import (
     Category,
     Stage,
 )
-from tasks.limits import Limits
-from tasks.pagework import Where
-from tasks.planning import InspectedFile, Shard, ShardPart
-from tasks.reading import OcrMode, ReadOptions
-from tasks.sandbox import Sandbox
-from tasks.sources import SourceFile, to_uri
+from tasks.common.limits import Limits
+from tasks.documents import ocr
+from tasks.documents.sources import SourceFile, to_uri
+from tasks.reading import messages, sandboxwork
+from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.sandboxwork import Where
+from tasks.reading.shardplan import InspectedFile, Shard, ShardPart
+from tasks.regions.detections import LayoutMode
+from tasks.sandbox.calling import Sandbox
 from tests import fixtures, poison
 from tests.poison import Pdf
 
@@ -45,7 +47,7 @@ OPTIONS = ReadOptions(
 
 def inspected(path: str, pages: int, password: str | None = None) -> InspectedFile:
     file = SourceFile(Source(to_uri(path), Path(path).name), path)
-    found = remote.inspect_file(file, password, PLAIN)
+    found = work.inspect_file(file, password, PLAIN)
     assert isinstance(found, InspectedFile), found
     assert found.page_count == pages
     return found
@@ -83,7 +85,7 @@ def test_one_poisoned_page_of_many_is_one_fault(
     tmp_path: Path, poisoned: str, category: Category, stage: Stage
 ) -> None:
     shard = shard_of(with_poison(tmp_path / "a.pdf", poisoned, pages=60), 60)
-    result = remote.read_shard(shard, replace(OPTIONS, limits=LIMITS[category]))
+    result = work.read_shard(shard, replace(OPTIONS, limits=LIMITS[category]))
     assert [page.page for page in result.pages] == [*range(1, 31), *range(32, 61)]
     assert all(page.words()[1].text == str(page.page) for page in result.pages)
     [(doc_id, page)] = result.faults
@@ -102,8 +104,8 @@ def test_a_page_that_cannot_be_drawn_can_be_read(
 ) -> None:
     """And the pages beside it are drawn."""
     shard = shard_of(with_poison(tmp_path / "a.pdf", poisoned), 5)
-    assert len(remote.read_shard(shard, OPTIONS).pages) == 5
-    drawn = remote.render_shard(shard, replace(OPTIONS, limits=LIMITS[category]))
+    assert len(work.read_shard(shard, OPTIONS).pages) == 5
+    drawn = work.render_shard(shard, replace(OPTIONS, limits=LIMITS[category]))
     assert [page for _, page in drawn.pages] == [1, 2, 4, 5]
     [fault] = drawn.faults.values()
     assert (fault.category, fault.stage) == (category, Stage.RENDER)
@@ -119,7 +121,7 @@ def test_the_layout_model_does_without_a_page_that_cannot_be_drawn(tmp_path: Pat
             pdf.text_page(f"Page {page}")
     shard = shard_of(pdf.save(tmp_path / "a.pdf"), 5)
     options = replace(OPTIONS, layout=LayoutMode.AUTO, limits=Limits(page_memory_mb=450))
-    made = {page.page: page.regions_made for page in remote.read_shard(shard, options).pages}
+    made = {page.page: page.regions_made for page in work.read_shard(shard, options).pages}
     assert [page for page in made if "not drawn" in made[page]] == [3] and len(made) == 5
 
 
@@ -127,10 +129,10 @@ def test_a_file_that_kills_what_opens_it_is_a_fault_of_opening(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = fixtures.make_pdf(tmp_path / "a.pdf", fixtures.prose)
-    monkeypatch.setattr(pagework, "inspect", poison.abort_on)
+    monkeypatch.setattr(sandboxwork, "inspect", poison.abort_on)
     file = SourceFile(Source(to_uri(path), "a.pdf"), path)
-    found = remote.inspect_file(file, None, PLAIN)
-    assert isinstance(found, shards.InspectionFault)
+    found = work.inspect_file(file, None, PLAIN)
+    assert isinstance(found, messages.InspectionFault)
     assert found.fault.stage is Stage.OPEN and found.fault.category is Category.CRASHED
     assert found.fault.message.startswith("a.pdf: ") and len(found.doc_id) == 64
 
@@ -149,8 +151,8 @@ def test_pages_are_read_the_same_inside_and_outside(tmp_path: Path) -> None:
         limits=Limits(),
     )
     outside = replace(inside, limits=Limits(sandbox=False))
-    assert remote.read_shard(shard, inside) == remote.read_shard(shard, outside)
-    here, there = remote.render_shard(shard, inside), remote.render_shard(shard, outside)
+    assert work.read_shard(shard, inside) == work.read_shard(shard, outside)
+    here, there = work.render_shard(shard, inside), work.render_shard(shard, outside)
     assert here.labels == there.labels and list(here.pages) == list(there.pages)
     for key in here.pages:
         one, other = here.pages[key].image, there.pages[key].image
@@ -161,9 +163,9 @@ def test_a_file_that_changes_between_two_pages_is_opened_anew(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     path = fixtures.make_text_pdf(tmp_path / "a.pdf", ["One"])
-    assert sandbox.call(pagework.inspect, Where(path), label="a", limits=PLAIN).page_count == 1
+    assert sandbox.call(sandboxwork.inspect, Where(path), label="a", limits=PLAIN).page_count == 1
     fixtures.make_text_pdf(tmp_path / "a.pdf", ["One", "Two"])
-    assert sandbox.call(pagework.inspect, Where(path), label="a", limits=PLAIN).page_count == 2
+    assert sandbox.call(sandboxwork.inspect, Where(path), label="a", limits=PLAIN).page_count == 2
 
 
 def test_passwords_are_shown_nowhere(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_passwords_are_shown_nowhere(tmp_path: Path) -> None:
     file = inspected(path, 1, "harbour-7")
     sandbox = Sandbox()
     where = Where(path, "harbour-7", PLAIN)
-    assert sandbox.call(pagework.inspect, where, label="a.pdf", limits=PLAIN).page_count == 1
+    assert sandbox.call(sandboxwork.inspect, where, label="a.pdf", limits=PLAIN).page_count == 1
     process = psutil.Process(sandbox.pid())
     shown = [repr(where), repr(file), *process.cmdline(), *process.environ().values()]
     sandbox.close()
@@ -247,8 +249,8 @@ def test_a_document_reaches_no_server(tmp_path: Path, server: HTTPServer) -> Non
     url = f"http://127.0.0.1:{server.server_address[1]}"
     shard = shard_of(calling_home(tmp_path / "a.pdf", url), 1)
     options = replace(OPTIONS, ocr=OcrMode.ALWAYS, tesseract=ocr.find_tesseract(None))
-    assert len(remote.read_shard(shard, options).pages) == 1
-    assert len(remote.render_shard(shard, options).pages) == 1
+    assert len(work.read_shard(shard, options).pages) == 1
+    assert len(work.render_shard(shard, options).pages) == 1
     time.sleep(0.1)
     assert Visits.seen == []
 

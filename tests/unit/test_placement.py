@@ -8,11 +8,11 @@ import time
 import pytest
 
 from storage.records import EncoderIdentity
-from tasks.encoderpool import Gate
+from tasks.cluster.placement import Node, place
+from tasks.cluster.shardpool import Gate
+from tasks.common.errors import UsageError
+from tasks.common.settings import Settings
 from tasks.encoders.protocol import EncoderInfo
-from tasks.errors import UsageError
-from tasks.placement import Node, place
-from tasks.settings import Settings
 
 GIB = 1 << 30
 WORDS = EncoderInfo(EncoderIdentity("w", "f", 8), False, True, wants_gpu=False)

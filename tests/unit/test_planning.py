@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.records import Source
-from tasks.planning import InspectedFile, cut_shards, merge_by_content
-from tasks.stages import WHOLE, Work
+from tasks.reading.fingerprints import WHOLE, Work
+from tasks.reading.shardplan import InspectedFile, cut_shards, merge_by_content
 
 
 def inspected(

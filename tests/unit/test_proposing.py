@@ -14,13 +14,13 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Table
 
 from storage.records import Region, RegionKind
-from tasks import layoutmodel
-from tasks.detections import LayoutMode
-from tasks.documents import open_document
-from tasks.errors import LayoutUnavailable
-from tasks.figures import PageObjects
-from tasks.packagefiles import PackageFile
-from tasks.reading import OcrMode, ReadOptions, read_page, read_regions
+from tasks.common.errors import LayoutUnavailable
+from tasks.common.packagefiles import PackageFile
+from tasks.documents.opening import open_document
+from tasks.reading.pages import OcrMode, ReadOptions, read_page, read_regions
+from tasks.regions import layoutmodel
+from tasks.regions.detections import LayoutMode
+from tasks.regions.figures import PageObjects
 from tests import fixtures
 
 WIDTH, HEIGHT = 612.0, 792.0

@@ -11,11 +11,11 @@ import pytest
 from storage.committer import Committer
 from storage.database import Database
 from storage.records import Failure, Run
-from tasks import retrying
-from tasks.errors import Category, InputError, Stage
-from tasks.quarantine import CategoryCount, Choice, by_category, choose, next_steps
-from tasks.reading import OcrMode
-from tasks.retrying import ReadAs
+from tasks.admin.failures import CategoryCount, Choice, by_category, choose, next_steps
+from tasks.common.errors import Category, InputError, Stage
+from tasks.ingest import retrying
+from tasks.ingest.retrying import ReadAs
+from tasks.reading.pages import OcrMode
 from tests.storage_examples import ENCODER, NOW, doc_id, document, failure, put
 
 

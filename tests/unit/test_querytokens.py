@@ -16,8 +16,8 @@ pytest.importorskip("colpali_engine", reason="the vision encoders are not instal
 import torch
 
 from storage.records import QueryEncoding
+from tasks.common.errors import EncodingFailed
 from tasks.encoders.querytokens import QueryPreparer, has_meaning
-from tasks.errors import EncodingFailed
 from tests.vision_examples import BATCH_TOLERANCE, Shelf, each_family
 
 QUERIES = [

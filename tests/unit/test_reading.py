@@ -9,11 +9,10 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 
 from storage.records import PageInput, RegionKind, WordsSource
-from tasks import layout, ocr
-from tasks.detections import LayoutMode
-from tasks.documents import OpenDocument, open_document
-from tasks.errors import OcrTimeout
-from tasks.reading import (
+from tasks.common.errors import OcrTimeout
+from tasks.documents import ocr
+from tasks.documents.opening import OpenDocument, open_document
+from tasks.reading.pages import (
     OcrMode,
     ReadOptions,
     ReadPage,
@@ -21,6 +20,8 @@ from tasks.reading import (
     read_picture,
     read_regions,
 )
+from tasks.regions import hierarchy
+from tasks.regions.detections import LayoutMode
 from tests import fixtures
 
 PAGE = (0.0, 0.0, 612.0, 792.0)
@@ -178,7 +179,7 @@ def test_words_come_in_reading_order_with_their_regions(
 
     [page] = read_all(fixtures.make_pdf(tmp_path / "a.pdf", draw), options)
     assert texts(page) == ["First", "second", "last"]
-    assert layout.page_text(page.regions) == "First second\nlast"
+    assert hierarchy.page_text(page.regions) == "First second\nlast"
     kinds = list(RegionKind)[:4]
     assert {r.kind for r in page.regions} == set(kinds)
 

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.convert import retrievals_table
-from tasks import results
-from tasks.errors import UsageError
-from tasks.queryfile import QueryRow
-from tasks.results import Answer, PageAnswer, QueryToken, ResultFiles
-from tasks.retrieval import PageHit, PagePlaces, RegionHit, WordScore
-from tasks.scope import Catalog
+from tasks.answers import results
+from tasks.answers.queryfile import QueryRow
+from tasks.answers.results import Answer, PageAnswer, QueryToken, ResultFiles
+from tasks.common.errors import UsageError
+from tasks.retrieval.ranking import PageHit, PagePlaces, RegionHit, WordScore
+from tasks.retrieval.scope import Catalog
 
 DOC = "d" * 64
 

@@ -6,11 +6,11 @@ import pytest
 
 from flows.retrieving import FIRST_SETTING, P50_SETTING, evaluated_settings, retrieval_options
 from storage.records import RegionKind
-from tasks.errors import UsageError
-from tasks.kernel_errors import SelectionError
-from tasks.maxsim import QueryTokens, TokenAggregation
-from tasks.propagation import RegionAggregation
-from tasks.selection import parse_selection
+from tasks.common.errors import UsageError
+from tasks.common.kernel_errors import SelectionError
+from tasks.grounding.selection import parse_selection
+from tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from tasks.kernels.propagation import RegionAggregation
 
 
 def test_without_a_word_there_are_the_defaults_and_the_papers_p50() -> None:

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from tasks.rules import rules_of
+from tasks.regions.ruledlines import rules_of
 
 
 def page() -> np.ndarray:

@@ -15,9 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tasks import childprocess, pagework
-from tasks.detections import LayoutMode
-from tasks.errors import (
+from tasks.common.errors import (
     Category,
     CorruptSource,
     Fault,
@@ -30,10 +28,13 @@ from tasks.errors import (
     WorkerDied,
     fault_of,
 )
-from tasks.limits import Limits
-from tasks.pagework import Where
-from tasks.reading import OcrMode, ReadOptions
-from tasks.sandbox import Sandbox
+from tasks.common.limits import Limits
+from tasks.reading import sandboxwork
+from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.sandboxwork import Where
+from tasks.regions.detections import LayoutMode
+from tasks.sandbox import parent
+from tasks.sandbox.calling import Sandbox
 from tests import fixtures, poison
 
 PLAIN = Limits(page_memory_mb=300)
@@ -212,14 +213,14 @@ def test_an_idle_process_has_no_folder(sandbox: Sandbox) -> None:
 
 def test_what_is_set_for_the_process_does_not_reach_tesseract(sandbox: Sandbox) -> None:
     there = sandbox.call(poison.environment, label="a.pdf", limits=PLAIN)
-    assert not set(childprocess.MALLOC) & set(there)
+    assert not set(parent.MALLOC) & set(there)
     assert (there["OMP_NUM_THREADS"], there["PATH"]) == ("1", os.environ["PATH"])
 
 
 PARENT = """
 import sys, threading
-from tasks.limits import Limits
-from tasks.sandbox import Sandbox
+from tasks.common.limits import Limits
+from tasks.sandbox.calling import Sandbox
 from tests import poison
 sandbox, limits = Sandbox(), Limits()
 folder = sandbox.call(poison.environment, label="a", limits=limits)["TMPDIR"]
@@ -282,7 +283,7 @@ def test_that_tesseract_fails_is_no_reason_to_try_again(sandbox: Sandbox, tmp_pa
 def read(sandbox: Sandbox, path: str, options: ReadOptions) -> object:
     where = Where(path, None, options.limits)
     args = where, "d", 1, options, "a.pdf"
-    return sandbox.call(pagework.read_page, *args, label="a.pdf, page 1", limits=options.limits)
+    return sandbox.call(sandboxwork.read_page, *args, label="a.pdf, page 1", limits=options.limits)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_the_death_of_tesseract_is_tried_once_more_in_a_fresh_process(
 def test_a_tesseract_that_cannot_be_ended_is_ended_with_its_group(
     sandbox: Sandbox, notes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(childprocess, "_OCR_GRACE_S", 0)
+    monkeypatch.setattr(parent, "_OCR_GRACE_S", 0)
     with pytest.raises(OcrTimeout, match="PATCHLIGHT_OCR_TIMEOUT_S"):
         sandbox.call(poison.sleep_in_tesseract, notes, 1, label="a.pdf", limits=PLAIN)
     assert all(gone(pid) for pid in poison.pids(notes))

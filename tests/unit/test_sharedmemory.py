@@ -8,8 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
-from tasks.errors import Stage
-from tasks.sharedmemory import SharedMemory
+from tasks.common.errors import Stage
+from tasks.sandbox.sharedmemory import SharedMemory
 
 
 @pytest.fixture

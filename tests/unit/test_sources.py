@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks import remote, sources
-from tasks.errors import Category, InputError, MissingSource, UsageError
-from tasks.planning import InspectedFile
-from tasks.sources import (
+from tasks.cluster import work
+from tasks.common.errors import Category, InputError, MissingSource, UsageError
+from tasks.documents import sources
+from tasks.documents.sources import (
     Expansion,
     expand,
     password_for,
@@ -22,6 +22,7 @@ from tasks.sources import (
     to_path,
     to_uri,
 )
+from tasks.reading.shardplan import InspectedFile
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_messages_about_a_name_that_is_not_unicode_can_be_stored(tmp_path: Path)
     path = str(tmp_path / os.fsdecode(b"latin-\xe9.pdf"))
     Path(path).write_bytes(b"not a PDF")
     [file] = expand([path]).files
-    fault = remote.inspect_file(file, None)
+    fault = work.inspect_file(file, None)
     assert not isinstance(fault, InspectedFile)
     assert fault.fault.category is Category.CORRUPT
     pa.array([fault.fault.message, fault.source.name])

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from tasks.kernel_errors import SelectionError, ShapeError
-from tasks.spanchoice import WEIGHTS, SpanSignals, choose_spans, span_scores
-from tasks.spansignals import LAYOUT, QUESTION, SIGNALS
+from tasks.common.kernel_errors import SelectionError, ShapeError
+from tasks.grounding.spansignals import LAYOUT, QUESTION, SIGNALS
+from tasks.grounding.spanweights import WEIGHTS, SpanSignals, choose_spans, span_scores
 
 BOXES = np.array(
     [

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from storage.records import RegionKind
-from tasks.evidence import Seen
-from tasks.pageregions import PageRegions
-from tasks.questionwords import question_words
-from tasks.spansignals import LAYOUT, SIGNALS, PageSpans
+from tasks.grounding.evidence import Seen
+from tasks.grounding.pageregions import PageRegions
+from tasks.grounding.questionwords import question_words
+from tasks.grounding.spansignals import LAYOUT, SIGNALS, PageSpans
 
 # On the left two paragraphs under each other, on the right a figure. A line each, of two words.
 UPPER, LOWER, FIGURE = (0.0, 0.0, 0.5, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.0, 1.0, 0.5)

@@ -18,7 +18,7 @@ from storage.errors import DatabaseNotFound, SqlError
 from storage.records import DocumentStatus
 from storage.schema import KEYS, Table
 from storage.sql import run_sql
-from tasks.tables import values_of
+from tasks.common.terminal import values_of
 from tests.storage_examples import DIM, ENCODER, doc_id, failure, fill, retrieval
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks import tables
-from tasks.plaintext import plain
-from tasks.quarantine import NamedFailure
-from tasks.queryfile import QueryRow
-from tasks.results import Answer, PageAnswer
-from tasks.retrieval import PageHit, PagePlaces, RegionHit, WordScore
-from tasks.scope import Catalog
+from tasks.admin.failures import NamedFailure
+from tasks.answers.queryfile import QueryRow
+from tasks.answers.results import Answer, PageAnswer
+from tasks.common import terminal
+from tasks.common.safetext import plain
+from tasks.retrieval.ranking import PageHit, PagePlaces, RegionHit, WordScore
+from tasks.retrieval.scope import Catalog
 from tests.storage_examples import failure
 
 EVIL = (
@@ -43,7 +43,7 @@ def test_plain_keeps_what_can_be_read() -> None:
 
 
 def test_a_table_is_harmless_and_not_marked_up() -> None:
-    lines = tables.as_table([EVIL, "n"], [[EVIL, 1], [{"nested": [EVIL]}, None]]).split("\n")
+    lines = terminal.as_table([EVIL, "n"], [[EVIL, 1], [{"nested": [EVIL]}, None]]).split("\n")
     for line in lines:
         check_harmless(line)
     assert len(lines) == 4  # header, rule, and one line a row
@@ -53,7 +53,7 @@ def test_a_table_is_harmless_and_not_marked_up() -> None:
 
 def test_values_of_a_table() -> None:
     rows = [[1.23456789, 12345678.0, True, None, [1, "ü"], "x" * 500]]
-    cells = tables.as_table(list("abcdef"), rows).splitlines()[2].split()
+    cells = terminal.as_table(list("abcdef"), rows).splitlines()[2].split()
     assert cells[:5] == ["1.235", "12345678", "True", "[1,", '"ü"]']
     assert len(cells[5]) == 200 and cells[5].endswith("…")
 
@@ -81,7 +81,7 @@ def answer(text: str, name: str, words: tuple[str, ...] = ()) -> tuple[Answer, C
 
 
 def test_an_answer_is_harmless() -> None:
-    text = tables.answer_text(*answer(EVIL, EVIL, (EVIL,)))
+    text = terminal.answer_text(*answer(EVIL, EVIL, (EVIL,)))
     for line in text.split("\n"):
         check_harmless(line)
     assert len(text.split("\n")) == 5
@@ -91,22 +91,24 @@ def test_an_answer_is_harmless() -> None:
 
 
 def test_an_answer_names_the_words_of_a_region() -> None:
-    text = tables.answer_text(*answer("Quay dues", "d.pdf", ("dues", "x" * 50)))
+    text = terminal.answer_text(*answer("Quay dues", "d.pdf", ("dues", "x" * 50)))
     assert f"(0.500: dues 0.75, {'x' * 29}… 0.75)" in text
-    assert "(0.500)" in tables.answer_text(*answer("Quay dues", "d.pdf"))
+    assert "(0.500)" in terminal.answer_text(*answer("Quay dues", "d.pdf"))
 
 
 def test_a_long_region_is_cut() -> None:
-    assert "x" * 299 + "…" in tables.answer_text(*answer("x" * 5000, "d.pdf"))
+    assert "x" * 299 + "…" in terminal.answer_text(*answer("x" * 5000, "d.pdf"))
 
 
 def test_names_and_values_are_harmless() -> None:
-    check_harmless(tables.key_values({"a": EVIL}))
-    assert tables.key_values({}) == ""
+    check_harmless(terminal.key_values({"a": EVIL}))
+    assert terminal.key_values({}) == ""
 
 
 def test_failures_are_laid_out_with_what_names_them() -> None:
-    [row] = tables.failures_table([NamedFailure(EVIL.replace("\ud800", ""), failure())]).to_pylist()
+    [row] = terminal.failures_table(
+        [NamedFailure(EVIL.replace("\ud800", ""), failure())]
+    ).to_pylist()
     assert list(row) == [
         "source",
         "page",
@@ -120,12 +122,12 @@ def test_failures_are_laid_out_with_what_names_them() -> None:
     ]
     assert row["source"].startswith("a\x1b")  # printing makes it harmless
     assert (row["uri"], row["category"], row["attempts"]) == ("file:///a", "corrupt", 1)
-    assert tables.failures_table([]).num_rows == 0
+    assert terminal.failures_table([]).num_rows == 0
 
 
 def test_json_lines_are_harmless_and_exact() -> None:
     clean = EVIL.replace("\ud800", "")
-    [line] = tables.as_json_lines(batches([{"text": clean, "list": ["ü", clean], "n": 1}]))
+    [line] = terminal.as_json_lines(batches([{"text": clean, "list": ["ü", clean], "n": 1}]))
     check_harmless(line)
     assert json.loads(line) == {"text": clean, "list": ["ü", clean], "n": 1}
     assert "ü" in line
@@ -137,7 +139,7 @@ def test_csv_is_exact_for_programs_and_harmless_on_a_terminal(
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     clean = EVIL.replace("\ud800", "")
-    lines = list(tables.as_csv(batches([{"text": clean, "list": [1, 2], "none": None}])))
+    lines = list(terminal.as_csv(batches([{"text": clean, "list": [1, 2], "none": None}])))
     assert lines[0] == "text,list,none"
     if terminal:
         check_harmless(lines[1])

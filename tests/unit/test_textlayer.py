@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from tasks.documents import OpenDocument, open_document
-from tasks.textlayer import TextLayer
+from tasks.documents.opening import OpenDocument, open_document
+from tasks.documents.textlayer import TextLayer
 from tests import fixtures
 from tests.fixtures import Box
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from storage.records import PageEncoding, PageInput, QueryEncoding, TermStatistics, Word
+from tasks.common.errors import EncoderUnavailable
 from tasks.encoders import wordvectors
 from tasks.encoders.textpatch import (
     CONTEXT_SHARE,
@@ -14,7 +15,6 @@ from tasks.encoders.textpatch import (
     grid_shape,
     spread,
 )
-from tasks.errors import EncoderUnavailable
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from tasks.kernel_errors import ShapeError
-from tasks.spanchoice import SpanSignals
-from tasks.valuechoice import WEIGHTS, value_scores
-from tasks.valuesignals import LAYOUT, SIGNALS
+from tasks.common.kernel_errors import ShapeError
+from tasks.grounding.spanweights import SpanSignals
+from tasks.grounding.valuesignals import LAYOUT, SIGNALS
+from tasks.grounding.valueweights import WEIGHTS, value_scores
 
 WORDS = {"type", "own", "left", "next", "crossing", "again"}
 

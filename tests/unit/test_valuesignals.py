@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from storage.records import RegionKind
-from tasks.evidence import Seen
-from tasks.pageregions import PageRegions
-from tasks.questionwords import question_words
-from tasks.spanchoice import SpanSignals
-from tasks.valuechoice import value_scores
-from tasks.valuesignals import LAYOUT, SIGNALS, PageValues
+from tasks.grounding.evidence import Seen
+from tasks.grounding.pageregions import PageRegions
+from tasks.grounding.questionwords import question_words
+from tasks.grounding.spanweights import SpanSignals
+from tasks.grounding.valuesignals import LAYOUT, SIGNALS, PageValues
+from tasks.grounding.valueweights import value_scores
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy says what became NaN or infinite
 

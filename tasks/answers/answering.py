@@ -1,0 +1,399 @@
+"""A query run: blocks of queries to answers, files, the ``retrievals`` table and pictures."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from storage import reader
+from storage.committer import Committer
+from storage.convert import retrievals_table
+from storage.database import Database
+from storage.errors import PatchlightError, StorageUnavailable
+from storage.reader import Snapshot
+from storage.records import QueryEncoding
+from tasks.answers import results
+from tasks.answers.overlays import DocumentOverlays, Overlay
+from tasks.answers.queryfile import BadRow, QueryRow
+from tasks.answers.results import Answer, PageAnswer, QueryToken
+from tasks.common.errors import InputError, UsageError
+from tasks.common.runs import leased
+from tasks.common.terminal import score_and_words
+from tasks.documents.sources import password_for, to_path
+from tasks.encoders.protocol import EncodeQueries
+from tasks.retrieval.ranking import FoundPage, Hits, PagePlaces, RetrievalOptions
+from tasks.retrieval.scope import Catalog, Positions, Scopes
+
+logger = logging.getLogger("patchlight.query")
+
+_PAGES_GROUNDED_AT_ONCE = 64
+
+
+@dataclass(slots=True)
+class QueryReport:
+    """How a query run ended; printed, stored in ``runs``, and written as ``summary.json``.
+
+    Attributes:
+        run_id: the run; running it again under the same id replaces its results.
+        database: URI.
+        encoder: fingerprint of the encoder.
+        statistics: snapshot of the corpus statistics that weighted the query tokens.
+        page_tokens, region_tokens: query tokens that ranked pages, and that scored regions.
+        versions: table -> version that was read.
+        queries: answered.
+        bad_rows: rows that could not be: line, query_id and message.
+        queries_without_pages: of these, those for which no page with words could be found.
+        pages, regions: returned.
+        tokens: context tokens of all answers together.
+        pictures: overlays drawn.
+        pictures_missing: why others were not.
+        out: folder with the files.
+    """
+
+    run_id: str
+    database: str
+    encoder: str
+    statistics: str
+    page_tokens: str
+    region_tokens: str
+    versions: dict[str, int]
+    queries: int = 0
+    queries_without_pages: int = 0
+    bad_rows: list[dict[str, Any]] = field(default_factory=list)
+    pages: int = 0
+    regions: int = 0
+    tokens: dict[str, int] = field(
+        default_factory=lambda: {"regions": 0, "page_text": 0, "page_image": 0}
+    )
+    pictures: int = 0
+    pictures_missing: list[str] = field(default_factory=list)
+    out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Queries that are answered together.
+
+    Attributes:
+        rows: the queries.
+        encodings: their vectors.
+        scopes: positions each may look at; None for all.
+    """
+
+    rows: tuple[QueryRow, ...]
+    encodings: tuple[QueryEncoding, ...]
+    scopes: tuple[Positions | None, ...]
+
+
+class QuerySession:
+    """What queries are answered from: a pinned database, and how.
+
+    Args:
+        database: the database.
+        options: how pages and regions are chosen.
+        where: SQL condition over documents joined to pages; None for all.
+
+    Raises:
+        InputError: there is no page to look at.
+        SqlError: the condition is wrong.
+    """
+
+    def __init__(self, database: Database, options: RetrievalOptions, where: str | None) -> None:
+        self.database = database
+        self.options = options
+        self.snapshot: Snapshot = database.snapshot()
+        self.catalog = Catalog.of(reader.catalog(self.snapshot, where))
+        self.statistics = database.latest_statistics()
+        if not len(self.catalog):
+            raise InputError(
+                f"--where {where!r} leaves no page of {database.uri}"
+                if where
+                else f"{database.uri} has no page to look at; run 'patchlight ingest' first"
+            )
+        self._documents = {document.doc_id: document for document in database.documents()}
+        self._scopes = Scopes(self.catalog, list(self._documents.values()))
+
+    def with_options(self, options: RetrievalOptions) -> QuerySession:
+        """Return a session that answers from the same pinned state in another way."""
+        other = copy.copy(self)
+        other.options = options
+        return other
+
+    def check_snapshot(self) -> None:
+        """Make sure that what is pinned was not removed before anybody knew of the pin.
+
+        Raises:
+            StorageUnavailable: it was.
+        """
+        if not reader.still_there(self.snapshot):
+            raise StorageUnavailable(
+                f"database {self.database.uri} was cleaned while this run started; start it again"
+            )
+
+    def block(
+        self, rows: Sequence[QueryRow], encode: EncodeQueries
+    ) -> tuple[Block | None, list[BadRow]]:
+        """Find each query's scope and encode it; rows for which that fails come back."""
+        good: list[tuple[QueryRow, QueryEncoding, Positions | None]] = []
+        bad: list[BadRow] = []
+        encodings = encode([row.query for row in rows], self.statistics)
+        for row, encoding in zip(rows, encodings, strict=True):
+            try:
+                if isinstance(encoding, Exception):
+                    raise InputError(_said(encoding))
+                good.append((row, encoding, self._scopes.positions(row.doc, row.pages)))
+            except InputError as error:
+                bad.append(BadRow(row.line, row.query_id, f"{row.place}: {error}"))
+        if not good:
+            return None, bad
+        kept, encoded, scopes = zip(*good, strict=True)
+        return Block(kept, encoded, scopes), bad
+
+    def shards(self, block: Block, shard_pages: int) -> list[Positions]:
+        """Cut the pages that any query of a block may look at into shards, rising."""
+        if any(scope is None for scope in block.scopes):
+            positions: Positions = np.arange(len(self.catalog), dtype=np.int64)
+        else:
+            positions = np.unique(np.concatenate([s for s in block.scopes if s is not None]))
+        return [
+            positions[start : start + shard_pages]
+            for start in range(0, len(positions), shard_pages)
+        ]
+
+    def page_groups(self, block: Block, hits: Hits) -> Iterator[dict[str, FoundPage]]:
+        """Yield the found pages with the queries that found each, some pages at a time.
+
+        Args:
+            block: the queries.
+            hits: their pages.
+        """
+        positions = {hit.page_id: hit.position for found in hits for hit in found}
+        asked: dict[str, list[int]] = {page: [] for page in positions}
+        for number, found in enumerate(hits):
+            for hit in found:
+                asked[hit.page_id].append(number)
+        keys = sorted(positions)
+        for start in range(0, len(keys), _PAGES_GROUNDED_AT_ONCE):
+            yield {
+                key: FoundPage(
+                    int(self.catalog.patch_rows[positions[key]]),
+                    tuple(block.encodings[number] for number in asked[key]),
+                    tuple(block.rows[number].query for number in asked[key]),
+                )
+                for key in keys[start : start + _PAGES_GROUNDED_AT_ONCE]
+            }
+
+    def answers(
+        self,
+        block: Block,
+        hits: Hits,
+        places: Mapping[str, Sequence[PagePlaces]],
+    ) -> list[Answer]:
+        """Put ranked pages and the places on them together, query by query.
+
+        Args:
+            block: the queries.
+            hits: their pages.
+            places: page_id -> places for each query that found it, in the order of
+                ``page_groups``.
+        """
+        texts = reader.page_texts(self.snapshot, {hit.page_id for found in hits for hit in found})
+        next_of = dict.fromkeys(places, 0)
+        answers = []
+        for row, query, found in zip(block.rows, block.encodings, hits, strict=True):
+            pages = []
+            for hit in found:
+                mine = places[hit.page_id][next_of[hit.page_id]]
+                next_of[hit.page_id] += 1
+                pages.append(PageAnswer(hit, mine, texts[hit.page_id]))
+            tokens = zip(query.tokens, query.weights, query.meaning, strict=True)
+            asked = tuple(QueryToken(t, float(w), bool(m)) for t, w, m in tokens)
+            answers.append(Answer(row, tuple(pages), query_tokens=asked))
+        return answers
+
+    def pictures(
+        self, answers: Sequence[Answer], folder: Path, passwords: Mapping[str, str]
+    ) -> tuple[list[DocumentOverlays], list[Answer]]:
+        """Plan the pictures of answers, by document.
+
+        Returns:
+            What is to be drawn, and the answers with the paths of their pictures.
+        """
+        jobs: dict[str, list[Overlay]] = {}
+        named = []
+        for answer in answers:
+            paths = {}
+            for rank, page in enumerate(answer.pages, 1):
+                at = page.hit.position
+                name = f"{_file_safe(answer.row.query_id)}-{rank:02d}.png"
+                paths[rank] = f"{results.OVERLAYS}/{name}"
+                place = f"{self.catalog.names[at]}, page {self.catalog.pages[at]}"
+                overlay = Overlay(
+                    page=int(self.catalog.pages[at]),
+                    rows=page.places.rows,
+                    cols=page.places.cols,
+                    cell_scores=page.places.cell_scores,
+                    boxes=tuple(region.box for region in page.regions),
+                    caption=(
+                        answer.row.query,
+                        f"rank {rank} - {place} - score {page.hit.score:.2f}",
+                    ),
+                    out=str(folder / results.OVERLAYS / name),
+                    notes=tuple(f"{r.kind} {score_and_words(r)}" for r in page.regions),
+                )
+                jobs.setdefault(self.catalog.doc_ids[at], []).append(overlay)
+            named.append(replace(answer, overlays=paths))
+        return self.drawn_from(jobs, passwords), named
+
+    def drawn_from(
+        self, jobs: Mapping[str, Sequence[Overlay]], passwords: Mapping[str, str]
+    ) -> list[DocumentOverlays]:
+        """Return pictures by doc_id with where their documents are, and how these are opened."""
+        documents = []
+        for doc_id, overlays in jobs.items():
+            paths = tuple(to_path(source.uri) for source in self._documents[doc_id].sources)
+            secret = next(filter(None, (password_for(p, passwords) for p in paths)), None)
+            documents.append(DocumentOverlays(doc_id, paths, tuple(overlays), secret))
+        return documents
+
+
+class QueryRun:
+    """One batch run: keeps the report, and writes files and tables.
+
+    Args:
+        session: what is answered from.
+        run_id: id of the run.
+        out: folder for the files.
+        parameters: what was asked, for ``runs``.
+
+    Raises:
+        UsageError: a run of another kind has this id, or the folder cannot be written.
+    """
+
+    def __init__(
+        self, session: QuerySession, run_id: str, out: str, parameters: Mapping[str, object]
+    ) -> None:
+        self._session = session
+        self._committer = Committer(session.database, run_id)
+        if any(r.run_id == run_id and r.kind != "query" for r in session.database.runs()):
+            raise UsageError(f"--run-id {run_id}: is the id of an ingest run; choose another")
+        self._files = results.ResultFiles(out, run_id)
+        self.report = QueryReport(
+            run_id=run_id,
+            database=session.database.uri,
+            encoder=session.database.encoder.fingerprint,
+            statistics=session.statistics.snapshot if session.statistics else "",
+            page_tokens=session.options.page_tokens.value,
+            region_tokens=session.options.region_tokens.value,
+            versions=dict(session.snapshot.versions),
+            out=str(self._files.folder),
+        )
+        self._parameters = {**parameters, **asdict(session.options)}
+
+    @property
+    def folder(self) -> Path:
+        """Where the files go."""
+        return self._files.folder
+
+    def reject(self, rows: Iterable[BadRow]) -> None:
+        """Note rows that cannot be answered."""
+        for row in rows:
+            logger.warning("%s", row.message)
+            self.report.bad_rows.append(asdict(row))
+
+    def write(self, answers: Sequence[Answer]) -> None:
+        """Add answers to the result files."""
+        catalog, report = self._session.catalog, self.report
+        lines = [
+            results.as_json(answer, catalog, report.run_id, report.statistics) for answer in answers
+        ]
+        rows = [
+            row
+            for answer in answers
+            for row in results.as_retrievals(answer, catalog, report.run_id)
+        ]
+        self._files.write(lines, retrievals_table(rows))
+        report.queries += len(answers)
+        for answer in answers:
+            if not answer.pages:
+                report.queries_without_pages += 1
+                logger.warning("%s: no page that it may look at has words", answer.row.place)
+        report.pages += sum(len(answer.pages) for answer in answers)
+        report.regions += sum(len(p.regions) for answer in answers for p in answer.pages)
+        for line in lines:
+            for name, count in line["tokens"].items():
+                report.tokens[name] += count
+
+    def pictures_done(self, answers: Sequence[Answer], problems: Mapping[str, str]) -> list[Answer]:
+        """Note how drawing went.
+
+        Args:
+            answers: with the paths of all pictures asked for.
+            problems: path of a picture that was not drawn -> why.
+
+        Returns:
+            The answers with the paths of the pictures that are there.
+        """
+        drawn = []
+        for answer in answers:
+            paths = {
+                rank: path
+                for rank, path in answer.overlays.items()
+                if str(self.folder / path) not in problems
+            }
+            self.report.pictures += len(paths)
+            drawn.append(replace(answer, overlays=paths))
+        for path, problem in problems.items():
+            logger.warning("%s: not drawn: %s", path, problem)
+            self.report.pictures_missing.append(f"{path}: not drawn: {problem}")
+        return drawn
+
+    def end(self) -> QueryReport:
+        """Store the results in the database and give the files their names."""
+        report = self.report
+        self._committer.replace_retrievals(report.run_id, self._files.read_back())
+        self._files.publish(asdict(report))
+        return report
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Hold the run's lease; no result file appears if the block breaks off.
+
+        The versions that are read are pinned: no cleaning removes them while the run lives.
+        """
+        report, session = self.report, self._session
+        versions = reader.pinned(session.snapshot)
+        with leased(
+            session.database, "query", report.run_id, self._parameters, self._ended, versions
+        ):
+            session.check_snapshot()
+            with self._files:
+                yield
+
+    def _ended(self) -> tuple[bool, dict[str, Any]]:
+        incomplete = self.report.bad_rows or self.report.pictures_missing
+        return not incomplete, asdict(self.report)
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a query; an error that was not made for people is named by its type."""
+    if isinstance(error, ValueError | PatchlightError):
+        return str(error)
+    return f"the encoder failed ({type(error).__name__}: {error})"
+
+
+def _file_safe(query_id: str) -> str:
+    """A query id as part of a file name; ids that differ only in odd characters stay apart."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", query_id)[:80]
+    if safe == query_id and not safe.startswith("."):
+        return safe
+    return f"{safe.lstrip('.')}-{zlib.crc32(query_id.encode(errors='surrogatepass')):08x}"

@@ -1,0 +1,121 @@
+"""One question, answered in this process: no Ray, no Prefect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from storage.database import Database
+from tasks.answers import overlays
+from tasks.answers.answering import QuerySession
+from tasks.answers.queryfile import QueryRow
+from tasks.answers.results import Answer
+from tasks.common.errors import InputError
+from tasks.encoders import registry
+from tasks.grounding.places import ground
+from tasks.retrieval.ranking import RetrievalOptions, rank_pages, read_pages
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Asked:
+    """An answer and what it took.
+
+    Attributes:
+        session: what it was answered from.
+        answer: the answer.
+        pictures: paths of the pictures drawn.
+        problems: path of a picture that was not drawn -> why.
+        seconds: step -> time it took.
+    """
+
+    session: QuerySession
+    answer: Answer
+    pictures: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def ask(
+    db: str,
+    query: str,
+    options: RetrievalOptions,
+    *,
+    encoder: str | None = None,
+    doc: str | None = None,
+    where: str | None = None,
+    pictures: str | None = None,
+    passwords: Mapping[str, str] | None = None,
+) -> Asked:
+    """Answer one question.
+
+    Args:
+        db: URI of the database.
+        query: the question.
+        options: how pages and regions are chosen.
+        encoder: where to take the database's encoder from; None for where it was at ingest.
+        doc: document to look in: an id, a URI or a file name; None for all.
+        where: SQL condition over documents joined to pages; None for all.
+        pictures: folder for a picture of each returned page; None for none.
+        passwords: pattern -> password, for pictures of encrypted documents.
+
+    Raises:
+        InputError: the question holds nothing to search for, or there is nothing to look at.
+    """
+    clock = _Clock()
+    database = Database.open(db)
+    session = QuerySession(database, options, where)
+    clock.lap("opening")
+    loaded = registry.load(registry.for_queries(database.encoder, encoder))
+    clock.lap("loading the encoder")
+    block, bad = session.block([QueryRow(1, "ask", query, doc, None)], loaded.encode_queries)
+    if block is None:
+        raise InputError(bad[0].message)
+    clock.lap("encoding the question")
+    everything = np.concatenate(session.shards(block, len(session.catalog)))
+    pages = clock.each("reading vectors", read_pages(session.snapshot, session.catalog, everything))
+    hits = rank_pages(pages, block.encodings, block.scopes, options)
+    clock.lap("scoring pages")
+    places = {}
+    for group in session.page_groups(block, hits):
+        places.update(ground(session.snapshot, group, options))
+    (answer,) = session.answers(block, hits, places)
+    clock.lap("scoring regions")
+    asked = Asked(session, answer)
+    if pictures is not None:
+        folder = Path(pictures)
+        documents, (asked.answer,) = session.pictures([answer], folder, passwords or {})
+        for document in documents:
+            asked.problems |= overlays.draw(document)
+        paths = [str(folder / path) for path in asked.answer.overlays.values()]
+        asked.pictures = [path for path in paths if path not in asked.problems]
+        clock.lap("drawing")
+    asked.seconds = clock.laps
+    return asked
+
+
+class _Clock:
+    """Adds up where the time goes; each moment is counted once."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Count the time since the last lap under a name."""
+        now = time.perf_counter()
+        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
+        self._last = now
+
+    def each(self, name: str, source: Iterable[_T]) -> Iterator[_T]:
+        """Pass items through; count what the source takes, and the rest as the caller's."""
+        for item in source:
+            self.lap(name)
+            yield item
+            self.lap("scoring pages")

@@ -1,0 +1,343 @@
+"""Encoder actors on Ray: how shards and queries reach them, and what happens when one dies.
+
+Beside ``tasks.cluster.raysession`` the only module that imports Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from storage.convert import concat_page_tables
+from storage.records import QueryEncoding, TermStatistics
+from tasks.cluster import waiting, work
+from tasks.cluster.placement import Node, Placement, place
+from tasks.common.errors import EncoderUnavailable, Stage, WorkerDied, fault_of
+from tasks.common.settings import Settings
+from tasks.encoders import registry
+from tasks.encoders.protocol import EncodeQueries, EncoderInfo
+from tasks.reading.messages import EncodedShard, EncoderInputs, Encodings, ReadShard, StoredAs
+from tasks.reading.pages import ReadOptions
+from tasks.reading.shardplan import Shard
+
+logger = logging.getLogger("patchlight.encoders")
+
+WORKER_DEATHS = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ActorDiedError,
+    ray.exceptions.ActorUnavailableError,
+    ray.exceptions.NodeDiedError,
+)
+"""What Ray raises when the process that did the work is gone."""
+
+_ACTOR_RETRIES = 1
+"""How often a call is repeated on an actor that died. An accident is over then; a page that kills
+the actor would do so again, with the pages of other shards in it."""
+
+_QUERIES_A_CALL = 64
+
+_LOOK_S = 60.0
+"""How often a wait looks whether the cluster still has what is waited for."""
+
+_SHORT_LOOKS = 10
+"""Looks in a row that may find too few GPUs before a run gives up."""
+
+
+def placement(info: EncoderInfo, settings: Settings, workers: int) -> Placement:
+    """Decide where an encoder works, by what the cluster of the open session has.
+
+    Raises:
+        UsageError: more GPUs are asked for than there are, or no machine holds the weights.
+    """
+    nodes = [
+        Node(*(int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU", "memory")))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    return place(info, settings, workers, nodes)
+
+
+class EncoderActors:
+    """The actors of one encoder. May be used from many threads.
+
+    Args:
+        info: the encoder.
+        where: how many actors, and on what.
+        batch_tokens: most tokens of a batch; None to find out.
+        worker: what encodes, as an actor.
+
+    Raises:
+        EncoderUnavailable: the encoder cannot be loaded where the actors are.
+    """
+
+    def __init__(
+        self,
+        info: EncoderInfo,
+        where: Placement,
+        batch_tokens: int | None,
+        worker: type[work.EncoderWorker] = work.EncoderWorker,
+    ) -> None:
+        start = ray.remote(
+            num_cpus=0,
+            num_gpus=where.gpus,
+            memory=where.memory or None,
+            max_restarts=-1,
+            max_task_retries=_ACTOR_RETRIES,
+            max_concurrency=where.shards,
+            # Tesseract's limit must not bind the encoder.
+            runtime_env={"env_vars": {"OMP_THREAD_LIMIT": str(where.threads)}},
+        )(worker).remote
+        device, share = ("cuda", where.gpus) if where.gpus else ("cpu", 1.0)
+        self._gpus = where.actors * where.gpus
+        self._name = info.identity.name
+        self._actors = [
+            start(info, device, share, where.threads, batch_tokens) for _ in range(where.actors)
+        ]
+        self._load = [0] * where.actors
+        self._lock = threading.Lock()
+        try:
+            loading = [actor.load.remote() for actor in self._actors]
+            self.wait(loading)
+            waiting.get(loading)
+        except WORKER_DEATHS as death:
+            raise self._died("that loaded it", death) from death
+
+    @contextmanager
+    def least_busy(self) -> Iterator[Any]:
+        """Hold one of the actors with the fewest users."""
+        with self._lock:
+            chosen = self._load.index(min(self._load))
+            self._load[chosen] += 1
+        try:
+            yield self._actors[chosen]
+        finally:
+            with self._lock:
+                self._load[chosen] -= 1
+
+    def wait(self, calls: list[Any]) -> None:
+        """Wait until calls have ended, well or not; say so when it takes long.
+
+        Raises:
+            EncoderUnavailable: the cluster has had too few GPUs for minutes.
+        """
+        short = 0
+        while not waiting.wait(calls, _LOOK_S):
+            there = ray.cluster_resources().get("GPU", 0)
+            free = ray.available_resources().get("GPU", 0)
+            if self._gpus:
+                logger.info("waiting for the encoder; %g of %g GPUs are free", free, there)
+            short = short + 1 if there < self._gpus else 0
+            if short > _SHORT_LOOKS:
+                raise EncoderUnavailable(
+                    f"{self._name}: was given {self._gpus:g} GPUs, and Ray's cluster has "
+                    f"{there:g} now; run it again when they are back"
+                )
+
+    def get(self, call: Any) -> Any:
+        """Wait for the result of a call; raises as ``wait``, and what the work raised."""
+        self.wait([call])
+        return waiting.get(call)
+
+    def encode_queries(
+        self, queries: Sequence[str], statistics: TermStatistics | None
+    ) -> list[QueryEncoding | Exception]:
+        """Encode queries, spread over the actors; see ``Encoder.encode_queries``.
+
+        Raises:
+            EncoderUnavailable: the actors died over it again and again.
+        """
+        calls = [
+            self._actors[number % len(self._actors)].encode_queries.remote(
+                queries[start : start + _QUERIES_A_CALL], statistics
+            )
+            for number, start in enumerate(range(0, len(queries), _QUERIES_A_CALL))
+        ]
+        try:
+            self.wait(calls)
+            return [encoding for part in waiting.get(calls) for encoding in part]
+        except WORKER_DEATHS as death:
+            raise self._died("that encoded queries", death) from death
+
+    def _died(self, what: str, death: Exception) -> EncoderUnavailable:
+        return EncoderUnavailable(
+            f"{self._name}: the process {what} died ({type(death).__name__}); it may need more "
+            "memory than there is"
+        )
+
+
+def query_encoder(info: EncoderInfo, settings: Settings, workers: int) -> EncodeQueries:
+    """Return what encodes queries: here if that is light, else one actor.
+
+    Raises:
+        EncoderUnavailable: the encoder cannot be loaded.
+        UsageError: more GPUs are asked for than there are, or no machine holds the weights.
+    """
+    if not info.wants_gpu:
+        return registry.load(info).encode_queries
+    where = placement(info, settings, workers).for_queries(workers)
+    return EncoderActors(info, where, settings.batch_tokens).encode_queries
+
+
+class EncoderPool:
+    """Turns shards into rows, with encoder actors and the tasks that feed them.
+
+    ``process`` may be called from many threads; each call holds only its own work, so that no
+    two can wait for each other. What is in flight is bounded by the number of threads, and
+    pictures, which are large, more tightly.
+
+    Args:
+        info: the encoder.
+        where: where it works.
+        batch_tokens: most tokens of a batch; None to find out.
+        read: what reads a shard; it runs in a process of its own.
+        worker: what encodes, as an actor.
+
+    Attributes:
+        actors: the encoder's.
+
+    Raises:
+        EncoderUnavailable: the encoder cannot be loaded where the actors are.
+    """
+
+    def __init__(
+        self,
+        info: EncoderInfo,
+        where: Placement,
+        batch_tokens: int | None = None,
+        read: Callable[[Shard, ReadOptions], ReadShard] = work.read_shard,
+        worker: type[work.EncoderWorker] = work.EncoderWorker,
+    ) -> None:
+        self.actors = EncoderActors(info, where, batch_tokens, worker)
+        self._by_words = info.needs_words
+        self._read = ray.remote(num_cpus=1, max_retries=0)(read)
+        # Drawing takes a hundredth of what OCR takes. With a CPU of its own to wait for, it would
+        # queue behind the OCR of earlier shards, and the GPU with it.
+        self._render = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy="SPREAD")(
+            work.render_shard
+        )
+        self._recall = ray.remote(num_cpus=1, max_retries=0)(work.recall_shard)
+        self._pack = ray.remote(num_cpus=1, max_retries=1)(work.pack_shard)
+        self._pictures = threading.BoundedSemaphore(where.pictures)
+        self._gate = Gate()
+
+    def process(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> EncodedShard:
+        """Read and encode a shard; every page of it is in the result.
+
+        A worker that dies is no reason to lose the shard: its pages are then done one by one,
+        with no other page in the actors, and one over which its worker dies again becomes a
+        fault.
+        """
+        try:
+            with self._gate.shared():
+                return self._together(shard, options, stored_as)
+        except WORKER_DEATHS as death:
+            logger.warning(
+                "shard %d: its worker died (%s); doing its %d pages one by one",
+                shard.index,
+                type(death).__name__,
+                shard.page_count,
+            )
+        with self._gate.alone():
+            parts = [self._single(page, options, stored_as) for page in shard.single_pages()]
+        return EncodedShard(
+            tables=concat_page_tables([p.tables for p in parts]),
+            stored=tuple(key for p in parts for key in p.stored),
+            faults={key: fault for p in parts for key, fault in p.faults.items()},
+        )
+
+    def _words(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> Any:
+        """Start what gives a shard's words and regions: from its sources, or as stored."""
+        if shard.work.words:
+            return self._read.remote(shard, options)
+        return self._recall.remote(shard, options, stored_as)
+
+    def _together(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> EncodedShard:
+        read = self._words(shard, options, stored_as)
+        if not shard.work.encode:
+            kept: EncodedShard = waiting.get(self._pack.remote(read, None, stored_as))
+            return kept
+        if self._by_words:
+            with self.actors.least_busy() as actor:
+                by_words: EncodedShard = waiting.get(actor.encode_shard.remote(read, stored_as))
+            return by_words
+        with self._pictures, self.actors.least_busy() as actor:
+            pictures = self._render.remote(shard, options)
+            encoded = actor.encode.remote(pictures, stored_as.form)
+            # The pictures are let go as soon as they are encoded, however long OCR takes.
+            self.actors.wait([encoded])
+            del pictures
+        packed: EncodedShard = waiting.get(self._pack.remote(read, encoded, stored_as))
+        return packed
+
+    def _single(self, shard: Shard, options: ReadOptions, stored_as: StoredAs) -> EncodedShard:
+        """Do one page, step by step, so that it is known at which its worker died."""
+        stage = Stage.WORDS
+        try:
+            read: ReadShard = waiting.get(self._words(shard, options, stored_as))
+            if not shard.work.encode:
+                return work.pack_shard(read, None, stored_as)
+            with self.actors.least_busy() as actor:
+                if self._by_words:
+                    stage = Stage.ENCODE
+                    by_words: EncodedShard = self.actors.get(
+                        actor.encode_shard.remote(read, stored_as)
+                    )
+                    return by_words
+                stage = Stage.RENDER
+                pictures: EncoderInputs = waiting.get(self._render.remote(shard, options))
+                stage = Stage.ENCODE
+                encoded: Encodings = self.actors.get(actor.encode.remote(pictures, stored_as.form))
+            return work.pack_shard(read, encoded, stored_as)
+        except WORKER_DEATHS as death:
+            part = shard.parts[0]
+            died = WorkerDied(
+                f"{part.file.label}, page {part.pages[0]}: the process working on it died "
+                f"({type(death).__name__}); the page may be damaged or need more memory",
+                stage,
+            )
+            faults = {(part.file.doc_id, part.pages[0]): fault_of(died, stage)}
+            return work.pack_shard(ReadShard((), faults), Encodings({}, {}), stored_as)
+
+
+class Gate:
+    """Lets many in together, or one alone; who wants to be alone goes first."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._wanting = 0
+        self._taken = False
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Be inside with others."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._wanting and not self._taken)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be inside when nobody else is."""
+        with self._changed:
+            self._wanting += 1
+            self._changed.wait_for(lambda: not self._inside and not self._taken)
+            self._wanting -= 1
+            self._taken = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken = False
+                self._changed.notify_all()

@@ -1,0 +1,271 @@
+"""Boxes on a page, the patch grid, and where they meet.
+
+A box is ``x0, y0, x1, y1`` in fractions of the displayed page, origin top left. A grid of
+``rows x cols`` patches has its cells in raster order: cell ``(r, c)`` has index
+``r * cols + c`` and covers ``[c/cols, (c+1)/cols] x [r/rows, (r+1)/rows]``. The paper
+(arXiv 2512.02660, section 3) writes the square case only; rows and cols differ here.
+
+Places are computed in float64 whatever the boxes are stored in, so that float32 and float64
+agree about which cells a box touches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.common.kernel_errors import BoxError, ShapeError
+
+Floats = NDArray[np.floating[Any]]
+Doubles = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+SLIVER = 1e-7
+"""Fraction of the page's side. A box that reaches into a cell by no more than this does not
+touch it: boxes made of whole pixels often end on a cell border, and float32 moves them by up
+to 6e-8 across it."""
+
+MIN_AREA = 1e-30
+"""Fraction of the page's area; a smaller box is empty. Keeps an IoU above zero in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class TouchedCells:
+    """The cells each box touches, box after box, each box's cells in raster order.
+
+    Every box touches at least one cell, so ``ufunc.reduceat(..., start)`` reduces per box.
+
+    Attributes:
+        start: (R,) position of a box's first cell in the lists below.
+        count: (R,) number of cells of each box, at least 1.
+        box: (n,) row of the box.
+        cell: (n,) index of the cell in the grid.
+        iou: (n,) float64 in (0, 1], intersection over union of that box and that cell.
+        area: (n,) float64 > 0, their intersection as a fraction of the page's area.
+    """
+
+    start: Indices
+    count: Indices
+    box: Indices
+    cell: Indices
+    iou: Doubles
+    area: Doubles
+
+
+def check_boxes(boxes: Floats) -> None:
+    """Refuse boxes that no page can have.
+
+    Args:
+        boxes: (R, 4) float32 or float64 fractions of the displayed page; R may be 0.
+
+    Raises:
+        ShapeError: `boxes` is not (R, 4), or of another type.
+        BoxError: a box holds NaN or infinity, is inverted or empty, or leaves [0, 1]; the
+            message names the first one.
+    """
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ShapeError(f"boxes must be (R, 4), got {boxes.shape}")
+    # Whole numbers or float16 would turn an IoU into 0 further on.
+    if boxes.dtype not in (np.float32, np.float64):
+        raise ShapeError(f"boxes must be float32 or float64, got {boxes.dtype}")
+    x0, y0, x1, y1 = np.asarray(boxes, np.float64).T
+    # Written so that NaN fails every test: `not (good)` instead of `bad`.
+    on_page = (x0 >= 0) & (y0 >= 0) & (x1 <= 1) & (y1 <= 1)
+    upright = (x0 <= x1) & (y0 <= y1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        filled = (x1 - x0) * (y1 - y0) >= MIN_AREA
+    good = on_page & upright & filled
+    if good.all():
+        return
+    row = int(np.argmin(good))
+    box = boxes[row].tolist()
+    if not np.isfinite(boxes[row]).all():
+        reason = "is not finite"
+    elif not upright[row]:
+        reason = "is inverted"
+    elif not on_page[row]:
+        reason = "leaves the page"
+    else:
+        reason = "is empty"
+    raise BoxError(f"box {row} {reason}: x0 y0 x1 y1 = {box}, fractions of the page expected")
+
+
+def check_grid(rows: int, cols: int) -> None:
+    """Refuse a grid without cells.
+
+    Raises:
+        ShapeError: `rows` or `cols` is below 1.
+    """
+    if rows < 1 or cols < 1:
+        raise ShapeError(f"a patch grid needs at least 1 x 1 cells, got {rows} x {cols}")
+
+
+def cell_boxes(rows: int, cols: int) -> Doubles:
+    """Boxes of all cells of a grid.
+
+    Args:
+        rows: patches down the page, at least 1.
+        cols: patches across the page, at least 1.
+
+    Returns:
+        (rows * cols, 4) float64 in raster order.
+
+    Raises:
+        ShapeError: the grid has no cell.
+    """
+    check_grid(rows, cols)
+    x, y = _edges(cols), _edges(rows)
+    boxes = np.empty((rows, cols, 4))
+    boxes[..., 0], boxes[..., 2] = x[:-1], x[1:]
+    boxes[..., 1], boxes[..., 3] = y[:-1, None], y[1:, None]
+    return boxes.reshape(rows * cols, 4)
+
+
+def touched_cells(boxes: Floats, rows: int, cols: int) -> TouchedCells:
+    """Find the cells each box touches, and how much.
+
+    A box touches a rectangle of cells; only those are looked at, which for the boxes of a real
+    page is a small part of the grid.
+
+    Args:
+        boxes: (R, 4) fractions of the displayed page, x0 y0 x1 y1, top-left origin.
+        rows: patches down the page, at least 1.
+        cols: patches across the page, at least 1.
+
+    Returns:
+        The touched cells; a cell reached by no more than `SLIVER` is not touched.
+
+    Raises:
+        BoxError: a box is not finite, inverted, empty, or off the page.
+        ShapeError: `boxes` is not (R, 4), or the grid has no cell.
+    """
+    check_boxes(boxes)
+    check_grid(rows, cols)
+    x0, y0, x1, y1 = np.asarray(boxes, np.float64).T
+    x, y = _edges(cols), _edges(rows)
+    c0, width = _window(x0, x1, x)
+    r0, height = _window(y0, y1, y)
+    count = width * height
+    start = np.cumsum(count) - count
+    box = np.repeat(np.arange(len(boxes)), count)
+    down, across = np.divmod(np.arange(len(box)) - start[box], width[box])
+    r, c = r0[box] + down, c0[box] + across
+    area = np.minimum(x1[box], x[c + 1]) - np.maximum(x0[box], x[c])
+    area *= np.minimum(y1[box], y[r + 1]) - np.maximum(y0[box], y[r])
+    union = ((x1 - x0) * (y1 - y0) + 1 / (rows * cols))[box] - area
+    # Rounding can put a box that equals its cell a hair above 1.
+    iou = np.minimum(area / union, 1.0)
+    return TouchedCells(start=start, count=count, box=box, cell=r * cols + c, iou=iou, area=area)
+
+
+def cell_iou(boxes: Floats, rows: int, cols: int) -> Floats:
+    """IoU of every box with every cell of a grid.
+
+    Args:
+        boxes: (R, 4) fractions of the displayed page, x0 y0 x1 y1, top-left origin.
+        rows: patches down the page, at least 1.
+        cols: patches across the page, at least 1.
+
+    Returns:
+        (R, rows * cols) of the dtype of `boxes`, in [0, 1]; at least one cell of each box is
+        above 0.
+
+    Raises:
+        BoxError: a box is not finite, inverted, empty, or off the page.
+        ShapeError: `boxes` is not (R, 4), or the grid has no cell.
+    """
+    touched = touched_cells(boxes, rows, cols)
+    dense = np.zeros((len(boxes), rows * cols), dtype=boxes.dtype)
+    dense[touched.box, touched.cell] = touched.iou
+    return dense
+
+
+def iou(a: Floats, b: Floats) -> Doubles:
+    """Intersection over union of every box of `a` with every box of `b`.
+
+    Args:
+        a: (A, 4) boxes.
+        b: (B, 4) boxes in the same unit.
+
+    Returns:
+        (A, B) float64 in [0, 1]; 0 where two boxes only share an edge.
+
+    Raises:
+        BoxError: a box is not finite, inverted, empty, or off the page.
+        ShapeError: `a` or `b` is not (n, 4).
+    """
+    check_boxes(a)
+    check_boxes(b)
+    p, q = np.asarray(a, np.float64)[:, None, :], np.asarray(b, np.float64)[None, :, :]
+    sides = np.minimum(p[..., 2:], q[..., 2:]) - np.maximum(p[..., :2], q[..., :2])
+    shared = np.maximum(sides, 0.0).prod(axis=-1)
+    union = (p[..., 2:] - p[..., :2]).prod(axis=-1) + (q[..., 2:] - q[..., :2]).prod(axis=-1)
+    ratio: Doubles = np.minimum(shared / (union - shared), 1.0)
+    return ratio
+
+
+def box_points(boxes: Floats, width_pt: float, height_pt: float) -> Doubles:
+    """Boxes in points of the displayed page, origin still top left.
+
+    Args:
+        boxes: (R, 4) fractions of the displayed page.
+        width_pt: width of the displayed page in points (1/72 inch), above 0.
+        height_pt: its height in points, above 0.
+
+    Returns:
+        (R, 4) float64 points.
+
+    Raises:
+        BoxError: a box is not finite, inverted, empty, or off the page.
+        ShapeError: `boxes` is not (R, 4), or the page has no area.
+    """
+    return _scaled(boxes, width_pt, height_pt)
+
+
+def box_pixels(boxes: Floats, width_px: int, height_px: int) -> NDArray[np.int32]:
+    """Boxes in whole pixels of a picture of the page, grown to the pixels they touch.
+
+    Args:
+        boxes: (R, 4) fractions of the displayed page.
+        width_px: width of the picture in pixels, at least 1.
+        height_px: its height in pixels, at least 1.
+
+    Returns:
+        (R, 4) int32 x0 y0 x1 y1, x1 and y1 exclusive: ``picture[y0:y1, x0:x1]`` is the box, at
+        least one pixel wide and high, inside the picture.
+
+    Raises:
+        BoxError: a box is not finite, inverted, empty, or off the page.
+        ShapeError: `boxes` is not (R, 4), or the picture has no pixel.
+    """
+    px = _scaled(boxes, width_px, height_px)
+    size = np.array([width_px, height_px])
+    # The margin undoes rounding: 0.1 * 1000 must not reach into pixel 100 from either side.
+    margin = SLIVER * size
+    low = np.minimum(np.floor(px[:, :2] + margin), size - 1)
+    high = np.maximum(np.ceil(px[:, 2:] - margin), low + 1)
+    return np.concatenate([low, high], axis=1).astype(np.int32)
+
+
+def _scaled(boxes: Floats, width: float, height: float) -> Doubles:
+    check_boxes(boxes)
+    if not (width > 0 and height > 0):
+        raise ShapeError(f"a page has width and height above 0, got {width} x {height}")
+    return np.asarray(boxes, np.float64) * np.array([width, height, width, height], np.float64)
+
+
+def _edges(n: int) -> Doubles:
+    """Borders of n equal cells on [0, 1]: (n + 1,), the last exactly 1."""
+    return np.arange(n + 1) / n
+
+
+def _window(low: Doubles, high: Doubles, edges: Doubles) -> tuple[Indices, Indices]:
+    """First cell and number of cells that the intervals [low, high] reach into, each (R,)."""
+    cells = len(edges) - 1
+    # Never more than an eighth of the box or cell, so that no box ends without a cell.
+    sliver = np.minimum(np.minimum((high - low) / 8, SLIVER), 1 / (8 * cells))
+    first = np.searchsorted(edges, low + sliver, side="right") - 1
+    return first, np.searchsorted(edges, high - sliver, side="left") - first

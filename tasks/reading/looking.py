@@ -1,0 +1,85 @@
+"""What a page shows beside its words: the file's own objects, its drawing, and what is in that.
+
+The input of ``tasks.regions.proposals``; it runs where documents are opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from storage.records import Word
+from tasks.common.limits import Limits
+from tasks.documents.opening import RENDER_VERSION, OpenDocument, PageShape
+from tasks.regions import layoutmodel
+from tasks.regions.detections import LayoutMode
+from tasks.regions.figures import inked_of
+from tasks.regions.hierarchy import REGIONS_VERSION
+from tasks.regions.proposals import Seen
+from tasks.regions.ruledlines import rules_of
+
+_SHARPER = 1.5
+"""The page is drawn this much larger than the model sees it: for thin lines, and it finds a bit
+more in what is scaled down. It depends on no option, so that regions do not either."""
+
+_MOST_PIXELS = 4_000_000
+"""Of that drawing; a page like a ribbon is drawn smaller."""
+
+_POINTS_PER_INCH = 72.0
+
+
+def regions_made(mode: LayoutMode, *, drawn: bool = True) -> str:
+    """Fingerprint of a page's regions.
+
+    Args:
+        mode: whether the layout model looks.
+        drawn: whether the page could be drawn for it.
+    """
+    if mode is LayoutMode.NEVER:
+        return f"regions-{REGIONS_VERSION}:{mode}"
+    how = mode.value if drawn else "not drawn"
+    version = layoutmodel.LAYOUT_VERSION
+    return f"regions-{REGIONS_VERSION}:{how}:layout-{version}:render-{RENDER_VERSION}"
+
+
+def regions_as_made(mode: LayoutMode) -> frozenset[str]:
+    """Fingerprints of regions that looking at a page in this mode may give."""
+    return frozenset(regions_made(mode, drawn=drawn) for drawn in (True, False))
+
+
+def look(
+    document: OpenDocument,
+    page: int,
+    shape: PageShape,
+    words: Sequence[Word],
+    mode: LayoutMode,
+    limits: Limits,
+    *,
+    draw: bool,
+) -> Seen:
+    """Look at a page.
+
+    Args:
+        document: the open document.
+        page: 1-based number.
+        shape: its size.
+        words: what is written on it; boxes in fractions of the page.
+        mode: whether the layout model looks.
+        limits: what a page may take.
+        draw: False for a page that cannot be drawn. It may have words and objects all the same.
+
+    Raises:
+        SourceError: the page cannot be read.
+        LayoutUnavailable: the layout model is not installed.
+    """
+    objects = document.objects(page)
+    if mode is LayoutMode.NEVER or not draw:
+        return Seen(objects=objects)
+    scale = _SHARPER * max(layoutmodel.WIDTH / shape.width_pt, layoutmodel.HEIGHT / shape.height_pt)
+    pixels = min(_MOST_PIXELS, limits.max_pixels)
+    dpi = shape.dpi_within(pixels, scale * _POINTS_PER_INCH)
+    drawing = document.render(page, dpi, gray=True)
+    boxes = np.array([(w.x0, w.y0, w.x1, w.y1) for w in words], dtype=np.float64).reshape(-1, 4)
+    inked = inked_of(drawing, boxes)
+    return Seen(layoutmodel.find(drawing), objects, rules_of(drawing), inked)

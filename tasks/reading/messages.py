@@ -1,0 +1,111 @@
+"""What crosses between the flow's process and Ray workers: shards, read, encoded and packed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from storage.convert import PageTables
+from storage.records import PageEncoding, PageInput, Source, VectorForm
+from tasks.common.errors import Fault
+from tasks.reading.fingerprints import Stages
+from tasks.reading.pages import ReadPage
+
+if TYPE_CHECKING:
+    from storage.engine import StorageOptions
+
+PageKey = tuple[str, int]
+"""(doc_id, 1-based page)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionFault:
+    """A file that could not be opened.
+
+    Attributes:
+        source: which.
+        doc_id: SHA-256 of its bytes, empty if they could not be read.
+        fault: why.
+        tried: whether it was tried now; else the fault is what an earlier run found.
+    """
+
+    source: Source
+    doc_id: str
+    fault: Fault
+    tried: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReadShard:
+    """A shard, read: every page of it is in one of the two.
+
+    Attributes:
+        pages: pages with their words and regions.
+        faults: pages that could not be read.
+    """
+
+    pages: tuple[ReadPage, ...]
+    faults: Mapping[PageKey, Fault]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInputs:
+    """What an encoder is to encode of a shard: every page of it is in one of the two.
+
+    Attributes:
+        pages: what it sees of each page.
+        labels: file and page, for messages.
+        faults: pages of which it sees nothing.
+    """
+
+    pages: Mapping[PageKey, PageInput]
+    labels: Mapping[PageKey, str]
+    faults: Mapping[PageKey, Fault] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Encodings:
+    """A shard, encoded: every page of it is in one of the two.
+
+    Attributes:
+        pages: encodings; cells without ink are dropped already, where the form asks for it.
+        faults: pages that could not be drawn or encoded.
+    """
+
+    pages: Mapping[PageKey, PageEncoding]
+    faults: Mapping[PageKey, Fault]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedShard:
+    """A shard, ready to be stored: every page of it is in one of the two.
+
+    Attributes:
+        tables: rows of the pages that went well.
+        stored: their keys.
+        faults: pages that could not be read or encoded.
+    """
+
+    tables: PageTables
+    stored: tuple[PageKey, ...]
+    faults: Mapping[PageKey, Fault]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAs:
+    """What the rows of a run's pages carry.
+
+    Attributes:
+        stages: that make a page.
+        dim: length of a vector.
+        form: of the stored vectors.
+        uri: the database, for pages of which something is kept.
+        storage_options: options of the object store it is in, or None.
+    """
+
+    stages: Stages
+    dim: int
+    form: VectorForm
+    uri: str
+    storage_options: StorageOptions | None = None

@@ -1,0 +1,219 @@
+"""A page's words as regions: words, lines, paragraphs, blocks, in reading order; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.records import Region, RegionKind, Word
+from tasks.regions import grouping
+from tasks.regions.grouping import Boxes, Grouping, Groups, hulls
+
+REGIONS_VERSION = 2
+"""Raise when the same words, and whatever else is seen of a page, may give other regions."""
+
+MIN_SIDE = 1e-5
+"""Fraction of the page: no region is narrower or lower. Keeps an area in float32."""
+
+_GUTTER = 2.0
+"""A gap between columns counts so much more than one between rows: columns are read first, where
+rows of white happen to lie side by side."""
+
+_UPRIGHT_LETTERS, _UPRIGHT = 3, 1.8
+"""A word of so many letters that is so much higher than wide is written along the page."""
+
+_UPRIGHT_GAP = 1.2
+"""Widest space in a line that is written along the page, in widths of the line."""
+
+
+def regions_of(words: Sequence[Word], width_pt: float, height_pt: float) -> tuple[Region, ...]:
+    """Group a page's words.
+
+    Args:
+        words: the page's words, any order; boxes in fractions of the displayed page.
+        width_pt: width of the page in points.
+        height_pt: its height in points.
+
+    Returns:
+        All words in reading order, then all lines, paragraphs and blocks, each of them in
+        reading order; ``index`` is the position in this tuple and ``parent`` points to the
+        next larger region. Every word is in exactly one line, every line in one paragraph,
+        every paragraph in one block. No box has a side below ``MIN_SIDE``. The result does not
+        depend on the order of the words.
+    """
+    if not words:
+        return ()
+    fractions = with_area(np.array([(w.x0, w.y0, w.x1, w.y1) for w in words], dtype=np.float64))
+    # As they are stored, so that stored words give the same regions again.
+    fractions = fractions.astype(np.float32).astype(np.float64)
+    trust = np.array([w.confidence for w in words], dtype=np.float32).tolist()
+    keys = [(y0, x0, y1, x1) for x0, y0, x1, y1 in fractions.tolist()]
+    order = sorted(range(len(words)), key=lambda i: (keys[i], words[i].text, trust[i]))
+    words, fractions = [words[i] for i in order], fractions[order]
+    points = fractions * np.array([width_pt, height_pt, width_pt, height_pt])
+    grouped = _group([w.text for w in words], points)
+
+    paragraph_boxes = hulls(hulls(points, grouped.lines), grouped.paragraphs)
+    blocks = [grouped.blocks[b] for b in reading_order(hulls(paragraph_boxes, grouped.blocks))]
+    blocks = [[block[i] for i in reading_order(paragraph_boxes[block])] for block in blocks]
+    return _assemble(words, fractions, Grouping(grouped.lines, grouped.paragraphs, blocks))
+
+
+def as_regions(words: Sequence[Word]) -> tuple[Region, ...]:
+    """Return words, in reading order, as regions that belong to nothing."""
+    return tuple(
+        Region(i, RegionKind.WORD, -1, i, w.x0, w.y0, w.x1, w.y1, w.text, w.confidence)
+        for i, w in enumerate(words)
+    )
+
+
+def page_text(regions: Sequence[Region]) -> str:
+    """Return the text of all lines in reading order, one a row."""
+    return "\n".join(r.text for r in regions if r.kind is RegionKind.LINE)
+
+
+def reading_order(boxes: Boxes) -> list[int]:
+    """Order boxes as they are read, by recursive cuts along the widest white gap (XY-cut).
+
+    Args:
+        boxes: (n, 4) in any one unit that is the same both ways.
+
+    Returns:
+        Indices 0..n-1 in reading order: left before right, top before bottom.
+    """
+    order: list[int] = []
+    stack = [np.arange(len(boxes))]
+    while stack:
+        members = stack.pop()
+        parts = _cut(boxes, members) if len(members) > 1 else None
+        if parts is None:
+            ranked = sorted(members, key=lambda i: (boxes[i, 1], boxes[i, 0], i))
+            order.extend(int(i) for i in ranked)
+        else:
+            stack.extend(reversed(parts))
+    return order
+
+
+def _cut(boxes: Boxes, members: NDArray[np.intp]) -> list[NDArray[np.intp]] | None:
+    """Split at the widest gap that crosses the whole group; None where there is none."""
+    best: tuple[float, int, float] | None = None
+    for axis, worth in ((1, 1.0), (0, _GUTTER)):
+        starts, ends = boxes[members, axis], boxes[members, axis + 2]
+        order = np.argsort(starts, kind="stable")
+        reach = np.maximum.accumulate(ends[order])[:-1]
+        gaps = starts[order][1:] - reach
+        if len(gaps) and gaps.max() > 0:
+            at = int(gaps.argmax())
+            if best is None or worth * gaps[at] > best[0]:
+                best = (worth * float(gaps[at]), axis, float(reach[at]))
+    if best is None:
+        return None
+    _, axis, edge = best
+    before = boxes[members, axis] < edge
+    return [members[before], members[~before]]
+
+
+def with_area(boxes: Boxes) -> Boxes:
+    """Grow boxes, (n, 4) fractions, inside the page, to sides of at least MIN_SIDE."""
+    low, high = np.clip(boxes[:, :2], 0.0, 1.0), np.clip(boxes[:, 2:], 0.0, 1.0)
+    thin = high - low < MIN_SIDE
+    # A little more than the least, which float32 takes off again.
+    start = np.clip((low + high - 1.1 * MIN_SIDE) / 2, 0.0, 1.0 - 1.1 * MIN_SIDE)
+    low, high = np.where(thin, start, low), np.where(thin, start + 1.1 * MIN_SIDE, high)
+    return np.concatenate([low, high], axis=1)
+
+
+def _group(texts: Sequence[str], points: Boxes) -> Grouping:
+    """Group words, those that are written along the page apart from the others."""
+    upright = _upright(texts, points)
+    if not upright.any():
+        return grouping.group(texts, points)
+    lines: Groups = []
+    paragraphs: Groups = []
+    blocks: Groups = []
+    for chosen in (~upright, upright):
+        members = np.nonzero(chosen)[0].tolist()
+        if not members:
+            continue
+        boxes = points[members]
+        if chosen is upright:  # turned to the right, as text that reads upwards must be
+            boxes = np.stack([-boxes[:, 3], boxes[:, 0], -boxes[:, 1], boxes[:, 2]], axis=1)
+        part = grouping.group([texts[i] for i in members], boxes)
+        blocks += [[p + len(paragraphs) for p in block] for block in part.blocks]
+        paragraphs += [[x + len(lines) for x in paragraph] for paragraph in part.paragraphs]
+        lines += [[members[w] for w in line] for line in part.lines]
+    return Grouping(lines, paragraphs, blocks)
+
+
+def _upright(texts: Sequence[str], points: Boxes) -> NDArray[np.bool_]:
+    """Which words are written along the page: long ones by their shape, short ones by these."""
+    widths, heights = points[:, 2] - points[:, 0], points[:, 3] - points[:, 1]
+    long = np.array([len(text) >= _UPRIGHT_LETTERS for text in texts])
+    upright: NDArray[np.bool_] = long & (heights > _UPRIGHT * widths)
+    for i in np.nonzero(upright)[0]:
+        overlap = np.minimum(points[:, 2], points[i, 2]) - np.maximum(points[:, 0], points[i, 0])
+        gap = np.maximum(points[:, 1] - points[i, 3], points[i, 1] - points[:, 3])
+        beside = (overlap >= 0.8 * widths) & (widths >= 0.5 * widths[i])
+        upright |= ~long & beside & (gap <= _UPRIGHT_GAP * widths[i]) & (widths <= 1.5 * widths[i])
+    return upright
+
+
+def _assemble(words: Sequence[Word], boxes: Boxes, grouped: Grouping) -> tuple[Region, ...]:
+    """Number the regions, link each to its parent, and give each its text.
+
+    Args:
+        words: the words.
+        boxes: (n, 4) their boxes, fractions of the page.
+        grouped: the groups; blocks and the members of each group in reading order.
+    """
+    paragraph_order = [p for block in grouped.blocks for p in block]
+    line_order = [x for p in paragraph_order for x in grouped.paragraphs[p]]
+    word_order = [w for x in line_order for w in grouped.lines[x]]
+    # The groups of each level in reading order, as counts of members that follow each other.
+    line_sizes = [len(grouped.lines[x]) for x in line_order]
+    paragraph_sizes = [len(grouped.paragraphs[p]) for p in paragraph_order]
+    block_sizes = [len(block) for block in grouped.blocks]
+
+    word_text = [words[w].text for w in word_order]
+    line_text = _joined(word_text, line_sizes, " ")
+    paragraph_text = _joined(line_text, paragraph_sizes, "\n")
+    confidence = np.array([words[w].confidence for w in word_order], np.float32).astype(np.float64)
+    word_boxes = boxes[word_order]
+    levels = [(RegionKind.WORD, word_text, np.ones(len(words), dtype=np.intp))]
+    for kind, texts, sizes in (
+        (RegionKind.LINE, line_text, line_sizes),
+        (RegionKind.PARAGRAPH, paragraph_text, paragraph_sizes),
+        (RegionKind.BLOCK, _joined(paragraph_text, block_sizes, "\n"), block_sizes),
+    ):
+        words_below = levels[-1][2]
+        counts = np.add.reduceat(words_below, np.cumsum([0, *sizes[:-1]]))
+        levels.append((kind, texts, counts))
+
+    regions: list[Region] = []
+    parents = [np.repeat(np.arange(len(s)), s) for s in (line_sizes, paragraph_sizes, block_sizes)]
+    for level, (kind, texts, counts) in enumerate(levels):
+        starts = np.cumsum(counts) - counts
+        low = np.minimum.reduceat(word_boxes[:, :2], starts).tolist()
+        high = np.maximum.reduceat(word_boxes[:, 2:], starts).tolist()
+        means = (np.add.reduceat(confidence, starts) / counts).tolist()
+        first = len(regions)
+        above = (
+            (parents[level] + first + len(texts)).tolist()
+            if level < len(parents)
+            else [-1] * len(texts)
+        )
+        regions += [
+            Region(first + i, kind, parent, i, x0, y0, x1, y1, text, mean)
+            for i, (parent, (x0, y0), (x1, y1), text, mean) in enumerate(
+                zip(above, low, high, texts, means, strict=True)
+            )
+        ]
+    return tuple(regions)
+
+
+def _joined(texts: Sequence[str], sizes: Sequence[int], separator: str) -> list[str]:
+    """Join so many texts each, in order."""
+    ends = np.cumsum(sizes).tolist()
+    return [separator.join(texts[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
