@@ -45,6 +45,7 @@ from storage.records import WordsSource
 from tasks.cluster import raysession, shardpool
 from tasks.cluster.placement import Placement
 from tasks.cluster.work import inspect_file, read_shard
+from tasks.common.modes import OcrMode
 from tasks.common.settings import Settings, set_environment_defaults
 from tasks.documents.opening import open_document
 from tasks.documents.sources import Expansion, expand
@@ -52,7 +53,7 @@ from tasks.encoders import checkpoints, registry
 from tasks.encoders.protocol import EncoderInfo
 from tasks.ingest.ingestrun import IngestRun
 from tasks.reading.messages import ReadShard
-from tasks.reading.pages import OcrMode, ReadOptions, ReadPage
+from tasks.reading.pages import ReadOptions, ReadPage
 from tasks.reading.shardplan import InspectedFile, Shard
 from tests import tiny_checkpoints
 

@@ -26,10 +26,11 @@ from benchmarks.report import print_table
 from storage.records import Source, WordsSource
 from tasks.cluster import work
 from tasks.common.limits import MEBIBYTE, Limits
+from tasks.common.modes import OcrMode
 from tasks.documents import ocr
 from tasks.documents.sources import SourceFile, to_uri
 from tasks.evaluation.markdown import percent
-from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.pages import ReadOptions
 from tasks.reading.shardplan import InspectedFile, Shard, ShardPart
 from tasks.sandbox.calling import Sandbox
 from tasks.sandbox.procfs import Memory

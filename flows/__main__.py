@@ -17,13 +17,13 @@ from typer.exceptions import TyperException
 from flows import STARTED, evaluating, looking, mending, options, reports
 from flows.options import database_of
 from storage.errors import ExitCode, PatchlightError
+from tasks.common.modes import OcrMode
 from tasks.common.safetext import escaped
 from tasks.common.settings import load_settings, set_environment_defaults
 from tasks.grounding.spanweights import SpanSignals
 from tasks.kernels.maxsim import QueryTokens, TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
 from tasks.reading.fingerprints import Redo
-from tasks.reading.pages import OcrMode
 
 logger = logging.getLogger("patchlight")
 

@@ -18,6 +18,7 @@ from tasks.cluster import raysession, shardpool
 from tasks.cluster.shardpool import EncoderPool
 from tasks.common.console import progress
 from tasks.common.limits import Limits
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.common.runs import new_run_id
 from tasks.common.settings import load_settings, set_environment_defaults
 from tasks.documents import ocr, sources
@@ -26,10 +27,9 @@ from tasks.ingest import vectorform
 from tasks.ingest.ingestrun import IngestRun
 from tasks.orchestration.steps import ingest_shard, results_in_window
 from tasks.reading.fingerprints import Redo
-from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.pages import ReadOptions
 from tasks.reading.shardplan import Shard
 from tasks.regions import layoutmodel
-from tasks.regions.detections import LayoutMode
 
 
 @flow(name="patchlight-ingest")

@@ -37,9 +37,9 @@ def retry_command(
     from storage.database import Database
     from tasks.admin.failures import Choice, choose
     from tasks.admin.preflight import check_ingest
+    from tasks.common.modes import OcrMode
     from tasks.documents.sources import portable
     from tasks.ingest import retrying
-    from tasks.reading.pages import OcrMode
 
     options.restart_in_unicode({doc: portable(doc)} if doc else {})
     uri = database_of(db)

@@ -11,12 +11,11 @@ import typer
 
 from storage.records import RegionKind, VectorType
 from tasks.common.errors import Category, Stage, UsageError
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.common.settings import OutputFormat, load_settings
 from tasks.grounding.spanweights import SpanSignals
 from tasks.kernels.maxsim import QueryTokens, TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
-from tasks.reading.pages import OcrMode
-from tasks.regions.detections import LayoutMode
 
 
 def text(value: str | None) -> str | None:

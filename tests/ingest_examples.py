@@ -16,15 +16,15 @@ from tasks.cluster.work import (
     recall_shard,
 )
 from tasks.common.errors import Fault
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.documents.sources import expand, password_for
 from tasks.encoders.protocol import Encoder
 from tasks.ingest.ingestreport import IngestReport
 from tasks.ingest.ingestrun import IngestRun
 from tasks.reading.fingerprints import Redo, Work
 from tasks.reading.messages import EncodedShard, ReadShard, StoredAs
-from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.pages import ReadOptions
 from tasks.reading.shardplan import Shard
-from tasks.regions.detections import LayoutMode
 from tests import fixtures
 
 OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=0, layout=LayoutMode.NEVER)

@@ -18,13 +18,13 @@ from storage.records import VISIBLE, Document, DocumentStatus, Run
 from storage.schema import Table
 from tasks.admin.failures import CategoryCount, by_category
 from tasks.common.errors import EncoderUnavailable, LayoutUnavailable, UsageError
+from tasks.common.modes import LayoutMode
 from tasks.common.settings import Settings
 from tasks.documents import ocr
 from tasks.documents.lookup import name_of
 from tasks.encoders import checkpoints, registry
 from tasks.encoders.families import FAMILIES
 from tasks.regions import layoutmodel
-from tasks.regions.detections import LayoutMode
 
 _NVIDIA_TIMEOUT_S = 20
 _LATEST_RUNS = 5

@@ -9,6 +9,7 @@ from storage.database import Database
 from storage.records import VectorType
 from tasks.answers import queryfile
 from tasks.common.errors import QueryFileError
+from tasks.common.modes import LayoutMode
 from tasks.common.settings import Settings
 from tasks.documents import ocr
 from tasks.documents.sources import expand, read_passwords
@@ -17,7 +18,6 @@ from tasks.evaluation import datasets
 from tasks.grounding.selection import parse_selection
 from tasks.ingest import vectorform
 from tasks.regions import layoutmodel
-from tasks.regions.detections import LayoutMode
 
 
 def check_ingest(

@@ -46,6 +46,7 @@ from tasks.common.errors import (
     fault_of,
 )
 from tasks.common.limits import MEBIBYTE, Limits
+from tasks.common.modes import LayoutMode
 from tasks.documents.opening import PageShape
 from tasks.documents.sources import SourceFile, sha256_of, shown, stamp_of
 from tasks.encoders import registry
@@ -67,7 +68,6 @@ from tasks.reading.pages import ReadOptions, ReadPage
 from tasks.reading.sandboxwork import Where
 from tasks.reading.shardplan import InspectedFile, Shard, ShardPart
 from tasks.regions import hierarchy
-from tasks.regions.detections import LayoutMode
 from tasks.sandbox import calling
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.common.errors import UsageError
-from tasks.regions.detections import LayoutMode
+from tasks.common.modes import LayoutMode
 
 
 class OutputFormat(StrEnum):

@@ -9,9 +9,8 @@ from typing import Any
 
 from storage.records import Failure, Run
 from tasks.common.errors import InputError
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.documents.sources import expand
-from tasks.reading.pages import OcrMode
-from tasks.regions.detections import LayoutMode
 
 
 @dataclass(frozen=True, slots=True)

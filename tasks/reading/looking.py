@@ -11,9 +11,9 @@ import numpy as np
 
 from storage.records import Word
 from tasks.common.limits import Limits
+from tasks.common.modes import LayoutMode
 from tasks.documents.opening import RENDER_VERSION, OpenDocument, PageShape
 from tasks.regions import layoutmodel
-from tasks.regions.detections import LayoutMode
 from tasks.regions.figures import inked_of
 from tasks.regions.hierarchy import REGIONS_VERSION
 from tasks.regions.proposals import Seen

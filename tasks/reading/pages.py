@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from storage.records import PageInput, Region, RegionKind, Word, WordsSource
 from tasks.common.limits import Limits
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.documents import ocr
 from tasks.documents.opening import RENDER_VERSION, OpenDocument, PageShape
 from tasks.encoders.protocol import EncoderInfo
 from tasks.reading import looking
 from tasks.reading.fingerprints import Stages
 from tasks.regions import hierarchy
-from tasks.regions.detections import LayoutMode
 from tasks.regions.packed import PackedRegions
 from tasks.regions.proposals import propose
 
@@ -28,17 +27,6 @@ _AS_IT_IS = f"{_WORDS}:as it is"
 
 _OCR_PIXELS = 40_000_000
 """Pixels of a picture given to Tesseract; a poster is drawn smaller to stay below."""
-
-
-class OcrMode(StrEnum):
-    """When pages go through OCR."""
-
-    AUTO = "auto"
-    """Pages without a usable text layer."""
-    ALWAYS = "always"
-    """Every page, whatever text layer it has."""
-    NEVER = "never"
-    """No page; one without a text layer has no words."""
 
 
 @dataclass(frozen=True, slots=True)

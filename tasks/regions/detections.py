@@ -35,15 +35,6 @@ class Label(StrEnum):
     EQUATION = "equation"
 
 
-class LayoutMode(StrEnum):
-    """Whether the layout model looks at pages."""
-
-    AUTO = "auto"
-    """At every page."""
-    NEVER = "never"
-    """At none: regions come from words, and from the file's own pictures and graphics."""
-
-
 LABELS = tuple(Label)
 STRIDES = (8, 16, 32, 64)
 

@@ -311,11 +311,11 @@ def _dies_on_page_2(shard: Shard, options: ReadOptions) -> messages.ReadShard:
 
 
 def test_a_page_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> None:
+    from tasks.common.modes import OcrMode
     from tasks.common.settings import Settings
     from tasks.documents.sources import expand
     from tasks.encoders import registry
     from tasks.ingest.ingestrun import IngestRun
-    from tasks.reading.pages import OcrMode
 
     info = registry.describe("text-patch")
     database = Database.create_or_open(tmp_path / "db", info.identity)

@@ -17,14 +17,14 @@ from storage.errors import LeaseLost, StorageUnavailable
 from storage.leases import Lease, abandon_expired
 from storage.records import VISIBLE, DocumentStatus, Run
 from tasks.common.errors import Category, Fault, PageTimeout, Stage
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.documents import ocr
 from tasks.encoders.protocol import Encoder
 from tasks.ingest.ingestrun import IngestRun
 from tasks.reading import looking
 from tasks.reading.fingerprints import WHOLE, Redo, Work
-from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.pages import ReadOptions
 from tasks.reading.shardplan import Shard
-from tasks.regions.detections import LayoutMode
 from tasks.sandbox import calling
 from tests import fixtures
 from tests.ingest_examples import InProcess, ingest, write

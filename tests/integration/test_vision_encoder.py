@@ -29,6 +29,7 @@ from storage.errors import EncoderMismatch, ExitCode
 from storage.records import PageEncoding, VectorForm, VectorType
 from storage.schema import Table
 from tasks.cluster import shardpool, work
+from tasks.common.modes import OcrMode
 from tasks.common.settings import Settings
 from tasks.documents.opening import open_document
 from tasks.documents.sources import expand
@@ -36,7 +37,7 @@ from tasks.encoders import registry
 from tasks.encoders.protocol import Encoder
 from tasks.ingest.ingestrun import IngestRun
 from tasks.reading import messages
-from tasks.reading.pages import OcrMode, ReadOptions, read_picture
+from tasks.reading.pages import ReadOptions, read_picture
 from tests import fixtures, tiny_checkpoints
 from tests.integration.conftest import EXAMPLES
 

@@ -13,12 +13,13 @@ from storage.records import Source, WordsSource
 from tasks.cluster import work
 from tasks.common.errors import Category, Stage, TooLarge
 from tasks.common.limits import Limits
+from tasks.common.modes import OcrMode
 from tasks.common.settings import Settings
 from tasks.documents import ocr
 from tasks.documents.opening import open_document
 from tasks.documents.sources import SourceFile, to_uri
 from tasks.reading import messages
-from tasks.reading.pages import OcrMode, ReadOptions, ReadPage, read_page, read_picture
+from tasks.reading.pages import ReadOptions, ReadPage, read_page, read_picture
 from tests import fixtures, poison
 from tests.poison import Pdf
 

@@ -21,13 +21,13 @@ from tasks.common.errors import (
     Stage,
 )
 from tasks.common.limits import Limits
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.documents import ocr
 from tasks.documents.sources import SourceFile, to_uri
 from tasks.reading import messages, sandboxwork
-from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.pages import ReadOptions
 from tasks.reading.sandboxwork import Where
 from tasks.reading.shardplan import InspectedFile, Shard, ShardPart
-from tasks.regions.detections import LayoutMode
 from tasks.sandbox.calling import Sandbox
 from tests import fixtures, poison
 from tests.poison import Pdf

@@ -15,11 +15,11 @@ from reportlab.platypus import Table
 
 from storage.records import Region, RegionKind
 from tasks.common.errors import LayoutUnavailable
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.common.packagefiles import PackageFile
 from tasks.documents.opening import open_document
-from tasks.reading.pages import OcrMode, ReadOptions, read_page, read_regions
+from tasks.reading.pages import ReadOptions, read_page, read_regions
 from tasks.regions import layoutmodel
-from tasks.regions.detections import LayoutMode
 from tasks.regions.figures import PageObjects
 from tests import fixtures
 

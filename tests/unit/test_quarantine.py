@@ -13,9 +13,9 @@ from storage.database import Database
 from storage.records import Failure, Run
 from tasks.admin.failures import CategoryCount, Choice, by_category, choose, next_steps
 from tasks.common.errors import Category, InputError, Stage
+from tasks.common.modes import OcrMode
 from tasks.ingest import retrying
 from tasks.ingest.retrying import ReadAs
-from tasks.reading.pages import OcrMode
 from tests.storage_examples import ENCODER, NOW, doc_id, document, failure, put
 
 

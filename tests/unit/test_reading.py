@@ -10,10 +10,10 @@ from reportlab.pdfgen.canvas import Canvas
 
 from storage.records import PageInput, RegionKind, WordsSource
 from tasks.common.errors import OcrTimeout
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.documents import ocr
 from tasks.documents.opening import OpenDocument, open_document
 from tasks.reading.pages import (
-    OcrMode,
     ReadOptions,
     ReadPage,
     read_page,
@@ -21,7 +21,6 @@ from tasks.reading.pages import (
     read_regions,
 )
 from tasks.regions import hierarchy
-from tasks.regions.detections import LayoutMode
 from tests import fixtures
 
 PAGE = (0.0, 0.0, 612.0, 792.0)

@@ -29,10 +29,10 @@ from tasks.common.errors import (
     fault_of,
 )
 from tasks.common.limits import Limits
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.reading import sandboxwork
-from tasks.reading.pages import OcrMode, ReadOptions
+from tasks.reading.pages import ReadOptions
 from tasks.reading.sandboxwork import Where
-from tasks.regions.detections import LayoutMode
 from tasks.sandbox import parent
 from tasks.sandbox.calling import Sandbox
 from tests import fixtures, poison

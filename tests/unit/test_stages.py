@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from storage.records import EncoderIdentity
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.encoders.protocol import EncoderInfo
 from tasks.reading.fingerprints import WHOLE, Stages, Work
 from tasks.reading.looking import regions_as_made, regions_made
-from tasks.reading.pages import OcrMode, ReadOptions, stages_of, words_as_read
-from tasks.regions.detections import LayoutMode
+from tasks.reading.pages import ReadOptions, stages_of, words_as_read
 
 BY_WORDS = EncoderInfo(EncoderIdentity("w", "w-1", 8), False, True, False)
 BY_PICTURES = EncoderInfo(EncoderIdentity("p", "p-1", 8), True, False, True, image_pixels=1000)
