@@ -20,7 +20,7 @@ import ray
 from tasks.answers import overlays
 from tasks.answers.answering import Block, QuerySession
 from tasks.answers.overlays import DocumentOverlays
-from tasks.cluster import waiting, work
+from tasks.cluster import sweeper, waiting, work
 from tasks.cluster.shardpool import WORKER_DEATHS
 from tasks.common.errors import Stage, UsageError, WorkerDied, fault_of
 from tasks.common.limits import Limits
@@ -51,33 +51,6 @@ _IN_FLIGHT_A_WORKER = 4
 _GIVE_UP_S = 20
 """How long processes of a private Ray look for its head after that ended; it never comes back.
 Longer than an orderly end takes then, some 10 s: until it is over, Ray may end our process."""
-
-_SWEEP = """
-import os, re, sys, time
-sys.stdin.read()
-python, keep = os.readlink("/proc/self/exe"), (os.getpid(), int(sys.argv[1]))
-ours = re.compile(f"/session_[^/]*_{sys.argv[1]}/")
-def left(pid):
-    try:
-        place = f"/proc/{pid}/"
-        if pid in keep or os.readlink(place + "exe") != python:
-            return False
-        return any(ours.search(os.readlink(place + "fd/" + n)) for n in os.listdir(place + "fd"))
-    except OSError:
-        return False
-for _ in range(10):
-    found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if left(pid)]
-    for pid in found:
-        try:
-            os.kill(pid, 9)
-        except OSError:
-            pass
-    if not found:
-        break
-    time.sleep(0.5)
-"""
-"""Waits for the end of the process that holds the other end of its input, whose number it is
-given, and ends the Python processes with files open in the folder of that one's Ray session."""
 
 _WORDS_STORE_MB = 256
 """Shared memory of a private Ray where only words, regions and vectors travel."""
@@ -149,10 +122,7 @@ def _swept() -> Iterator[None]:
     The kernel ends ``raylet`` and ``gcs_server`` with us. Ray's agents, and workers that are
     about to start, would look for these for ``_GIVE_UP_S`` seconds more.
     """
-    if not sys.platform.startswith("linux"):
-        yield
-        return
-    command = [sys.executable, "-I", "-S", "-c", _SWEEP, str(os.getpid())]
+    command = [sys.executable, "-I", "-S", sweeper.__file__, str(os.getpid())]
     # A session of its own: Ctrl-C is meant for us.
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):
         yield

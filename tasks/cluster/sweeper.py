@@ -1,0 +1,59 @@
+"""A small program of its own: it ends what a private Ray leaves behind.
+
+It waits for the end of the process that holds the other end of its input, whose number it is
+given, and then ends the Python processes that have files open in the folder of that one's Ray
+session. It is started by its path, with ``-I -S``, beside a process that may be killed at any
+moment; so it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from contextlib import suppress
+
+_SWEEPS = 10
+"""How often it looks: a process that was about to start may open its files a moment later."""
+_PAUSE_S = 0.5
+
+
+def sweep(owner: int) -> None:
+    """End the Python processes of the Ray session that a process has held.
+
+    Returns when none is found any more, at the latest after some five seconds.
+
+    Args:
+        owner: number of that process; it has ended, or is spared.
+    """
+    python = os.readlink("/proc/self/exe")  # noqa: PTH115
+    spared = {os.getpid(), owner}
+    session = re.compile(f"/session_[^/]*_{owner}/")
+    for _ in range(_SWEEPS):
+        numbers = {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208
+        found = [pid for pid in numbers - spared if _is_left(pid, python, session)]
+        if not found:
+            return
+        for pid in found:
+            with suppress(OSError):  # it has ended meanwhile, or is another user's
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_PAUSE_S)
+
+
+def _is_left(pid: int, python: str, session: re.Pattern[str]) -> bool:
+    """Whether a process runs the same Python and has a file of the session open."""
+    place = f"/proc/{pid}"
+    try:
+        if os.readlink(f"{place}/exe") != python:  # noqa: PTH115 - strings, of many processes
+            return False
+        names = os.listdir(f"{place}/fd")  # noqa: PTH208
+        return any(session.search(os.readlink(f"{place}/fd/{name}")) for name in names)  # noqa: PTH115
+    except OSError:  # it has ended meanwhile, or is another user's
+        return False
+
+
+if __name__ == "__main__":
+    sys.stdin.read()
+    sweep(int(sys.argv[1]))
