@@ -18,7 +18,7 @@ from tasks.grounding.evidence import Seen
 from tasks.grounding.pageregions import PageRegions
 from tasks.grounding.places import RegionTable
 from tasks.kernels import maxsim
-from tasks.retrieval.ranking import CountedTokens
+from tasks.kernels.maxsim import CountedTokens
 from tasks.retrieval.scope import Catalog
 
 

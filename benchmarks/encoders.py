@@ -42,7 +42,7 @@ from benchmarks.ingest import Usage
 from benchmarks.report import print_table, write_json
 from storage.database import Database
 from storage.records import WordsSource
-from tasks.cluster import raysession, shardpool
+from tasks.cluster import encoderactors, raysession, shardpool
 from tasks.cluster.placement import Placement
 from tasks.cluster.work import inspect_file, read_shard
 from tasks.common.modes import OcrMode
@@ -100,7 +100,7 @@ def _measure(
     args: argparse.Namespace,
     scratch: Path,
 ) -> dict[str, Any]:
-    where = shardpool.placement(info, settings, args.workers)
+    where = encoderactors.placement(info, settings, args.workers)
     read = without_words if args.without_words else read_shard
     pool = shardpool.EncoderPool(info, where, settings.batch_tokens, read=read)
     rounds: dict[str, list[float]] = {"forward": [], "bare loop": [], "ours": []}

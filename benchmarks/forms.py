@@ -47,18 +47,18 @@ from tasks.evaluation.matching import Matched, Row
 from tasks.evaluation.matching import Place as Page
 from tasks.evaluation.records import Dataset
 from tasks.grounding.places import ground
+from tasks.grounding.records import FoundPage, GroundingOptions
 from tasks.grounding.selection import Selection, SelectionRule
 from tasks.kernels.maxsim import TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
-from tasks.retrieval.ranking import FoundPage, RetrievalOptions, rank_pages, read_pages
+from tasks.retrieval.ranking import RankingOptions, rank_pages, read_pages
 from tasks.retrieval.scope import Catalog, Positions
 
 TOP = 10
 ORDERED = 100
 TIMED_QUESTIONS = 24
 ROUNDS = 3
-FIRST_BLOCK = RetrievalOptions(
-    top_pages=1,
+FIRST_BLOCK = GroundingOptions(
     top_regions=1,
     selection=Selection(SelectionRule.MAX),
     region_aggregate=RegionAggregation.MAX,
@@ -114,7 +114,7 @@ def answer(
     """
     known = stored.catalog
     everything = np.arange(len(known), dtype=np.int64)
-    options = replace(FIRST_BLOCK, top_pages=len(known))
+    options = RankingOptions(len(known))
     encodings = [queries[query] for query, _ in asked]
     hits = rank_pages(
         read_pages(stored.snapshot, known, everything), encodings, [None] * len(asked), options
@@ -150,7 +150,7 @@ def time_forms(
             begun = time.perf_counter()
             held[name] = list(read_pages(stored.snapshot, stored.catalog, everything))
             reading[name].append((time.perf_counter() - begun) * 1000 / len(everything))
-    options = replace(FIRST_BLOCK, top_pages=TOP)
+    options = RankingOptions(TOP)
     for _ in range(ROUNDS):
         for query in queries:
             for name, batches in held.items():

@@ -221,7 +221,7 @@ def ask_command(
     """
     from flows.retrieving import retrieval_options
     from tasks.answers.asking import ask
-    from tasks.common.terminal import answer_text
+    from tasks.answers.wording import answer_text
     from tasks.documents.sources import read_passwords
 
     imports = time.perf_counter() - STARTED

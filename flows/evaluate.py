@@ -10,16 +10,17 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.query import answer_block
 from flows.retrieving import evaluated_settings
 from storage.database import Database
 from storage.records import RegionKind
-from tasks.answers.answering import QuerySession
 from tasks.answers.queryfile import in_blocks
-from tasks.cluster import raysession, shardpool
+from tasks.answers.querysession import QuerySession
+from tasks.cluster import encoderactors, raysession
+from tasks.cluster.queryworkers import QueryWorkers
 from tasks.common.console import progress
+from tasks.common.limits import Limits
 from tasks.common.runs import new_run_id
-from tasks.common.settings import Settings, load_settings, set_environment_defaults
+from tasks.common.settings import load_settings, set_environment_defaults
 from tasks.documents import sources
 from tasks.encoders import registry
 from tasks.encoders.protocol import EncodeQueries
@@ -27,11 +28,11 @@ from tasks.evaluation import datasets, matching, protocols
 from tasks.evaluation.choices import Protocol, Protocols, Truth, Within
 from tasks.evaluation.plan import Plan
 from tasks.evaluation.run import EvaluationRun
+from tasks.grounding.records import USUAL_KINDS
 from tasks.grounding.spanweights import SpanSignals
 from tasks.kernels.maxsim import QueryTokens, TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
-from tasks.orchestration.steps import draw_overlays, results_in_window
-from tasks.retrieval.ranking import USUAL_KINDS
+from tasks.orchestration.answering import Crew, answer_block, draw
 
 
 @flow(name="patchlight-evaluate")
@@ -140,16 +141,23 @@ def evaluate(
     # LanceDB's writer must not be loaded when Ray forks its processes.
     with raysession.ray_session(config, count), threads as runner:
         run = EvaluationRun(session, plan, new_run_id("evaluate", flow_run.id), out)
+        limits = Limits.of(config)
+
+        def crew_of(session: QuerySession) -> Crew:
+            workers = QueryWorkers(session.snapshot, session.catalog, session.options, limits)
+            return Crew(runner, workers, window, config.score_pages)
+
         with run.recorded():
-            encode = protocols.remembering(shardpool.query_encoder(info, config, count))
+            encode = protocols.remembering(encoderactors.query_encoder(info, config, count))
             for setting, options in chosen.items():
                 mine = session.with_options(options)
                 for asked in plan.protocols:
-                    _ask(run, setting, asked, mine, runner, encode, config, window)
+                    with run.timed(setting, asked):
+                        _ask(run, setting, asked, mine, encode, crew_of(mine), config.query_block)
             with progress("scoring", run.rows, "rows") as done:
                 run.score(done)
             if pictures:
-                _draw(run, pictures, secrets, raysession.QueryWorkers(session), runner, window)
+                run.pictures_done(draw(run.pictures(pictures, secrets), crew_of(session)))
             with progress("computing intervals", 1, "reports") as done:
                 report = run.end()
                 done(1)
@@ -164,39 +172,12 @@ def _ask(
     setting: str,
     protocol: Protocol,
     session: QuerySession,
-    runner: ThreadPoolTaskRunner[Any],
     encode: EncodeQueries,
-    config: Settings,
-    window: int,
+    crew: Crew,
+    block_rows: int,
 ) -> None:
     """Ask what a protocol asks, as ``patchlight query`` would."""
-    workers = raysession.QueryWorkers(session)
-    with run.timed(setting, protocol):
-        for rows, _ in in_blocks(run.asked(protocol), config.query_block):
-            block, rejected = session.block(rows, encode)
-            answers = []
-            if block is not None:
-                answers = answer_block(session, workers, runner, block, config, window)
-            run.take(setting, protocol, answers, rejected)
-
-
-def _draw(
-    run: EvaluationRun,
-    count: int,
-    secrets: dict[str, str],
-    workers: raysession.QueryWorkers,
-    runner: ThreadPoolTaskRunner[Any],
-    window: int,
-) -> None:
-    """Draw the best and the worst cases, document by document."""
-    documents = run.pictures(count, secrets)
-    jobs = (
-        {"number": number, "workers": workers, "document": document}
-        for number, document in enumerate(documents)
-    )
-    problems: dict[str, str] = {}
-    with progress("drawing", len(documents), "documents") as done:
-        for missing in results_in_window(runner, draw_overlays, jobs, window):
-            problems.update(missing)
-            done(1)
-    run.pictures_done(problems)
+    for rows, _ in in_blocks(run.asked(protocol), block_rows):
+        block, rejected = session.block(rows, encode)
+        answers = [] if block is None else answer_block(session, block, crew)
+        run.take(setting, protocol, answers, rejected)

@@ -14,7 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from storage.database import Database
 from storage.records import VectorType
-from tasks.cluster import raysession, shardpool
+from tasks.cluster import encoderactors, inspection, raysession
 from tasks.cluster.shardpool import EncoderPool
 from tasks.common.console import progress
 from tasks.common.limits import Limits
@@ -99,7 +99,7 @@ def ingest(
         layoutmodel.check()
     # LanceDB's writer must not be loaded when Ray forks its processes.
     with raysession.ray_session(settings, workers, pictures=info.needs_image):
-        where = shardpool.placement(info, settings, workers)
+        where = encoderactors.placement(info, settings, workers)
         pool_of = partial(EncoderPool, info, where, settings.batch_tokens)
         # An encoder that cannot be loaded must not claim a new database.
         actors = None if Database.find(db) else pool_of()
@@ -132,7 +132,7 @@ def ingest(
                 for file in given.files
             ]
             with progress("opening", len(files), "files") as opened:
-                inspected = raysession.inspect_files(files, workers, opened, options.limits)
+                inspected = inspection.inspect_files(files, workers, opened, options.limits)
                 shards = run.plan(inspected, given)
             window = where.window(settings, workers)
             for batch in run.rounds(shards):

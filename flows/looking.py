@@ -42,7 +42,7 @@ def sql_command(
 
 def status_command(db: options.DbOption = None) -> ExitCode:
     """Show what is in a database, who is at work on it, and how many failures there are."""
-    from tasks.admin.inspecting import status
+    from tasks.admin.status import status
     from tasks.common import terminal
 
     found = status(database_of(db))
@@ -70,13 +70,13 @@ def failures_command(
     Example: patchlight failures --db mydb --category encrypted --category corrupt
     """
     from storage.database import Database
-    from tasks.admin.failures import Choice, by_category, choose, next_steps
+    from tasks.admin.failures import Choice, by_category, choose, failures_table, next_steps
     from tasks.common import terminal
 
     choice = Choice(tuple(category or ()), tuple(stage or ()), retryable, doc)
     database = Database.open(database_of(db))
     found = choose(database, choice)
-    rows = terminal.failures_table(found)
+    rows = failures_table(found)
     if output is OutputFormat.JSON:
         reports.print_all(terminal.as_json_lines(rows.to_reader()))
     elif output is OutputFormat.CSV:
@@ -121,7 +121,7 @@ def digest_command(
 
 def doctor_command() -> ExitCode:
     """Check what patchlight needs on this machine: Tesseract, Ray, GPU, encoders."""
-    from tasks.admin.inspecting import doctor
+    from tasks.admin.doctor import doctor
     from tasks.common import terminal
 
     checks = doctor(load_settings())

@@ -15,20 +15,20 @@ from flows.retrieving import retrieval_options
 from storage.database import Database
 from storage.records import RegionKind
 from tasks.answers import queryfile
-from tasks.answers.answering import Block, QueryRun, QuerySession
-from tasks.answers.results import Answer
-from tasks.cluster import raysession, shardpool
-from tasks.common.console import progress
+from tasks.answers.queryrun import QueryRun
+from tasks.answers.querysession import QuerySession
+from tasks.cluster import encoderactors, raysession
+from tasks.cluster.queryworkers import QueryWorkers
 from tasks.common.errors import QueryFileError
+from tasks.common.limits import Limits
 from tasks.common.runs import new_run_id
-from tasks.common.settings import Settings, load_settings, set_environment_defaults
+from tasks.common.settings import load_settings, set_environment_defaults
 from tasks.documents import sources
 from tasks.encoders import registry
 from tasks.grounding.spanweights import SpanSignals
 from tasks.kernels.maxsim import QueryTokens, TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
-from tasks.orchestration.steps import draw_overlays, ground_pages, rank_pages, results_in_window
-from tasks.retrieval.ranking import Hits, PagePlaces, merge_hits
+from tasks.orchestration.answering import Crew, answer_block, draw
 
 
 @flow(name="patchlight-query")
@@ -75,7 +75,7 @@ def query(
         run_id: id of the run; the results of an earlier run of this id are replaced.
 
     Returns:
-        A completed state whose data is the report (``tasks.answers.answering.QueryReport``); it is
+        A completed state whose data is the report (``tasks.answers.queryrun.QueryReport``); it is
         named ``CompletedWithFailures`` when rows or pictures could not be done.
     """
     set_environment_defaults()
@@ -104,16 +104,19 @@ def query(
         asked = {"file": file, "out": out, "where": where, "overlays": overlays, "select": select}
         run = QueryRun(session, run_id or new_run_id("query", flow_run.id), out, asked)
         with run.recorded():
-            ray_workers = raysession.QueryWorkers(session)
-            encode = shardpool.query_encoder(info, settings, count)
+            limits = Limits.of(settings)
+            ray_workers = QueryWorkers(session.snapshot, session.catalog, options, limits)
+            crew = Crew(runner, ray_workers, window, settings.score_pages)
+            encode = encoderactors.query_encoder(info, settings, count)
             for good, bad in rows:
                 run.reject(bad)
                 block, rejected = session.block(good, encode)
                 run.reject(rejected)
                 if block is not None:
-                    answers = answer_block(session, ray_workers, runner, block, settings, window)
+                    answers = answer_block(session, block, crew)
                     if overlays:
-                        answers = _draw(session, ray_workers, runner, answers, run, secrets, window)
+                        documents, named = session.pictures(answers, run.folder, secrets)
+                        answers = run.pictures_done(named, draw(documents, crew))
                     run.write(answers)
             if not run.report.queries:
                 raise QueryFileError(_nothing_answered(file, run))
@@ -121,66 +124,6 @@ def query(
     incomplete = report.bad_rows or report.pictures_missing
     name = "CompletedWithFailures" if incomplete else "Completed"
     return Completed(name=name, data=asdict(report))
-
-
-def answer_block(
-    session: QuerySession,
-    workers: raysession.QueryWorkers,
-    runner: ThreadPoolTaskRunner[Any],
-    block: Block,
-    settings: Settings,
-    window: int,
-) -> list[Answer]:
-    """Rank pages shard by shard, merge, and propagate to regions."""
-    shared = workers.share(block)
-    shards = session.shards(block, settings.score_pages)
-    label = f"ranking for {len(block.rows)} queries"
-    hits: Hits = [[] for _ in block.rows]
-    with progress(label, sum(map(len, shards)), "pages") as done:
-        jobs = (
-            {
-                "number": number,
-                "workers": workers,
-                "block": shared,
-                "positions": positions,
-                "done": done,
-            }
-            for number, positions in enumerate(shards)
-        )
-        # Merged as they come: what is held grows with the block, not with the corpus.
-        for found in results_in_window(runner, rank_pages, jobs, window):
-            hits = merge_hits([hits, found], session.options.top_pages)
-    groups = (
-        {"number": number, "workers": workers, "hits": group}
-        for number, group in enumerate(session.page_groups(block, hits))
-    )
-    places: dict[str, list[PagePlaces]] = {}
-    for found in results_in_window(runner, ground_pages, groups, window):
-        places.update(found)
-    return session.answers(block, hits, places)
-
-
-def _draw(
-    session: QuerySession,
-    workers: raysession.QueryWorkers,
-    runner: ThreadPoolTaskRunner[Any],
-    answers: list[Answer],
-    run: QueryRun,
-    secrets: dict[str, str],
-    window: int,
-) -> list[Answer]:
-    """Draw the pictures of a block's answers, document by document."""
-    documents, named = session.pictures(answers, run.folder, secrets)
-    jobs = (
-        {"number": number, "workers": workers, "document": document}
-        for number, document in enumerate(documents)
-    )
-    problems: dict[str, str] = {}
-    with progress("drawing", len(documents), "documents") as done:
-        for missing in results_in_window(runner, draw_overlays, jobs, window):
-            problems.update(missing)
-            done(1)
-    return run.pictures_done(named, problems)
 
 
 def _nothing_answered(file: str, run: QueryRun) -> str:

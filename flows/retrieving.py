@@ -11,12 +11,12 @@ import typer
 from typer.exceptions import TyperException
 
 from flows import options
+from tasks.answers.options import RetrievalOptions
 from tasks.common.errors import UsageError
 from tasks.grounding.selection import selection_of
 from tasks.grounding.spanweights import SpanSignals
 from tasks.kernels.maxsim import QueryTokens, TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
-from tasks.retrieval.ranking import RetrievalOptions
 
 FIRST_SETTING = "patchlight"
 """Name of the setting that the options of ``patchlight evaluate`` itself make."""

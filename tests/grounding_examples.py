@@ -16,10 +16,10 @@ from storage.convert import page_tables
 from storage.database import Database
 from storage.reader import Snapshot
 from storage.records import FloatArray, PageEncoding, QueryEncoding, Region, RegionKind
+from tasks.grounding.records import GroundingOptions, PagePlaces
 from tasks.grounding.selection import Selection, SelectionRule
 from tasks.kernels.maxsim import TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
-from tasks.retrieval.ranking import PagePlaces, RetrievalOptions
 from tests.storage_examples import DIM, ENCODER, document, page, put
 
 ROWS, COLS, VECTORS = 4, 3, 9
@@ -84,16 +84,15 @@ def query(seed: int, tokens: int = 7, share: float = 0.6) -> QueryEncoding:
     return QueryEncoding(names, unit(rng, tokens), weights, meaning)
 
 
-def options(**chosen: Any) -> RetrievalOptions:
+def options(**chosen: Any) -> GroundingOptions:
     defaults: dict[str, Any] = {
-        "top_pages": 5,
         "top_regions": 3,
         "selection": Selection(SelectionRule.TOP_K, 3),
         "region_aggregate": RegionAggregation.MAX,
         "token_aggregate": TokenAggregation.MEAN,
         "kinds": (RegionKind.BLOCK,),
     }
-    return RetrievalOptions(**defaults | chosen)
+    return GroundingOptions(**defaults | chosen)
 
 
 def shown(places: PagePlaces) -> tuple[object, ...]:

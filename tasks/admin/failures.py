@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from storage.database import Database
 from storage.records import Document, Failure, Source
 from tasks.common.errors import Category, InputError, Stage
@@ -114,3 +116,15 @@ def _is_chosen(failure: Failure, choice: Choice, document: Document | None) -> b
         and (choice.retryable is None or failure.retryable == choice.retryable)
         and (choice.doc is None or fits(choice.doc, failure.doc_id, sources))
     )
+
+
+def failures_table(failures: Iterable[NamedFailure]) -> pa.Table:
+    """Lay failures out: what failed, why, and how often it was tried."""
+    names = ("page", "stage", "category", "retryable", "attempts", "message", "uri", "doc_id")
+    kinds = [pa.string(), pa.int32(), *[pa.string()] * 2, pa.bool_(), pa.int32()]
+    schema = pa.schema(zip(("source", *names), [*kinds, *[pa.string()] * 3], strict=True))
+    rows = [
+        {"source": named.name} | {name: getattr(named.failure, name) for name in names}
+        for named in failures
+    ]
+    return pa.Table.from_pylist(rows, schema=schema)

@@ -12,13 +12,14 @@ import numpy as np
 
 from storage.database import Database
 from tasks.answers import overlays
-from tasks.answers.answering import QuerySession
+from tasks.answers.options import RetrievalOptions
 from tasks.answers.queryfile import QueryRow
+from tasks.answers.querysession import QuerySession
 from tasks.answers.results import Answer
 from tasks.common.errors import InputError
 from tasks.encoders import registry
 from tasks.grounding.places import ground
-from tasks.retrieval.ranking import RetrievalOptions, rank_pages, read_pages
+from tasks.retrieval.ranking import rank_pages, read_pages
 
 _T = TypeVar("_T")
 
@@ -80,11 +81,11 @@ def ask(
     clock.lap("encoding the question")
     everything = np.concatenate(session.shards(block, len(session.catalog)))
     pages = clock.each("reading vectors", read_pages(session.snapshot, session.catalog, everything))
-    hits = rank_pages(pages, block.encodings, block.scopes, options)
+    hits = rank_pages(pages, block.encodings, block.scopes, options.ranking)
     clock.lap("scoring pages")
     places = {}
     for group in session.page_groups(block, hits):
-        places.update(ground(session.snapshot, group, options))
+        places.update(ground(session.snapshot, group, options.grounding))
     (answer,) = session.answers(block, hits, places)
     clock.lap("scoring regions")
     asked = Asked(session, answer)

@@ -21,8 +21,9 @@ from tasks.answers import tokencost
 from tasks.answers.queryfile import QueryRow
 from tasks.common import safetext
 from tasks.common.errors import UsageError
+from tasks.grounding.records import PagePlaces, RegionHit
 from tasks.kernels import geometry
-from tasks.retrieval.ranking import PageHit, PagePlaces, RegionHit
+from tasks.retrieval.ranking import PageHit
 from tasks.retrieval.scope import Catalog
 
 RESULTS_JSONL = "results.jsonl"

@@ -1,7 +1,4 @@
-"""Ray: starting or joining a cluster, and running on it what needs no encoder.
-
-Beside ``tasks.cluster.shardpool`` the only module that imports Ray.
-"""
+"""Ray: starting or joining a cluster, and what it has."""
 
 from __future__ import annotations
 
@@ -10,28 +7,15 @@ import os
 import shlex
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
 
-from tasks.answers import overlays
-from tasks.answers.answering import Block, QuerySession
-from tasks.answers.overlays import DocumentOverlays
-from tasks.cluster import sweeper, waiting, work
-from tasks.cluster.shardpool import WORKER_DEATHS
-from tasks.common.errors import Stage, UsageError, WorkerDied, fault_of
-from tasks.common.limits import Limits
-from tasks.common.settings import Settings, load_settings
-from tasks.documents.sources import SourceFile
-from tasks.grounding import places
-from tasks.reading.messages import InspectionFault
-from tasks.reading.shardplan import InspectedFile
-from tasks.retrieval import ranking
-from tasks.retrieval.ranking import FoundPage, Hits, PagePlaces
-from tasks.retrieval.scope import Positions
+from tasks.cluster import sweeper
+from tasks.common.errors import UsageError
+from tasks.common.settings import Settings
 
 logger = logging.getLogger("patchlight.cluster")
 
@@ -44,9 +28,6 @@ _WORKER_ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",
 }
 _MEBIBYTE = 1 << 20
-
-_IN_FLIGHT_A_WORKER = 4
-"""Files waiting to be inspected, a worker; keeps workers busy and memory bounded."""
 
 _GIVE_UP_S = 20
 """How long processes of a private Ray look for its head after that ended; it never comes back.
@@ -132,91 +113,3 @@ def resources() -> str:
     """Say what the cluster of the open session has."""
     found = ray.cluster_resources()
     return ", ".join(f"{found[name]:g} {name}" for name in ("CPU", "GPU") if name in found)
-
-
-def inspect_files(
-    files: Sequence[tuple[SourceFile, str | None, InspectionFault | None]],
-    workers: int,
-    done: Callable[[int], None],
-    limits: Limits | None = None,
-) -> Iterator[InspectedFile | InspectionFault]:
-    """Inspect files on workers, a bounded number at a time; yields in the order given.
-
-    A file whose worker dies becomes a fault.
-
-    Args:
-        files: each with its password, if there is one, and with what makes opening it again
-            useless, see ``remote.inspect_file``.
-        workers: processes at work.
-        done: called with 1 for each file.
-        limits: what a file may take; None for the defaults.
-    """
-    inspect = ray.remote(num_cpus=1, max_retries=1)(work.inspect_file)
-    pending: deque[tuple[SourceFile, Any]] = deque()
-    for file, password, given_up in files:
-        if len(pending) >= _IN_FLIGHT_A_WORKER * workers:
-            yield _inspected(*pending.popleft())
-            done(1)
-        pending.append((file, inspect.remote(file, password, limits, given_up)))
-    while pending:
-        yield _inspected(*pending.popleft())
-        done(1)
-
-
-class QueryWorkers:
-    """The Ray tasks that answer queries. May be used from many threads.
-
-    Args:
-        session: what is answered from; its snapshot and catalog are shared with workers once.
-    """
-
-    def __init__(self, session: QuerySession) -> None:
-        self._snapshot = ray.put(session.snapshot)
-        self._catalog = ray.put(session.catalog)
-        self._options = session.options
-        self._limits = Limits.of(load_settings())
-        self._rank = ray.remote(num_cpus=1)(ranking.rank_stored_pages)
-        self._ground = ray.remote(num_cpus=1)(places.ground)
-        self._draw = ray.remote(num_cpus=1, max_retries=1)(overlays.draw)
-
-    def share(self, block: Block) -> Any:
-        """Put a block where all workers reach it."""
-        return ray.put(block.encodings), ray.put(block.scopes)
-
-    def rank(self, shared: Any, positions: Positions) -> Hits:
-        """Rank some pages for a shared block; see ``retrieval.rank_stored_pages``."""
-        encodings, scopes = shared
-        hits: Hits = waiting.get(
-            self._rank.remote(
-                self._snapshot, self._catalog, positions, encodings, scopes, self._options
-            )
-        )
-        return hits
-
-    def ground(self, pages: Mapping[str, FoundPage]) -> dict[str, list[PagePlaces]]:
-        """Propagate to regions; see ``grounding.ground``."""
-        regions: dict[str, list[PagePlaces]] = waiting.get(
-            self._ground.remote(self._snapshot, pages, self._options)
-        )
-        return regions
-
-    def draw(self, document: DocumentOverlays) -> dict[str, str]:
-        """Draw a document's pictures; see ``overlays.draw``."""
-        try:
-            problems: dict[str, str] = waiting.get(self._draw.remote(document, self._limits))
-            return problems
-        except WORKER_DEATHS as death:
-            reason = f"the process drawing it died ({type(death).__name__})"
-            return {overlay.out: reason for overlay in document.overlays}
-
-
-def _inspected(file: SourceFile, pending: Any) -> InspectedFile | InspectionFault:
-    try:
-        result: InspectedFile | InspectionFault = waiting.get(pending)
-        return result
-    except WORKER_DEATHS as death:
-        died = WorkerDied(
-            f"{file.source.name}: the process that opened it died ({type(death).__name__}); "
-            "the file may be damaged"
-        )
-        return InspectionFault(file.source, "", fault_of(died, Stage.OPEN))

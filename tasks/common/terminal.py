@@ -1,4 +1,4 @@
-"""Tables and answers as text for a terminal; text from documents cannot steer it."""
+"""Tables as text for a terminal; text from documents cannot steer it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.admin.failures import NamedFailure
-from tasks.answers.results import Answer
 from tasks.common.safetext import as_json, plain
-from tasks.retrieval.ranking import RegionHit
-from tasks.retrieval.scope import Catalog
 
 _UNBOUNDED_WIDTH = 10_000
 _LONGEST_CELL = 200
-_LONGEST_REGION = 300
-_LONGEST_WORD = 30
 
 
 def as_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -44,18 +38,6 @@ def values_of(rows: pa.Table | pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
     return zip(*(column.to_pylist() for column in rows.columns), strict=True)
 
 
-def failures_table(failures: Iterable[NamedFailure]) -> pa.Table:
-    """Lay failures out: what failed, why, and how often it was tried."""
-    names = ("page", "stage", "category", "retryable", "attempts", "message", "uri", "doc_id")
-    kinds = [pa.string(), pa.int32(), *[pa.string()] * 2, pa.bool_(), pa.int32()]
-    schema = pa.schema(zip(("source", *names), [*kinds, *[pa.string()] * 3], strict=True))
-    rows = [
-        {"source": named.name} | {name: getattr(named.failure, name) for name in names}
-        for named in failures
-    ]
-    return pa.Table.from_pylist(rows, schema=schema)
-
-
 def as_csv(rows: pa.RecordBatchReader) -> Iterable[str]:
     """Yield CSV lines, header first; nested values are JSON; exact unless for a terminal."""
     for_people = sys.stdout.isatty()
@@ -73,35 +55,6 @@ def as_json_lines(rows: pa.RecordBatchReader) -> Iterable[str]:
             yield as_json(row)
 
 
-def answer_text(answer: Answer, catalog: Catalog) -> str:
-    """Return an answer for reading: pages, and the places on each."""
-    lines = [] if answer.pages else ["no page that may be looked at has words to compare with"]
-    for rank, page in enumerate(answer.pages, 1):
-        at = page.hit.position
-        lines.append(
-            f"{rank}. {plain(catalog.names[at])}, page {catalog.pages[at]}  "
-            f"(score {page.hit.score:.3f})"
-        )
-        for number, region in enumerate(page.regions, 1):
-            x0, y0, x1, y1 = region.box
-            lines.append(
-                f"   {rank}.{number} {region.kind} at x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}  "
-                f"({score_and_words(region)})"
-            )
-            lines.append(f"       {_cut(plain(region.text), _LONGEST_REGION)}")
-        if not page.regions:
-            lines.append("   no region selected on this page")
-    return "\n".join(lines)
-
-
-def score_and_words(region: RegionHit) -> str:
-    """Return a region's score and the words that carried it, for reading."""
-    carried = ", ".join(
-        f"{_cut(plain(word.token), _LONGEST_WORD)} {word.score:.2f}" for word in region.words
-    )
-    return f"{region.score:.3f}{': ' if carried else ''}{carried}"
-
-
 def key_values(values: Mapping[str, Any]) -> str:
     """Lay out names and values, one a line."""
     width = max(map(len, values), default=0)
@@ -115,10 +68,11 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}" if abs(value) < 1e6 else f"{value:.0f}"
     if isinstance(value, list | dict):
         value = as_json(value)
-    return _cut(plain(str(value)), _LONGEST_CELL)
+    return cut(plain(str(value)), _LONGEST_CELL)
 
 
-def _cut(text: str, longest: int) -> str:
+def cut(text: str, longest: int) -> str:
+    """Return a text, cut where it is longer than a number of characters."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

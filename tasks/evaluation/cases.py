@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.answers.answering import QuerySession
 from tasks.answers.overlays import DocumentOverlays, Overlay
+from tasks.answers.querysession import QuerySession
 from tasks.evaluation import contactsheet, scoring
 from tasks.evaluation.choices import Protocol, Truth
 from tasks.evaluation.plan import Answers, Plan, Scored

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from storage.records import RegionKind
+from tasks.answers.options import RetrievalOptions
 from tasks.common.errors import UsageError
 from tasks.evaluation import baselines
 from tasks.evaluation.choices import Protocol, Truth, Within
@@ -15,7 +16,6 @@ from tasks.evaluation.matching import Matched
 from tasks.evaluation.protocols import Collected
 from tasks.evaluation.records import Dataset
 from tasks.kernels.geometry import Doubles
-from tasks.retrieval.ranking import RetrievalOptions
 
 
 @dataclass(frozen=True, slots=True)

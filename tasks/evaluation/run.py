@@ -17,9 +17,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from storage import reader
-from tasks.answers.answering import QuerySession
+from tasks.answers.options import RetrievalOptions
 from tasks.answers.overlays import DocumentOverlays
 from tasks.answers.queryfile import BadRow, QueryRow
+from tasks.answers.querysession import QuerySession
 from tasks.answers.results import Answer, whole_file, write_whole
 from tasks.common.errors import UsageError
 from tasks.common.runs import leased
@@ -29,7 +30,6 @@ from tasks.evaluation.choices import Protocol
 from tasks.evaluation.plan import Plan, Scored
 from tasks.evaluation.protocols import Collected, queries, take
 from tasks.evaluation.summary import seed_of
-from tasks.retrieval.ranking import RetrievalOptions
 
 logger = logging.getLogger("patchlight.evaluate")
 

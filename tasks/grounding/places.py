@@ -20,6 +20,14 @@ from tasks.grounding import selection
 from tasks.grounding.evidence import Seen
 from tasks.grounding.pageregions import PageRegions
 from tasks.grounding.questionwords import question_words
+from tasks.grounding.records import (
+    USUAL_KINDS,
+    FoundPage,
+    GroundingOptions,
+    PagePlaces,
+    RegionHit,
+    WordScore,
+)
 from tasks.grounding.selection import SelectionRule
 from tasks.grounding.spans import COMPETING, VALUES
 from tasks.grounding.spansignals import PageSpans
@@ -28,23 +36,14 @@ from tasks.grounding.valuesignals import PageValues
 from tasks.grounding.valueweights import value_scores
 from tasks.kernels import geometry, maxsim, propagation
 from tasks.kernels.geometry import Doubles
-from tasks.kernels.maxsim import QueryTokens
-from tasks.retrieval.ranking import (
-    USUAL_KINDS,
-    CountedTokens,
-    FoundPage,
-    PagePlaces,
-    RegionHit,
-    RetrievalOptions,
-    WordScore,
-)
+from tasks.kernels.maxsim import CountedTokens, QueryTokens
 
 WORDS_A_REGION = 3
 """Query tokens named for a region, at most."""
 
 
 def ground(
-    snapshot: Snapshot, pages: Mapping[str, FoundPage], options: RetrievalOptions
+    snapshot: Snapshot, pages: Mapping[str, FoundPage], options: GroundingOptions
 ) -> dict[str, list[PagePlaces]]:
     """Propagate the patches of found pages to their regions, select, and name the words.
 
@@ -93,7 +92,7 @@ class _PagePatches:
 
     @classmethod
     def of(
-        cls, batch: PatchBatch, number: int, found: FoundPage, options: RetrievalOptions
+        cls, batch: PatchBatch, number: int, found: FoundPage, options: GroundingOptions
     ) -> _PagePatches:
         own = slice(*batch.vector_offsets[[number, number + 1]])
         scales = None if batch.scales is None else batch.scales[own]
@@ -115,7 +114,7 @@ class _PagePatches:
 
 
 def _places(
-    patches: _PagePatches, number: int, regions: RegionTable, options: RetrievalOptions
+    patches: _PagePatches, number: int, regions: RegionTable, options: GroundingOptions
 ) -> list[PagePlaces]:
     """Propagate a page's patches to its regions, and select, for each of its queries."""
     rows, boxes = regions.of(number)
@@ -140,7 +139,7 @@ def _places(
 
 
 def _spans(
-    patches: _PagePatches, number: int, regions: RegionTable, options: RetrievalOptions
+    patches: _PagePatches, number: int, regions: RegionTable, options: GroundingOptions
 ) -> list[PagePlaces]:
     """Choose the spans of a page that answer each of its queries."""
     rows, _ = regions.of(number)

@@ -12,6 +12,8 @@ another batch, so for unit vectors a page's score can differ between batches, by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import BoolArray, FloatArray
+from storage.records import BoolArray, FloatArray, QueryEncoding
 from tasks.common.kernel_errors import NotFiniteError, ShapeError, unknown_aggregation
 from tasks.kernels.geometry import Floats
 
@@ -65,6 +67,31 @@ class QueryTokens(StrEnum):
             (t,) bool.
         """
         return meaning if self is QueryTokens.MEANING else np.ones_like(meaning)
+
+
+@dataclass(frozen=True, slots=True)
+class CountedTokens:
+    """The tokens of queries that count, one query after the other.
+
+    Attributes:
+        vectors: (T, dim) float32.
+        offsets: (Q + 1,) where each query's begin.
+        weights: (T,) float32.
+    """
+
+    vectors: FloatArray
+    offsets: NDArray[np.int64]
+    weights: FloatArray
+
+    @classmethod
+    def of(cls, queries: Sequence[QueryEncoding], which: QueryTokens) -> CountedTokens:
+        """Take them from queries."""
+        counted = [which.counted(q.meaning) for q in queries]
+        return cls(
+            np.concatenate([q.vectors[c] for q, c in zip(queries, counted, strict=True)]),
+            np.concatenate([[0], np.cumsum([c.sum() for c in counted])]),
+            np.concatenate([q.weights[c] for q, c in zip(queries, counted, strict=True)]),
+        )
 
 
 def similarities(

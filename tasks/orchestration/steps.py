@@ -18,12 +18,13 @@ from prefect.tasks import exponential_backoff
 
 from storage.errors import LeaseLost
 from tasks.answers.overlays import DocumentOverlays
-from tasks.cluster.raysession import QueryWorkers
+from tasks.cluster.queryworkers import QueryWorkers
 from tasks.cluster.shardpool import EncoderPool
 from tasks.common.errors import RayLost
+from tasks.grounding.records import FoundPage, PagePlaces
 from tasks.ingest.ingestrun import IngestRun
 from tasks.reading.shardplan import Shard
-from tasks.retrieval.ranking import FoundPage, Hits, PagePlaces
+from tasks.retrieval.ranking import Hits
 from tasks.retrieval.scope import Positions
 
 RETRIES = 2

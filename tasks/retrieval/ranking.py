@@ -1,7 +1,7 @@
-"""Ranking pages by MaxSim over stored vectors, and propagating their patches to regions.
+"""Ranking pages by MaxSim over stored vectors.
 
-Both steps read from a pinned snapshot and are plain functions, so that one question needs no
-Ray and a batch can run them on workers.
+Reads from a pinned snapshot, and is plain functions, so that one question needs no Ray and a batch
+can run them on workers.
 """
 
 from __future__ import annotations
@@ -10,20 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from storage.reader import PatchBatch, Snapshot, read_patches
-from storage.records import FloatArray, QueryEncoding, RegionKind
-from tasks.grounding import selection
-from tasks.grounding.selection import Selection
-from tasks.grounding.spanweights import SpanSignals
+from storage.records import FloatArray, QueryEncoding
 from tasks.kernels import maxsim
-from tasks.kernels.maxsim import QueryTokens, TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
+from tasks.kernels.maxsim import CountedTokens, QueryTokens
+from tasks.retrieval.pageorder import best_pages, merge_top
 from tasks.retrieval.scope import Catalog, Positions
-
-USUAL_KINDS = (RegionKind.BLOCK,)
-"""Regions that compete where no kinds are named, but for spans."""
 
 _PAGES_READ_AT_ONCE = 256
 _SIMILARITIES_AT_ONCE = 32_000_000
@@ -31,31 +24,16 @@ _SIMILARITIES_AT_ONCE = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class RetrievalOptions:
-    """How pages and regions are chosen.
+class RankingOptions:
+    """How pages are ranked.
 
     Attributes:
         top_pages: pages a query, at least 1.
-        top_regions: regions a page at most, at least 1.
-        selection: which regions of a page are returned.
-        region_aggregate: how patches become a region's score.
-        token_aggregate: how query tokens become a patch's score.
-        kinds: kinds of regions that compete; with none, spans are of all kinds that answer, and
-            other selections choose among `USUAL_KINDS`.
-        span_signals: what spans are chosen by; counts with the selection ``spans`` only.
         page_tokens: query tokens that rank pages.
-        region_tokens: query tokens that score regions.
     """
 
     top_pages: int
-    top_regions: int
-    selection: Selection
-    region_aggregate: RegionAggregation
-    token_aggregate: TokenAggregation
-    kinds: tuple[RegionKind, ...]
     page_tokens: QueryTokens = QueryTokens.ALL
-    region_tokens: QueryTokens = QueryTokens.MEANING
-    span_signals: SpanSignals = SpanSignals.ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,73 +49,6 @@ class PageHit:
     position: int
     page_id: str
     score: float
-
-
-@dataclass(frozen=True, slots=True)
-class FoundPage:
-    """A page that queries found, with all that propagating it to its regions takes.
-
-    Attributes:
-        patch_row: the catalog's, which the page's vectors are read by.
-        queries: those that found it.
-        questions: the same as they were asked.
-    """
-
-    patch_row: int
-    queries: tuple[QueryEncoding, ...]
-    questions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WordScore:
-    """A token of the query, and what it gives a region.
-
-    Attributes:
-        index: of the token in the query.
-        token: as the encoder writes it.
-        score: what it gives the region, above 0; docs/method.md has the formulas.
-    """
-
-    index: int
-    token: str
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class RegionHit:
-    """A region returned for a page.
-
-    Attributes:
-        region_id: its key; for a span of several regions the first one's, and the others' numbers.
-        kind: paragraph, line, ...; of a span of several, theirs.
-        box: x0, y0, x1, y1, fractions of the displayed page.
-        text: what is written in it.
-        score: propagated from the patches; for spans the share of belief that it answers, 0..1.
-        words: the query tokens that carried it, best first; at most ``WORDS_A_REGION``.
-    """
-
-    region_id: str
-    kind: str
-    box: tuple[float, float, float, float]
-    text: str
-    score: float
-    words: tuple[WordScore, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PagePlaces:
-    """Where on a page a query is answered.
-
-    Attributes:
-        rows, cols: the page's patch grid.
-        cell_scores: (rows * cols,) float32, score of each cell for the query.
-        regions: those returned, best first.
-    """
-
-    rows: int
-    cols: int
-    cell_scores: FloatArray
-    regions: tuple[RegionHit, ...]
 
 
 Hits = list[list[PageHit]]
@@ -163,7 +74,7 @@ def rank_pages(
     pages: Iterable[tuple[Positions, PatchBatch]],
     queries: Sequence[QueryEncoding],
     scopes: Sequence[Positions | None],
-    options: RetrievalOptions,
+    options: RankingOptions,
 ) -> Hits:
     """Find the best pages of each query; each page's vectors are used once for all of them.
 
@@ -196,7 +107,7 @@ def rank_stored_pages(
     positions: Positions,
     queries: Sequence[QueryEncoding],
     scopes: Sequence[Positions | None],
-    options: RetrievalOptions,
+    options: RankingOptions,
 ) -> Hits:
     """Read pages and rank them; what a worker does. See ``read_pages`` and ``rank_pages``."""
     return rank_pages(read_pages(snapshot, catalog, positions), queries, scopes, options)
@@ -207,34 +118,9 @@ def merge_hits(parts: Sequence[Hits], top_pages: int) -> Hits:
     merged: Hits = []
     for lists in zip(*parts, strict=True):
         hits = [hit for part in lists for hit in part]
-        order = selection.merge_top([h.score for h in hits], [h.page_id for h in hits], top_pages)
+        order = merge_top([h.score for h in hits], [h.page_id for h in hits], top_pages)
         merged.append([hits[i] for i in order])
     return merged
-
-
-@dataclass(frozen=True, slots=True)
-class CountedTokens:
-    """The tokens of queries that count, one query after the other.
-
-    Attributes:
-        vectors: (T, dim) float32.
-        offsets: (Q + 1,) where each query's begin.
-        weights: (T,) float32.
-    """
-
-    vectors: FloatArray
-    offsets: NDArray[np.int64]
-    weights: FloatArray
-
-    @classmethod
-    def of(cls, queries: Sequence[QueryEncoding], which: QueryTokens) -> CountedTokens:
-        """Take them from queries."""
-        counted = [which.counted(q.meaning) for q in queries]
-        return cls(
-            np.concatenate([q.vectors[c] for q, c in zip(queries, counted, strict=True)]),
-            np.concatenate([[0], np.cumsum([c.sum() for c in counted])]),
-            np.concatenate([q.weights[c] for q, c in zip(queries, counted, strict=True)]),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +160,7 @@ def _take_best(
         return
     best.extend(
         PageHit(int(part.positions[page]), part.page_ids[page], float(scores[page]))
-        for page in selection.top_pages(scores, top_pages)
+        for page in best_pages(scores, top_pages)
     )
     best.sort(key=lambda hit: (-hit.score, hit.page_id))
     del best[top_pages:]

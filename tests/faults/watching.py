@@ -21,11 +21,11 @@ from storage.database import Database
 from storage.errors import DatabaseNotFound
 from storage.records import RegionKind
 from tasks.answers.asking import ask
+from tasks.answers.options import RetrievalOptions
 from tasks.common.errors import InputError
 from tasks.grounding.selection import Selection, SelectionRule
 from tasks.kernels.maxsim import TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
-from tasks.retrieval.ranking import RetrievalOptions
 from tests.faults.comparing import half_documents, unexplained_pages
 from tests.faults.running import ROOT
 

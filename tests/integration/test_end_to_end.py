@@ -21,7 +21,7 @@ from storage import reader
 from storage.database import Database
 from storage.records import RegionKind, page_id
 from storage.sql import run_sql
-from tasks.cluster import raysession, shardpool, work
+from tasks.cluster import encoderactors, inspection, shardpool, work
 from tasks.common.errors import InputError
 from tasks.kernels.maxsim import QueryTokens
 from tasks.reading import messages
@@ -324,8 +324,8 @@ def test_a_page_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> 
     given = expand([str(EXAMPLES / "documents" / "two-column-paper.pdf")])
     with run.recorded({}):
         files = [(file, None, None) for file in given.files]
-        inspected = raysession.inspect_files(files, WORKERS, lambda _: None)
-        where = shardpool.placement(info, Settings(), workers=1)
+        inspected = inspection.inspect_files(files, WORKERS, lambda _: None)
+        where = encoderactors.placement(info, Settings(), workers=1)
         pool = shardpool.EncoderPool(info, where, read=_dies_on_page_2)
         for shard in run.plan(inspected, given):
             run.run_shard(shard, pool)

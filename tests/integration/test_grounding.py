@@ -23,11 +23,11 @@ from storage.records import (
     VectorType,
 )
 from tasks.grounding.places import WORDS_A_REGION, ground
+from tasks.grounding.records import FoundPage, GroundingOptions, PagePlaces
 from tasks.grounding.selection import Selection, SelectionRule
 from tasks.grounding.spanweights import WEIGHTS, SpanSignals
 from tasks.kernels.maxsim import QueryTokens, TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
-from tasks.retrieval.ranking import FoundPage, PagePlaces, RetrievalOptions
 from tests import reference
 from tests.grounding_examples import (
     COLS,
@@ -91,7 +91,7 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def places(
-    stored: Stored, queries: Sequence[QueryEncoding], how: RetrievalOptions
+    stored: Stored, queries: Sequence[QueryEncoding], how: GroundingOptions
 ) -> dict[str, list[PagePlaces]]:
     found = {
         name: FoundPage(row, tuple(queries), ("",) * len(queries))
@@ -241,7 +241,7 @@ def asked(tokens: int = 5) -> list[QueryEncoding]:
     return [query(seed, tokens) for seed in range(len(QUESTIONS))]
 
 
-def spans(stored: Stored, how: RetrievalOptions = SPANS, tokens: int = 5) -> list[list[PagePlaces]]:
+def spans(stored: Stored, how: GroundingOptions = SPANS, tokens: int = 5) -> list[list[PagePlaces]]:
     """By page and question."""
     queries = tuple(asked(tokens))
     found = {name: FoundPage(row, queries, QUESTIONS) for name, row in stored.rows.items()}

@@ -10,9 +10,9 @@ import pytest
 from storage.reader import read_patches
 from storage.records import QueryEncoding, RegionKind
 from tasks.grounding.places import WORDS_A_REGION, ground
+from tasks.grounding.records import FoundPage, PagePlaces
 from tasks.grounding.selection import Selection, SelectionRule, selection_of
 from tasks.grounding.spanweights import SpanSignals
-from tasks.retrieval.ranking import FoundPage, PagePlaces
 from tests.grounding_examples import (
     COLS,
     ROWS,

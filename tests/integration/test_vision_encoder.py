@@ -28,7 +28,7 @@ from storage.database import Database
 from storage.errors import EncoderMismatch, ExitCode
 from storage.records import PageEncoding, VectorForm, VectorType
 from storage.schema import Table
-from tasks.cluster import shardpool, work
+from tasks.cluster import encoderactors, shardpool, work
 from tasks.common.modes import OcrMode
 from tasks.common.settings import Settings
 from tasks.documents.opening import open_document
@@ -273,7 +273,7 @@ def test_pages_that_kill_the_actor_take_no_others_with_them(
     database = Database.create_or_open(tmp_path / "db", info.identity)
     options = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=info.image_pixels)
     run = IngestRun(database, info, options, "poison", shard_pages=4)
-    where = shardpool.placement(info, Settings(), workers=1)
+    where = encoderactors.placement(info, Settings(), workers=1)
     pool = shardpool.EncoderPool(info, where, worker=Poisoned)
     with run.recorded({}):
         given = expand([str(documents)])

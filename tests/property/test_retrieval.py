@@ -11,12 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.reader import PatchBatch
-from storage.records import FloatArray, QueryEncoding, RegionKind
-from tasks.grounding.selection import Selection, SelectionRule
+from storage.records import FloatArray, QueryEncoding
 from tasks.kernels import maxsim
-from tasks.kernels.maxsim import QueryTokens, TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
-from tasks.retrieval.ranking import Hits, RetrievalOptions, rank_pages
+from tasks.kernels.maxsim import QueryTokens
+from tasks.retrieval.ranking import Hits, RankingOptions, rank_pages
 from tests import reference
 
 DIM = 16
@@ -53,15 +51,7 @@ def pages(rng: np.random.Generator, sizes: Sequence[int]) -> PatchBatch:
 
 
 def rank(batch: PatchBatch, queries: Sequence[QueryEncoding], which: QueryTokens) -> Hits:
-    options = RetrievalOptions(
-        top_pages=5,
-        top_regions=3,
-        selection=Selection(SelectionRule.TOP_K, 3),
-        region_aggregate=RegionAggregation.MAX,
-        token_aggregate=TokenAggregation.MEAN,
-        kinds=(RegionKind.BLOCK,),
-        page_tokens=which,
-    )
+    options = RankingOptions(top_pages=5, page_tokens=which)
     positions = np.arange(len(batch.page_ids))
     return rank_pages([(positions, batch)], queries, [None] * len(queries), options)
 

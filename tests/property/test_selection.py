@@ -15,12 +15,11 @@ from tasks.grounding.selection import (
     VALUE_RATIO,
     Selection,
     SelectionRule,
-    merge_top,
     parse_selection,
     select,
     selection_of,
-    top_pages,
 )
+from tasks.retrieval.pageorder import best_pages, merge_top
 from tests import reference
 
 # Sixteenths: sums and percentiles of them are exact, so ties are real ties.
@@ -189,17 +188,17 @@ def test_spans_are_not_selected_by_a_score_alone() -> None:
 @given(st.lists(st.one_of(st.integers(-3, 3).map(float), st.just(-math.inf))), st.integers(1, 12))
 def test_top_pages_equal_the_loop(scores: list[float], k: int) -> None:
     expected = [i for i in reference.best_first(scores) if scores[i] != -math.inf][:k]
-    assert top_pages(np.array(scores, np.float32), k).tolist() == expected
+    assert best_pages(np.array(scores, np.float32), k).tolist() == expected
 
 
 def test_top_pages_refuses_nonsense() -> None:
     for bad in (math.nan, math.inf):
         with pytest.raises(NotFiniteError):
-            top_pages(np.array([0.0, bad]), 1)
+            best_pages(np.array([0.0, bad]), 1)
     with pytest.raises(SelectionError):
-        top_pages(np.zeros(3), 0)
+        best_pages(np.zeros(3), 0)
     with pytest.raises(ShapeError):
-        top_pages(np.zeros((3, 1)), 1)
+        best_pages(np.zeros((3, 1)), 1)
 
 
 @settings(deadline=None)

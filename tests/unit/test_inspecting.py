@@ -9,7 +9,7 @@ from storage.committer import Committer
 from storage.database import Database
 from storage.leases import Lease
 from storage.records import DocumentStatus, Run
-from tasks.admin.inspecting import status
+from tasks.admin.status import status
 from tests.storage_examples import ENCODER, NOW, doc_id, document, failure, put, put_run
 
 

@@ -14,7 +14,8 @@ from tasks.answers import results
 from tasks.answers.queryfile import QueryRow
 from tasks.answers.results import Answer, PageAnswer, QueryToken, ResultFiles
 from tasks.common.errors import UsageError
-from tasks.retrieval.ranking import PageHit, PagePlaces, RegionHit, WordScore
+from tasks.grounding.records import PagePlaces, RegionHit, WordScore
+from tasks.retrieval.ranking import PageHit
 from tasks.retrieval.scope import Catalog
 
 DOC = "d" * 64

@@ -13,12 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.admin.failures import NamedFailure
+from tasks.admin.failures import NamedFailure, failures_table
+from tasks.answers import wording
 from tasks.answers.queryfile import QueryRow
 from tasks.answers.results import Answer, PageAnswer
 from tasks.common import terminal
 from tasks.common.safetext import plain
-from tasks.retrieval.ranking import PageHit, PagePlaces, RegionHit, WordScore
+from tasks.grounding.records import PagePlaces, RegionHit, WordScore
+from tasks.retrieval.ranking import PageHit
 from tasks.retrieval.scope import Catalog
 from tests.storage_examples import failure
 
@@ -81,7 +83,7 @@ def answer(text: str, name: str, words: tuple[str, ...] = ()) -> tuple[Answer, C
 
 
 def test_an_answer_is_harmless() -> None:
-    text = terminal.answer_text(*answer(EVIL, EVIL, (EVIL,)))
+    text = wording.answer_text(*answer(EVIL, EVIL, (EVIL,)))
     for line in text.split("\n"):
         check_harmless(line)
     assert len(text.split("\n")) == 5
@@ -91,13 +93,13 @@ def test_an_answer_is_harmless() -> None:
 
 
 def test_an_answer_names_the_words_of_a_region() -> None:
-    text = terminal.answer_text(*answer("Quay dues", "d.pdf", ("dues", "x" * 50)))
+    text = wording.answer_text(*answer("Quay dues", "d.pdf", ("dues", "x" * 50)))
     assert f"(0.500: dues 0.75, {'x' * 29}… 0.75)" in text
-    assert "(0.500)" in terminal.answer_text(*answer("Quay dues", "d.pdf"))
+    assert "(0.500)" in wording.answer_text(*answer("Quay dues", "d.pdf"))
 
 
 def test_a_long_region_is_cut() -> None:
-    assert "x" * 299 + "…" in terminal.answer_text(*answer("x" * 5000, "d.pdf"))
+    assert "x" * 299 + "…" in wording.answer_text(*answer("x" * 5000, "d.pdf"))
 
 
 def test_names_and_values_are_harmless() -> None:
@@ -106,9 +108,7 @@ def test_names_and_values_are_harmless() -> None:
 
 
 def test_failures_are_laid_out_with_what_names_them() -> None:
-    [row] = terminal.failures_table(
-        [NamedFailure(EVIL.replace("\ud800", ""), failure())]
-    ).to_pylist()
+    [row] = failures_table([NamedFailure(EVIL.replace("\ud800", ""), failure())]).to_pylist()
     assert list(row) == [
         "source",
         "page",
@@ -122,7 +122,7 @@ def test_failures_are_laid_out_with_what_names_them() -> None:
     ]
     assert row["source"].startswith("a\x1b")  # printing makes it harmless
     assert (row["uri"], row["category"], row["attempts"]) == ("file:///a", "corrupt", 1)
-    assert terminal.failures_table([]).num_rows == 0
+    assert failures_table([]).num_rows == 0
 
 
 def test_json_lines_are_harmless_and_exact() -> None:
@@ -133,15 +133,15 @@ def test_json_lines_are_harmless_and_exact() -> None:
     assert "ü" in line
 
 
-@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("for_people", [True, False])
 def test_csv_is_exact_for_programs_and_harmless_on_a_terminal(
-    terminal: bool, monkeypatch: pytest.MonkeyPatch
+    for_people: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: for_people)
     clean = EVIL.replace("\ud800", "")
     lines = list(terminal.as_csv(batches([{"text": clean, "list": [1, 2], "none": None}])))
     assert lines[0] == "text,list,none"
-    if terminal:
+    if for_people:
         check_harmless(lines[1])
     else:
         [row] = csv.reader(io.StringIO(lines[1], newline=""))

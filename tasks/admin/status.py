@@ -1,0 +1,113 @@
+"""What ``patchlight status`` tells of a database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from storage.database import Database
+from storage.leases import RUNNING, is_live
+from storage.records import VISIBLE, Document, DocumentStatus, Run
+from storage.schema import Table
+from tasks.admin.failures import CategoryCount, by_category
+from tasks.documents.lookup import name_of
+
+_LATEST_RUNS = 5
+
+
+@dataclass(slots=True)
+class Status:
+    """What is in a database, for people.
+
+    Attributes:
+        facts: name -> value.
+        live: the runs that are at work: run_id, kind, host, pid and when they were heard of.
+        unfinished: documents that queries do not see yet, with the run that has them in work, or
+            that was cut off.
+        failures: how many there are of each category.
+        runs: the latest runs, newest first.
+    """
+
+    facts: dict[str, Any]
+    live: list[dict[str, Any]]
+    unfinished: list[dict[str, Any]]
+    failures: list[CategoryCount]
+    runs: list[dict[str, Any]]
+
+
+def status(db: str) -> Status:
+    """Count what is in a database."""
+    database = Database.open(db)
+    documents = database.documents()
+    states = Counter(document.status.value for document in documents)
+    statistics = database.latest_statistics()
+    visible = [document for document in documents if document.status in VISIBLE]
+    facts = {
+        "database": database.uri,
+        "schema version": database.schema_version,
+        "encoder": f"{database.encoder.name} ({database.encoder.dim} values a vector)",
+        "encoder fingerprint": database.encoder.fingerprint,
+        "vectors": str(database.form),
+        "documents": ", ".join(f"{n} {state}" for state, n in sorted(states.items())) or "none",
+        "pages visible": sum(document.pages_stored for document in visible),
+        "pages failed": sum(document.pages_failed for document in documents),
+        "statistics": f"{statistics.snapshot} ({statistics.n_pages} pages)"
+        if statistics
+        else "none",
+    }
+    facts |= {
+        f"rows in {table}": database.table(table).count_rows()
+        for table in (Table.PAGES, Table.PATCHES, Table.RETRIEVALS)
+    }
+    now = datetime.now(UTC)
+    runs = database.runs()
+    live = {run.run_id: run for run in runs if is_live(run, now)}
+    return Status(
+        facts,
+        [_at_work(run, now) for run in live.values()],
+        [
+            _unfinished(document, live)
+            for document in documents
+            if document.status is DocumentStatus.UNFINISHED
+        ],
+        by_category(database.failures()),
+        [_summary(run, live) for run in reversed(runs[-_LATEST_RUNS:])],
+    )
+
+
+def _at_work(run: Run, now: datetime) -> dict[str, Any]:
+    heard = f"{(now - run.heartbeat_at).total_seconds():.0f} s ago" if run.heartbeat_at else ""
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "host": run.host,
+        "pid": run.pid,
+        "heard of": heard,
+        "started_at": _time(run.started_at),
+    }
+
+
+def _unfinished(document: Document, live: Collection[str]) -> dict[str, Any]:
+    return {
+        "document": name_of(document),
+        "run_id": document.run_id,
+        "state": "in work" if document.run_id in live else "cut off",
+    }
+
+
+def _summary(run: Run, live: Collection[str]) -> dict[str, Any]:
+    cut_off = run.status == RUNNING and run.run_id not in live
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "status": "cut off" if cut_off else run.status,
+        "started_at": _time(run.started_at),
+        "ended_at": _time(run.ended_at) if run.ended_at else "",
+    }
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
