@@ -94,7 +94,7 @@ def write_passwords(files: list[Listed], path: Path) -> None:
 def kind_of(process: psutil.Process) -> str:
     """Say what a process is, for people."""
     line = " ".join(process.cmdline())
-    if "tasks.sandbox.child" in line:
+    if "tasks/sandbox/boot.py" in line:
         return "document reader"
     first = line.split(" ")[0]
     return first if first.startswith("ray::") else Path(first).name

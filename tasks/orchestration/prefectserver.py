@@ -15,12 +15,7 @@ from typing import Any
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
-_TIED = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9);"
-    "os.getppid() == int(sys.argv[1]) and os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
-)
-"""Asks for SIGKILL at the parent's end (PR_SET_PDEATHSIG, which an exec keeps), unless that has
-come already, and becomes the server."""
+from tasks.orchestration import tied
 
 
 def start() -> None:
@@ -31,7 +26,7 @@ def start() -> None:
     Raises:
         RuntimeError: it does not start.
     """
-    if not PREFECT_API_URL.value() and sys.platform.startswith("linux"):
+    if not PREFECT_API_URL.value():
         _TiedServer().start()
 
 
@@ -39,11 +34,13 @@ class _TiedServer(SubprocessASGIServer):
     """Prefect's own, but for the command; there is one in a process, whoever asks for it."""
 
     def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
-        server = ["-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+        start = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid())]
+        uvicorn = [sys.executable, "-m", "uvicorn"]
+        server = ["--factory", "prefect.server.api.server:create_app"]
         place = ["--host", "127.0.0.1", "--port", str(self.port)]
         quiet = ["--log-level", "error", "--lifespan", "on"]
         return subprocess.Popen(
-            [sys.executable, "-c", _TIED, str(os.getpid()), *server, *place, *quiet],
+            [*start, *uvicorn, *server, *place, *quiet],
             env={
                 **os.environ,
                 **get_current_settings().to_environment_variables(exclude_unset=True),

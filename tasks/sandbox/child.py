@@ -104,9 +104,8 @@ def _bound_memory(data_bytes: int) -> None:
 
 
 def _die_with(parent: int, by: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent is gone; Linux only."""
-    if _prctl is not None:
-        _prctl(_PR_SET_PDEATHSIG, int(by), 0, 0, 0)
+    """Have the kernel send this process a signal when its parent is gone."""
+    _prctl(_PR_SET_PDEATHSIG, int(by), 0, 0, 0)
     if os.getppid() != parent:  # it was gone before
         _end()
 
@@ -139,4 +138,4 @@ def _end(number: int = 0, frame: FrameType | None = None) -> NoReturn:
     os._exit(0)
 
 
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)
+_prctl = ctypes.CDLL(None).prctl

@@ -27,6 +27,7 @@ from typing import Any
 
 from tasks.common.errors import Stage
 from tasks.common.limits import MEBIBYTE, Limits
+from tasks.sandbox import boot
 from tasks.sandbox.procfs import Group, Memory
 from tasks.sandbox.sharedmemory import SharedMemory
 
@@ -50,8 +51,6 @@ DATA_FACTOR = 2
 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 """Keeps memory of one page for the next: pictures take longer to get memory than to be drawn."""
-
-_BOOT = "import sys; sys.path[:] = sys.argv[4:]; from tasks.sandbox.child import main; main()"
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], int]
 """What is asked of the process: a function, its arguments, and bytes of ``RLIMIT_DATA``."""
@@ -258,7 +257,7 @@ class Child:
             **MALLOC,
         }
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", _BOOT, *place, *path],
+            [sys.executable, "-P", boot.__file__, *place, *path],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # what libraries print must not end up between messages
             stderr=subprocess.DEVNULL,

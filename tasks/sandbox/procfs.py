@@ -1,4 +1,4 @@
-"""Memory of processes, as Linux tells it under ``/proc``; elsewhere nothing is known, so 0."""
+"""Memory of processes, as Linux tells it under ``/proc``."""
 
 from __future__ import annotations
 

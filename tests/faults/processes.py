@@ -168,6 +168,6 @@ def kind_of(command: list[str]) -> Kind:
         return Kind.RAYLET
     if name == "gcs_server":
         return Kind.GCS
-    if any("tasks.sandbox.child" in part for part in command):
+    if any("tasks/sandbox/boot.py" in part for part in command):
         return Kind.SANDBOX
     return Kind.SERVER if "prefect.server.api.server:create_app" in command else Kind.OTHER

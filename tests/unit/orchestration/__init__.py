@@ -1,0 +1,1 @@
+"""Tests of the Prefect side that need no Prefect."""
