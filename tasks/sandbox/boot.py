@@ -1,14 +1,14 @@
 """A small program of its own: it starts ``tasks.sandbox.child`` on its parent's import path.
 
 It is started by its path, with ``-P``, so it can import nothing of ours before it has that path:
-``boot.py <connection> <shared memory> <parent> <path> ...``.
+``boot.py <connection> <shared memory> <parent> <preload> <path> ...``.
 """
 
 from __future__ import annotations
 
 import sys
 
-_OWN_ARGUMENTS = 4
+_OWN_ARGUMENTS = 5
 """The program, and what ``tasks.sandbox.child.main`` takes; entries of the path follow."""
 
 

@@ -94,7 +94,7 @@ class Sandbox:
         self, function: Callable[..., _T], args: tuple[object, ...], label: str, limits: Limits
     ) -> _T:
         try:
-            child = self._ready(limits)
+            child = self._ready(limits, function.__module__)
         except OSError as error:  # the machine may be out of memory or processes for a moment
             problem = f"{label}: no process to open it in could be started ({error}); try again"
             raise WorkerDied(problem) from error
@@ -109,7 +109,7 @@ class Sandbox:
             self._end()
         raise result
 
-    def _ready(self, limits: Limits) -> Child:
+    def _ready(self, limits: Limits, preload: str) -> Child:
         """Return a process that waits for a call, a fresh one where there is no good one."""
         if self._owner != os.getpid():  # a copy by fork: the process is the original's
             self._child, self._owner = None, os.getpid()
@@ -117,7 +117,7 @@ class Sandbox:
             self._end()
         if self._child is None or not self._child.alive:
             self._end()
-            self._child = Child()
+            self._child = Child(preload)
         return self._child
 
     def _end(self) -> None:

@@ -8,6 +8,7 @@ takes control of it can do what its user can.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import pickle
 import resource
@@ -52,7 +53,7 @@ def main() -> NoReturn:
     for name in MALLOC:  # it has had its effect here, and Tesseract gives memory back as it ends
         os.environ.pop(name, None)
     try:
-        import tasks.reading.sandboxwork  # noqa: F401 - so that no page's time goes into it
+        importlib.import_module(sys.argv[4])
     except BaseException as error:
         connection.send_bytes(shared.dumps((Said.RAISED, error)))
         raise
