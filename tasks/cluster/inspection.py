@@ -32,7 +32,7 @@ def inspect_files(
 
     Args:
         files: each with its password, if there is one, and with what makes opening it again
-            useless, see ``remote.inspect_file``.
+            useless, see ``work.inspect_file``.
         workers: processes at work.
         done: called with 1 for each file.
         limits: what a file may take; None for the defaults.

@@ -49,7 +49,7 @@ class QueryWorkers:
         return ray.put(encodings), ray.put(scopes)
 
     def rank(self, shared: Any, positions: Positions) -> Hits:
-        """Rank some pages for a shared block; see ``retrieval.rank_stored_pages``."""
+        """Rank some pages for a shared block; see ``ranking.rank_stored_pages``."""
         encodings, scopes = shared
         hits: Hits = waiting.get(
             self._rank.remote(
@@ -59,7 +59,7 @@ class QueryWorkers:
         return hits
 
     def ground(self, pages: Mapping[str, FoundPage]) -> dict[str, list[PagePlaces]]:
-        """Propagate to regions; see ``grounding.ground``."""
+        """Propagate to regions; see ``places.ground``."""
         regions: dict[str, list[PagePlaces]] = waiting.get(
             self._ground.remote(self._snapshot, pages, self._grounding)
         )

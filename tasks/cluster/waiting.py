@@ -1,8 +1,4 @@
-"""Waiting for work on Ray, as long as there is a Ray: a private one may be lost at any time.
-
-Beside ``tasks.cluster.raysession`` and ``tasks.cluster.shardpool`` the only module that imports
-Ray.
-"""
+"""Waiting for work on Ray, as long as there is a Ray: a private one may be lost at any time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What runs on Ray workers: inspecting files, reading and drawing shards, encoding, packing.
 
-The functions are plain; ``tasks.cluster.raysession`` and ``tasks.cluster.shardpool`` wrap them for
-Ray. Each isolates its pages: one that cannot be done becomes a fault, and the others go on.
+The functions are plain and do not know Ray; the modules beside this one make Ray tasks and actors
+of them. Each isolates its pages: one that cannot be done becomes a fault, and the others go on.
 
 An encoder that reads words takes one step after reading. One that sees pictures has a path of
 its own, so that a GPU does not wait for OCR::
