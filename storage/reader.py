@@ -145,7 +145,7 @@ def catalog(snapshot: Snapshot, where: str | None = None) -> pa.Table:
     for name in ("name", "uri"):
         pages = pages.append_column(name, documents[name].take(row))
     if where is not None:
-        from storage.sql import matching_pages  # DataFusion takes half a second to import
+        from storage.sqlengine import matching_pages  # DataFusion takes half a second to import
 
         chosen = matching_pages(
             _open(snapshot, Table.DOCUMENTS), _open(snapshot, Table.PAGES), where

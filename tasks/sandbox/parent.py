@@ -23,11 +23,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from tasks.common.errors import Stage
 from tasks.common.limits import MEBIBYTE, Limits
-from tasks.sandbox import boot
 from tasks.sandbox.procfs import Group, Memory
 from tasks.sandbox.sharedmemory import SharedMemory
 
@@ -51,6 +51,9 @@ DATA_FACTOR = 2
 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 """Keeps memory of one page for the next: pictures take longer to get memory than to be drawn."""
+
+_BOOT = str(Path(__file__).with_name("boot.py"))
+"""Not imported: what it starts, ``tasks.sandbox.child``, imports this."""
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], int]
 """What is asked of the process: a function, its arguments, and bytes of ``RLIMIT_DATA``."""
@@ -261,7 +264,7 @@ class Child:
             **MALLOC,
         }
         return subprocess.Popen(
-            [sys.executable, "-P", boot.__file__, *place, *path],
+            [sys.executable, "-P", _BOOT, *place, *path],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # what libraries print must not end up between messages
             stderr=subprocess.DEVNULL,
