@@ -263,9 +263,10 @@ class Ours:
             OcrMode.NEVER, "eng", 200, "", 60, image_pixels=self._info.image_pixels
         )
         at_once = self._where.shard_pages
-        run = IngestRun(database, self._info, options, "benchmark", shard_pages=at_once)
         window = self._where.window(self._settings, self._workers)
-        with run.recorded({}):
+        with IngestRun.recorded(
+            database, self._info, options, "benchmark", {}, shard_pages=at_once
+        ) as run:
             shards = run.plan(_first_pages(self._files, pages), Expansion())
             start = time.perf_counter()
             with ThreadPoolExecutor(window) as threads:

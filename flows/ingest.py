@@ -73,7 +73,7 @@ def ingest(
         layout: whether the layout model looks at pages; default: the settings'.
 
     Returns:
-        A completed state whose data is the report (``tasks.ingest.ingestrun.IngestReport``); it is
+        A completed state whose data is the report (``tasks.ingest.progress.IngestReport``); it is
         named ``CompletedWithFailures`` when documents or pages were quarantined.
     """
     set_environment_defaults()
@@ -104,15 +104,6 @@ def ingest(
         # An encoder that cannot be loaded must not claim a new database.
         actors = None if Database.find(db) else pool_of()
         database = Database.create_or_open(db, info.identity, form)
-        run = IngestRun(
-            database,
-            info,
-            options,
-            new_run_id("ingest", flow_run.id),
-            redo=redo,
-            max_attempts=settings.max_attempts,
-            shard_pages=where.shard_pages,
-        )
         asked = {
             "source": source,
             "encoder": info.identity.name,
@@ -126,7 +117,16 @@ def ingest(
             "redo": redo,
             "sync": sync,
         }
-        with run.recorded(asked):
+        with IngestRun.recorded(
+            database,
+            info,
+            options,
+            new_run_id("ingest", flow_run.id),
+            asked,
+            redo=redo,
+            max_attempts=settings.max_attempts,
+            shard_pages=where.shard_pages,
+        ) as run:
             files = [
                 (file, sources.password_for(file.path, secrets), run.given_up_at(file.source))
                 for file in given.files

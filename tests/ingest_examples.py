@@ -19,8 +19,8 @@ from tasks.common.errors import Fault
 from tasks.common.modes import LayoutMode, OcrMode
 from tasks.documents.sources import expand, password_for
 from tasks.encoders.protocol import Encoder
-from tasks.ingest.ingestreport import IngestReport
 from tasks.ingest.ingestrun import IngestRun
+from tasks.ingest.progress import IngestReport
 from tasks.reading.fingerprints import Redo, Work
 from tasks.reading.messages import EncodedShard, ReadShard, StoredAs
 from tasks.reading.pages import ReadOptions
@@ -76,12 +76,14 @@ def ingest(
     before_shards: Callable[[], None] = lambda: None,
     redo: Redo = Redo.MISSING,
     run_id: str = "run",
+    shard_pages: int = 1,
     sync: bool = False,
 ) -> IngestReport:
-    run = IngestRun(database, encoder.info, options, run_id, redo=redo, shard_pages=1)
     given = expand([str(folder)])
     pool = pool or InProcess(encoder)
-    with run.recorded({}):
+    with IngestRun.recorded(
+        database, encoder.info, options, run_id, {}, redo=redo, shard_pages=shard_pages
+    ) as run:
         inspected = [
             inspect_file(
                 file,
@@ -98,7 +100,7 @@ def ingest(
                 run_shards(run, shards, pool)
             else:
                 for shard in shards:
-                    run.run_shard(shard, pool)  # type: ignore[arg-type]
+                    run.run_shard(shard, pool)
         return run.end(sync=sync)
 
 

@@ -19,10 +19,9 @@ from prefect.tasks import exponential_backoff
 from storage.errors import LeaseLost
 from tasks.answers.overlays import DocumentOverlays
 from tasks.cluster.queryworkers import QueryWorkers
-from tasks.cluster.shardpool import EncoderPool
 from tasks.common.errors import RayLost
 from tasks.grounding.records import FoundPage, PagePlaces
-from tasks.ingest.ingestrun import IngestRun
+from tasks.ingest.ingestrun import IngestRun, ShardProcessor
 from tasks.reading.shardplan import Shard
 from tasks.retrieval.ranking import Hits
 from tasks.retrieval.scope import Positions
@@ -49,7 +48,7 @@ def _worth_a_retry(task: Task[..., Any], run: Any, state: Any) -> bool:
     persist_result=False,
 )
 def ingest_shard(
-    number: int, run: IngestRun, shard: Shard, pool: EncoderPool, done: Callable[[int], None]
+    number: int, run: IngestRun, shard: Shard, pool: ShardProcessor, done: Callable[[int], None]
 ) -> int:
     """Read, encode and store one shard."""
     pages = run.run_shard(shard, pool)

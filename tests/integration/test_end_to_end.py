@@ -320,9 +320,8 @@ def test_a_page_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> 
     info = registry.describe("text-patch")
     database = Database.create_or_open(tmp_path / "db", info.identity)
     options = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=0)
-    run = IngestRun(database, info, options, "crash")
     given = expand([str(EXAMPLES / "documents" / "two-column-paper.pdf")])
-    with run.recorded({}):
+    with IngestRun.recorded(database, info, options, "crash", {}) as run:
         files = [(file, None, None) for file in given.files]
         inspected = inspection.inspect_files(files, WORKERS, lambda _: None)
         where = encoderactors.placement(info, Settings(), workers=1)

@@ -465,7 +465,7 @@ def test_a_shard_that_is_repeated_keeps_what_it_stored(
         for shard in shards:
             with pytest.raises(StorageUnavailable):
                 run.run_shard(shard, pool)
-            run.run_shard(shard, InProcess(encoder, fails(1, retryable=True)))  # type: ignore[arg-type]
+            run.run_shard(shard, InProcess(encoder, fails(1, retryable=True)))
 
     report = ingest(folder, database, encoder, pool=pool, run_shards=with_a_retry)
     assert (report.pages_added, report.pages_failed, report.failures) == (1, 0, [])

@@ -272,10 +272,9 @@ def test_pages_that_kill_the_actor_take_no_others_with_them(
     info = registry.describe(checkpoint)
     database = Database.create_or_open(tmp_path / "db", info.identity)
     options = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=info.image_pixels)
-    run = IngestRun(database, info, options, "poison", shard_pages=4)
     where = encoderactors.placement(info, Settings(), workers=1)
     pool = shardpool.EncoderPool(info, where, worker=Poisoned)
-    with run.recorded({}):
+    with IngestRun.recorded(database, info, options, "poison", {}, shard_pages=4) as run:
         given = expand([str(documents)])
         shards = run.plan([work.inspect_file(f, None) for f in given.files], given)
         with ThreadPoolExecutor(4) as threads:

@@ -1,0 +1,1 @@
+"""Tests of ingest: planning, taking, finishing, mending."""
