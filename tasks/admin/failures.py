@@ -23,7 +23,7 @@ class Choice:
         categories: those of these categories; empty for all.
         stages: those at these stages; empty for all.
         retryable: those that may go well when tried again, or the others; None for both.
-        doc: those of this document, as ``finding.fits`` takes it; None for all.
+        doc: those of this document, as ``lookup.fits`` takes it; None for all.
     """
 
     categories: Collection[Category] = ()

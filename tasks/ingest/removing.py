@@ -39,7 +39,7 @@ def find(database: Database, wanted: Sequence[str]) -> Removal:
 
     Args:
         database: the database.
-        wanted: documents, as ``finding.fits`` takes them.
+        wanted: documents, as ``lookup.fits`` takes them.
 
     Raises:
         InputError: one of them is not there, or may be several.

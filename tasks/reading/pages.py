@@ -191,7 +191,7 @@ def read_regions(
         page: 1-based number.
         words: what is written on it.
         options: how.
-        draw: False for a page that cannot be drawn; see ``proposing.look``.
+        draw: False for a page that cannot be drawn; see ``looking.look``.
 
     Raises:
         SourceError: the page cannot be read; says where and what to do.

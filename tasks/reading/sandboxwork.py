@@ -68,19 +68,19 @@ def inspect(where: Where) -> Inspected:
 
 
 def read_page(where: Where, doc_id: str, page: int, options: ReadOptions, label: str) -> ReadPage:
-    """Read one page's words; see ``reading.read_page``."""
+    """Read one page's words; see ``pages.read_page``."""
     return pages.read_page(_last.document(where), doc_id, page, options, label)
 
 
 def read_regions(
     where: Where, page: int, words: Sequence[Word], options: ReadOptions, draw: bool
 ) -> PackedRegions:
-    """Make one page's regions, its words being known; see ``reading.read_regions``."""
+    """Make one page's regions, its words being known; see ``pages.read_regions``."""
     return pages.read_regions(_last.document(where), page, words, options, draw=draw)
 
 
 def read_picture(where: Where, page: int, options: ReadOptions) -> PageInput:
-    """Draw one page for an encoder; see ``reading.read_picture``."""
+    """Draw one page for an encoder; see ``pages.read_picture``."""
     return pages.read_picture(_last.document(where), page, options)
 
 

@@ -45,7 +45,7 @@ class TextPage:
     """A page's words and lines, as arrays.
 
     Args:
-        regions: of ``layout.regions_of``.
+        regions: of ``hierarchy.regions_of``.
         width_pt, height_pt: of the page.
     """
 

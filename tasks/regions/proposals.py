@@ -127,7 +127,7 @@ def propose(
     """Add proposals to a page's words, lines, paragraphs and blocks.
 
     Args:
-        regions: of ``layout.regions_of``.
+        regions: of ``hierarchy.regions_of``.
         seen: what else is known of the page.
         width_pt: width of the page in points.
         height_pt: its height in points.
