@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from storage import convert
 from storage.engine import (
-    StorageOptions,
     database_uri,
     engine_errors,
     existing_table,
@@ -45,17 +44,13 @@ class Database:
         encoder: the encoder it belongs to, by the name it was made with.
         form: what it stores of a page's patch vectors.
         schema_version: always `SCHEMA_VERSION`.
-        storage_options: options of the object store, or None.
     """
 
-    def __init__(
-        self, uri: str, identity: Identity, storage_options: StorageOptions | None
-    ) -> None:
+    def __init__(self, uri: str, identity: Identity) -> None:
         self.uri = uri
         self.encoder = identity.encoder
         self.form = identity.form
         self.schema_version = SCHEMA_VERSION
-        self.storage_options = storage_options
 
     @classmethod
     def create_or_open(
@@ -63,7 +58,6 @@ class Database:
         uri: str | Path,
         encoder: EncoderIdentity,
         form: VectorForm | None = None,
-        storage_options: StorageOptions | None = None,
     ) -> Self:
         """Open a database for writing, making what is missing of it.
 
@@ -73,7 +67,6 @@ class Database:
                 another name.
             form: what it is to store of them. None: what it stores already, or for a new
                 database the default, ``VectorForm()``.
-            storage_options: options of the object store, passed to LanceDB untouched.
 
         Raises:
             SchemaMismatch: it has another schema version, or tables that are not patchlight's.
@@ -82,15 +75,14 @@ class Database:
             StorageUnavailable: it cannot be read or written.
         """
         place = database_uri(uri)
-        return cls(place, claim(place, encoder, form, storage_options), storage_options)
+        return cls(place, claim(place, encoder, form))
 
     @classmethod
-    def open(cls, uri: str | Path, storage_options: StorageOptions | None = None) -> Self:
+    def open(cls, uri: str | Path) -> Self:
         """Open a database for reading.
 
         Args:
             uri: a path, a ``file://`` URI, or another URI that LanceDB knows.
-            storage_options: options of the object store, passed to LanceDB untouched.
 
         Raises:
             DatabaseNotFound: there is none, or one whose making was interrupted.
@@ -98,19 +90,19 @@ class Database:
             StorageUnavailable: it cannot be read.
         """
         place = database_uri(uri)
-        identity = read_identity(place, storage_options)
+        identity = read_identity(place)
         if identity is None:
             raise DatabaseNotFound(
                 f"there is no patchlight database at {place}. "
                 "Make one with 'patchlight ingest', or name another with --db."
             )
-        return cls(place, identity, storage_options)
+        return cls(place, identity)
 
     @classmethod
-    def find(cls, uri: str | Path, storage_options: StorageOptions | None = None) -> Self | None:
+    def find(cls, uri: str | Path) -> Self | None:
         """Open a database for reading; None if there is none. Raises as ``open`` otherwise."""
         try:
-            return cls.open(uri, storage_options)
+            return cls.open(uri)
         except DatabaseNotFound:
             return None
 
@@ -121,7 +113,7 @@ class Database:
             DatabaseNotFound: the table is not there: making the database was interrupted.
             StorageUnavailable: it cannot be read.
         """
-        return existing_table(self.uri, table, self.storage_options)
+        return existing_table(self.uri, table)
 
     def documents(self) -> list[Document]:
         """All documents, visible or not, by doc_id."""
@@ -226,7 +218,7 @@ class Database:
             DatabaseNotFound: making the database was interrupted.
             StorageUnavailable: it cannot be read, or pages are committed too fast to pin it.
         """
-        return pin(self.uri, self.storage_options)
+        return pin(self.uri)
 
     def _read(
         self, table: Table, columns: list[str] | None = None, condition: str | None = None

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from storage.database import Database
-from storage.engine import StorageOptions, engine_errors, shortened
+from storage.engine import engine_errors, shortened
 from storage.schema import KEYS, Table
 
 _TABLES = (
@@ -39,16 +39,13 @@ _MOST_DIFFERENCES = 50
 _SHOWN_CHARACTERS = 80
 
 
-def digest(
-    uri: str | Path, vectors: bool = False, storage_options: StorageOptions | None = None
-) -> dict[str, str]:
+def digest(uri: str | Path, vectors: bool = False) -> dict[str, str]:
     """Digests of what a database holds.
 
     Args:
         uri: the database.
         vectors: whether to add one of the patch vectors, bit by bit, under ``vectors``. They
             depend on the arithmetic of the machine, so the digest of ``patches`` leaves them out.
-        storage_options: options of the object store.
 
     Returns:
         Table -> SHA-256, 64 hexadecimal digits.
@@ -56,7 +53,7 @@ def digest(
     Raises:
         DatabaseNotFound, SchemaMismatch, StorageUnavailable: as `Database.open`.
     """
-    database = Database.open(uri, storage_options)
+    database = Database.open(uri)
     parts = [_stored(database, table) for table in _TABLES] + [_statistics(database)]
     if vectors:
         parts.append(_stored_vectors(database))
@@ -67,7 +64,6 @@ def differences(
     uri_a: str | Path,
     uri_b: str | Path,
     vector_tolerance: float = 0.0,
-    storage_options: StorageOptions | None = None,
 ) -> list[str]:
     """Where two databases differ in what they hold, in words; empty if they do not.
 
@@ -75,7 +71,6 @@ def differences(
         uri_a: the first database.
         uri_b: the second.
         vector_tolerance: how far a value of a patch vector may be off; 0 for not by a bit.
-        storage_options: options of the object store, the same for both.
 
     Returns:
         At most some 50 lines that name table, key and column.
@@ -83,7 +78,7 @@ def differences(
     Raises:
         DatabaseNotFound, SchemaMismatch, StorageUnavailable: as `Database.open`.
     """
-    a, b = (Database.open(uri, storage_options) for uri in (uri_a, uri_b))
+    a, b = (Database.open(uri) for uri in (uri_a, uri_b))
     found = _all_differences(a, b, vector_tolerance)
     lines = list(islice(found, _MOST_DIFFERENCES))
     return [*lines, "and more"] if next(found, None) else lines

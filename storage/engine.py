@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -12,14 +12,12 @@ from urllib.parse import unquote, urlsplit
 import lance
 
 from storage.errors import DatabaseNotFound, StorageError, StorageUnavailable
+from storage.objectstore import storage_options
 from storage.records import VISIBLE
 from storage.schema import Table
 
 if TYPE_CHECKING:
     import lancedb
-
-StorageOptions = Mapping[str, str]
-"""Options of the object store, passed to LanceDB untouched."""
 
 _KEYS_PER_CONDITION = 1000
 """Keys named in one condition: keeps the engine's expressions small."""
@@ -52,7 +50,6 @@ def open_table(
     uri: str,
     table: Table,
     version: int | None = None,
-    storage_options: StorageOptions | None = None,
 ) -> lance.LanceDataset | None:
     """Open a table for reading.
 
@@ -60,7 +57,6 @@ def open_table(
         uri: the database, as `database_uri` gives it.
         table: which.
         version: the version to read; None for the newest.
-        storage_options: options of the object store.
 
     Returns:
         The table, or None if it does not exist.
@@ -73,7 +69,7 @@ def open_table(
             return lance.dataset(
                 table_uri(uri, table),
                 version=version,
-                storage_options=dict(storage_options) if storage_options else None,
+                storage_options=storage_options(),
             )
         except ValueError as error:
             # The engine has no error type of its own for this; its text is all there is.
@@ -82,16 +78,14 @@ def open_table(
             raise
 
 
-def existing_table(
-    uri: str, table: Table, storage_options: StorageOptions | None
-) -> lance.LanceDataset:
+def existing_table(uri: str, table: Table) -> lance.LanceDataset:
     """The newest version of a table that every database has, for reading.
 
     Raises:
         DatabaseNotFound: it is not there: making the database was interrupted.
         StorageUnavailable: it cannot be opened.
     """
-    dataset = open_table(uri, table, storage_options=storage_options)
+    dataset = open_table(uri, table)
     if dataset is None:
         raise DatabaseNotFound(
             f"database {uri} has no table {table}: making it was interrupted. "
@@ -100,7 +94,7 @@ def existing_table(
     return dataset
 
 
-def connect(uri: str, storage_options: StorageOptions | None = None) -> lancedb.DBConnection:
+def connect(uri: str) -> lancedb.DBConnection:
     """Open a database for writing.
 
     Raises:
@@ -109,9 +103,7 @@ def connect(uri: str, storage_options: StorageOptions | None = None) -> lancedb.
     import lancedb  # takes 3 seconds that those who only read need not spend
 
     with engine_errors(uri, "(all)"):
-        return lancedb.connect(
-            uri, storage_options=dict(storage_options) if storage_options else None
-        )
+        return lancedb.connect(uri, storage_options=storage_options())
 
 
 def quoted(text: str) -> str:

@@ -8,18 +8,14 @@ writer makes.
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from storage import convert
-from storage.engine import StorageOptions, connect, engine_errors, open_table
+from storage.engine import connect, engine_errors, open_table
 from storage.errors import EncoderMismatch, FormMismatch, SchemaMismatch
+from storage.locks import making
 from storage.records import EncoderIdentity, VectorForm, VectorType
 from storage.schema import SCHEMA_VERSION, Table, schema_of
 
@@ -37,14 +33,14 @@ class Identity:
     form: VectorForm
 
 
-def read_identity(uri: str, storage_options: StorageOptions | None) -> Identity | None:
+def read_identity(uri: str) -> Identity | None:
     """What a database was made for; None if there is no database.
 
     Raises:
         SchemaMismatch: it has another schema version, or is not patchlight's.
         StorageUnavailable: it cannot be read.
     """
-    meta = open_table(uri, Table.META, storage_options=storage_options)
+    meta = open_table(uri, Table.META)
     if meta is None:
         return None
     with engine_errors(uri, Table.META):
@@ -64,12 +60,7 @@ def read_identity(uri: str, storage_options: StorageOptions | None) -> Identity 
     )
 
 
-def claim(
-    uri: str,
-    encoder: EncoderIdentity,
-    form: VectorForm | None,
-    storage_options: StorageOptions | None,
-) -> Identity:
+def claim(uri: str, encoder: EncoderIdentity, form: VectorForm | None) -> Identity:
     """Make a database for the encoder, or complete or check the one that is there.
 
     Encoders are the same if their fingerprints and vector lengths are; their names may differ,
@@ -80,7 +71,6 @@ def claim(
         encoder: whose vectors it is to hold.
         form: what it is to store of them; None for what is stored there, or the default for a
             new database.
-        storage_options: options of the object store, or None.
 
     Returns:
         What the database was made for.
@@ -91,15 +81,15 @@ def claim(
         FormMismatch: it stores vectors in another form.
         StorageUnavailable: it cannot be read or written.
     """
-    with _alone(uri):
-        stored = read_identity(uri, storage_options)
+    with making(uri):
+        stored = read_identity(uri)
         if stored is None:
             for table in Table:
-                if open_table(uri, table, storage_options=storage_options) is not None:
+                if open_table(uri, table) is not None:
                     raise _foreign(uri, table)
             stored = Identity(encoder, form or VectorForm())
             data = convert.meta_table(stored.encoder, stored.form)
-            _create(uri, Table.META, storage_options, data=data)
+            _create(uri, Table.META, data=data)
         theirs = stored.encoder
         if (theirs.fingerprint, theirs.dim) != (encoder.fingerprint, encoder.dim):
             raise EncoderMismatch(
@@ -113,41 +103,20 @@ def claim(
                 "to it, or make a new database with --db."
             )
         for table in Table:
-            if open_table(uri, table, storage_options=storage_options) is None:
+            if open_table(uri, table) is None:
                 schema = schema_of(table, theirs.dim, stored.form.type)
-                _create(uri, table, storage_options, schema=schema)
+                _create(uri, table, schema=schema)
         return stored
-
-
-@contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """Let one process at a time make tables: of two at once, the engine may keep the second.
-
-    Holds a lock on the database's folder, which the system frees however the process ends. In
-    an object store there is none: do not make one database there from two places at once.
-    """
-    if "://" in uri:
-        yield
-        return
-    with engine_errors(uri, "(all)"):
-        Path(uri).mkdir(parents=True, exist_ok=True)
-        folder = os.open(uri, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _create(
     uri: str,
     table: Table,
-    storage_options: StorageOptions | None,
     data: pa.Table | None = None,
     schema: pa.Schema | None = None,
 ) -> None:
     """Make a table in one commit, with rows or empty."""
-    connection = connect(uri, storage_options)
+    connection = connect(uri)
     with engine_errors(uri, table):
         connection.create_table(table.value, data=data, schema=schema)
 

@@ -1,6 +1,6 @@
 """Locks that processes on one machine hold on a database; the system frees a dead one's.
 
-They are put on folders that are there anyway. In an object store there are none.
+They are put on the folders of the database itself. In an object store there are none.
 """
 
 from __future__ import annotations
@@ -9,12 +9,32 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from storage.engine import engine_errors, table_uri
 from storage.schema import Table
 
 _LOCKED = Table.META
-"""Its folder is there from the first moment on, and nothing else locks it."""
+"""Its folder is there from the first moment on. Making a database locks the one above."""
+
+
+@contextmanager
+def making(uri: str) -> Iterator[None]:
+    """Let one process at a time make tables: of two at once, the engine may keep the second.
+
+    Makes the database's folder. In an object store nothing is locked: do not make one database
+    there from two places at once.
+
+    Raises:
+        StorageUnavailable: the place cannot be used.
+    """
+    if not is_local(uri):
+        yield
+        return
+    with engine_errors(uri, "(all)"):
+        Path(uri).mkdir(parents=True, exist_ok=True)
+    with _held(uri, uri, fcntl.LOCK_EX):
+        yield
 
 
 @contextmanager
@@ -27,13 +47,8 @@ def writing(uri: str) -> Iterator[None]:
     if not is_local(uri):
         yield
         return
-    folder = _folder(uri)
-    try:
-        with engine_errors(uri, "(all)"):
-            fcntl.flock(folder, fcntl.LOCK_SH)
+    with _held(uri, table_uri(uri, _LOCKED), fcntl.LOCK_SH):
         yield
-    finally:
-        os.close(folder)
 
 
 @contextmanager
@@ -49,11 +64,14 @@ def nobody_writing(uri: str) -> Iterator[bool]:
     if not is_local(uri):
         yield False
         return
-    folder = _folder(uri)
-    try:
-        yield _locked(folder)
-    finally:
-        os.close(folder)
+    with _opened(uri, table_uri(uri, _LOCKED)) as folder:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            alone = False
+        else:
+            alone = True
+        yield alone
 
 
 def is_local(uri: str) -> bool:
@@ -61,14 +79,21 @@ def is_local(uri: str) -> bool:
     return "://" not in uri
 
 
-def _locked(folder: int) -> bool:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+@contextmanager
+def _held(uri: str, folder: str, how: int) -> Iterator[None]:
+    """Hold a lock on a folder of a database, once nobody is in the way."""
+    with _opened(uri, folder) as descriptor:
+        with engine_errors(uri, "(all)"):
+            fcntl.flock(descriptor, how)
+        yield
 
 
-def _folder(uri: str) -> int:
+@contextmanager
+def _opened(uri: str, folder: str) -> Iterator[int]:
+    """A folder's descriptor; closing it frees what lock it has."""
     with engine_errors(uri, "(all)"):
-        return os.open(table_uri(uri, _LOCKED), os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

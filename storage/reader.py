@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from storage.engine import (
     VISIBLE_FILTER,
-    StorageOptions,
     engine_errors,
     existing_table,
     open_table,
@@ -40,12 +39,10 @@ class Snapshot:
     Attributes:
         uri: the database.
         versions: table name -> version.
-        storage_options: options of the object store, or None.
     """
 
     uri: str
     versions: dict[str, int]
-    storage_options: StorageOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,7 @@ class PatchBatch:
     scales: NDArray[np.float16] | None = None
 
 
-def pin(uri: str, storage_options: StorageOptions | None) -> Snapshot:
+def pin(uri: str) -> Snapshot:
     """Pin the newest versions of the tables that queries read, such that they fit together.
 
     A page's regions and patches are written before its row in ``pages``, and that before its
@@ -90,12 +87,12 @@ def pin(uri: str, storage_options: StorageOptions | None) -> Snapshot:
     versions: dict[str, int] = {}
     for _ in range(_PIN_ATTEMPTS):
         for table in (Table.DOCUMENTS, Table.PAGES, Table.REGIONS, Table.PATCHES):
-            versions[table.value] = _version(uri, table, storage_options)
+            versions[table.value] = _version(uri, table)
         if all(
-            versions[table.value] == _version(uri, table, storage_options)
+            versions[table.value] == _version(uri, table)
             for table in (Table.DOCUMENTS, Table.PAGES)
         ):
-            return Snapshot(uri, versions, storage_options)
+            return Snapshot(uri, versions)
     raise StorageUnavailable(
         f"database {uri} changes too fast to be read in one state. "
         "Wait until the ingest that writes to it is done, and ask again."
@@ -114,7 +111,7 @@ def still_there(snapshot: Snapshot) -> bool:
     """
     try:
         for table, version in snapshot.versions.items():
-            open_table(snapshot.uri, Table(table), version, snapshot.storage_options)
+            open_table(snapshot.uri, Table(table), version)
     except StorageUnavailable:
         return False
     return True
@@ -249,22 +246,19 @@ def visible_texts(snapshot: Snapshot, batch_rows: int) -> Iterator[list[str]]:
                 yield texts
 
 
-def _version(uri: str, table: Table, storage_options: StorageOptions | None) -> int:
-    version: int = existing_table(uri, table, storage_options).version
+def _version(uri: str, table: Table) -> int:
+    version: int = existing_table(uri, table).version
     return version
 
 
 def _open(snapshot: Snapshot, table: Table) -> lance.LanceDataset:
-    options = tuple(sorted((snapshot.storage_options or {}).items()))
-    return _open_version(snapshot.uri, table, snapshot.versions[table], options)
+    return _open_version(snapshot.uri, table, snapshot.versions[table])
 
 
 @lru_cache(maxsize=16)
-def _open_version(
-    uri: str, table: Table, version: int, options: tuple[tuple[str, str], ...]
-) -> lance.LanceDataset:
+def _open_version(uri: str, table: Table, version: int) -> lance.LanceDataset:
     """A version never changes, and opening it again costs as much as reading a few pages."""
-    return open_table(uri, table, version, dict(options))
+    return open_table(uri, table, version)
 
 
 def _number_type(snapshot: Snapshot) -> pa.DataType:

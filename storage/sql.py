@@ -15,7 +15,7 @@ import pyarrow as pa
 from datafusion import DataFrame, SessionContext, SQLOptions
 
 from storage.database import Database
-from storage.engine import VISIBLE_FILTER, StorageOptions
+from storage.engine import VISIBLE_FILTER
 from storage.schema import Table
 from storage.sqlengine import register, rows_of, sql_context, sql_errors
 
@@ -39,15 +39,12 @@ FROM (
 _OF_VISIBLE = (Table.PAGES, Table.REGIONS, Table.PATCHES)
 
 
-def run_sql(
-    uri: str | Path, query: str, storage_options: StorageOptions | None = None
-) -> pa.RecordBatchReader:
+def run_sql(uri: str | Path, query: str) -> pa.RecordBatchReader:
     """Answer one query: SELECT, WITH, EXPLAIN, SHOW or DESCRIBE.
 
     Args:
         uri: the database.
         query: one statement in DataFusion's SQL.
-        storage_options: options of the object store.
 
     Returns:
         The rows, read as they are asked for; doing so may raise `SqlError` too.
@@ -56,7 +53,7 @@ def run_sql(
         SqlError: the query is wrong, or would change or read anything but the tables.
         DatabaseNotFound, SchemaMismatch, StorageUnavailable: as `Database.open`.
     """
-    database = Database.open(uri, storage_options)
+    database = Database.open(uri)
     context = sql_context()
     for table in Table:
         name = _STORED_REGIONS if table is Table.REGIONS else f"raw_{table}"

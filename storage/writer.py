@@ -21,7 +21,7 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._connection = connect(database.uri, database.storage_options)
+        self._connection = connect(database.uri)
 
     def upsert(self, table: Table, rows: pa.Table) -> None:
         """Store rows in place of those with the same keys; of a key twice the last one wins."""

@@ -264,7 +264,7 @@ def _database(stored_as: StoredAs) -> Database:
     # Imported here: the engine takes a second and 100 MB that few workers need.
     from storage.database import Database
 
-    return Database.open(stored_as.uri, stored_as.storage_options)
+    return Database.open(stored_as.uri)
 
 
 class EncoderWorker:

@@ -6,10 +6,13 @@ import os
 import tempfile
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from storage.objectstore import STORAGE_OPTIONS, storage_options_of
 from tasks.common.errors import UsageError
 from tasks.common.modes import LayoutMode
 
@@ -50,6 +53,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PATCHLIGHT_", frozen=True, extra="ignore")
 
     db: str | None = Field(default=None, description="database URI used when --db is not given")
+    storage_options: Annotated[dict[str, str], NoDecode, BeforeValidator(storage_options_of)] = (
+        Field(
+            default={},
+            repr=False,
+            description="options of the object store of a database, a JSON object that LanceDB is "
+            "given; read where tables are opened, and only checked here",
+        )
+    )
     encoder: str = Field(default=DEFAULT_ENCODER, description="encoder of a new database")
     workers: int = Field(
         default_factory=_cpus,
@@ -151,12 +162,15 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = [
-            f"PATCHLIGHT_{'_'.join(map(str, problem['loc'])).upper()}="
-            f"{problem['input']}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-        raise UsageError("; ".join(problems)) from error
+        # Without the cause, which would show the values of secrets.
+        raise UsageError("; ".join(_told(problem) for problem in error.errors())) from None
+
+
+def _told(problem: ErrorDetails) -> str:
+    """Say which variable is wrong, and its value where that is no secret."""
+    variable = f"PATCHLIGHT_{'_'.join(map(str, problem['loc'])).upper()}"
+    value = "" if variable == STORAGE_OPTIONS else f"={problem['input']}"
+    return f"{variable}{value}: {problem['msg']}"
 
 
 def set_environment_defaults() -> None:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from storage.convert import PageTables
 from storage.records import PageEncoding, PageInput, Source, VectorForm
 from tasks.common.errors import Fault
 from tasks.reading.fingerprints import Stages
 from tasks.reading.pages import ReadPage
-
-if TYPE_CHECKING:
-    from storage.engine import StorageOptions
 
 PageKey = tuple[str, int]
 """(doc_id, 1-based page)."""
@@ -101,11 +97,9 @@ class StoredAs:
         dim: length of a vector.
         form: of the stored vectors.
         uri: the database, for pages of which something is kept.
-        storage_options: options of the object store it is in, or None.
     """
 
     stages: Stages
     dim: int
     form: VectorForm
     uri: str
-    storage_options: StorageOptions | None = None

@@ -97,9 +97,7 @@ _COLUMNS = {
 
 
 def _pinned(snapshot: Snapshot, table: Table, condition: str | None = None) -> pa.Table:
-    dataset = open_table(
-        snapshot.uri, table, snapshot.versions[table.value], snapshot.storage_options
-    )
+    dataset = open_table(snapshot.uri, table, snapshot.versions[table.value])
     assert dataset is not None
     return dataset.to_table(columns=_COLUMNS[table], filter=condition)
 

@@ -83,12 +83,12 @@ def test_pinning_fits_the_tables_together(
     version = reader._version
     replaced = []
 
-    def busy(uri: str, table: Table, options: None) -> int:
+    def busy(uri: str, table: Table) -> int:
         if table is Table.REGIONS and not replaced:
             new = page("a", 1, words=1, fingerprint="two")
             Committer(database, "run").commit_pages(page_tables([new], DIM))
             replaced.append(True)
-        return version(uri, table, options)
+        return version(uri, table)
 
     monkeypatch.setattr(reader, "_version", busy)
     snapshot = database.snapshot()
@@ -105,13 +105,13 @@ def test_pinning_shows_no_document_without_a_page_that_is_being_redone(
     version = reader._version
     redone = []
 
-    def busy(uri: str, table: Table, options: None) -> int:
+    def busy(uri: str, table: Table) -> int:
         if table is Table.PAGES and not redone:
             redone.append(True)
             committer = Committer(database, "other")
             put(committer, document("a", 2, DocumentStatus.UNFINISHED))
             committer.drop_pages(doc_id("a"), [1])
-        return version(uri, table, options)
+        return version(uri, table)
 
     monkeypatch.setattr(reader, "_version", busy)
     assert reader.catalog(database.snapshot())["page_id"].to_pylist() == stays
