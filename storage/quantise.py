@@ -27,6 +27,10 @@ def quantise(vectors: FloatArray) -> tuple[NDArray[np.int8], NDArray[np.float16]
 
     Raises:
         ValueError: a value is too large for its scale to be a float16, above 8,319,000.
+
+    >>> integers, scales = quantise(np.array([[127.0, -63.5], [0.0, 0.0]], np.float32))
+    >>> integers.tolist(), scales.tolist()
+    ([[127, -64], [0, 0]], [1.0, 0.0])
     """
     largest = np.abs(vectors).max(axis=1, initial=0.0)
     exact = largest / np.float32(LARGEST)

@@ -73,6 +73,13 @@ def evidence(mass: Doubles, share: Doubles, weights: Doubles, background: float)
 
     Raises:
         ShapeError: the arrays do not fit together.
+
+    The whole page, a quarter of it that holds all of the only token, and one that holds none.
+
+    >>> mass, share = np.array([[1.0], [1.0], [0.0]]), np.array([1.0, 0.25, 0.25])
+    >>> found = evidence(mass, share, np.array([1.0]), 0.1)
+    >>> found.density.tolist(), found.coverage.tolist()
+    ([0.0, 1.308, -2.303], [0.0, 0.0, -2.303])
     """
     if mass.shape != (len(share), len(weights)):
         raise ShapeError(f"{mass.shape} masses of {len(share)} spans and {len(weights)} tokens")
@@ -93,6 +100,9 @@ def patch_mass(token_scores: Floats) -> Doubles:
 
     Returns:
         (N, T) float64; each column adds up to 1. Equal similarities give equal masses.
+
+    >>> patch_mass(np.array([[0.9, 0.3], [-0.9, 0.3]])).tolist()
+    [[0.881, 0.5], [0.119, 0.5]]
     """
     scores = token_scores.astype(np.float64)
     if not len(scores):
@@ -108,7 +118,11 @@ def patch_mass(token_scores: Floats) -> Doubles:
 
 
 def cells_held(boxes: Doubles, rows: int, cols: int) -> Doubles:
-    """Return what boxes hold of each cell of a grid: (S, rows * cols) in [0, 1]."""
+    """Return what boxes hold of each cell of a grid: (S, rows * cols) in [0, 1].
+
+    >>> cells_held(np.array([[0.0, 0.0, 0.75, 0.5]]), 2, 2).tolist()
+    [[1.0, 0.5, 0.0, 0.0]]
+    """
     y, x = np.arange(rows), np.arange(cols)
     down = np.minimum(boxes[:, 3:] * rows, y + 1) - np.maximum(boxes[:, 1:2] * rows, y)
     across = np.minimum(boxes[:, 2:3] * cols, x + 1) - np.maximum(boxes[:, :1] * cols, x)
@@ -141,6 +155,13 @@ class HeldPatches:
 
         Returns:
             (S, T) in [0, 1] and (S,) in [0, 1]; 0 where the page has no vector.
+
+        Of three cells the second has no vector: the left half of the page holds one of two.
+
+        >>> held = HeldPatches(np.array([[0.0, 0.0, 0.5, 1.0]]))
+        >>> mass, part = held.mass(np.array([[-0.2], [0.6]]), np.array([0, -1, 1]), (1, 3))
+        >>> mass.tolist(), part.tolist()
+        ([[0.119]], [0.5])
         """
         there = np.flatnonzero(cell_to_vector >= 0)
         if not len(there):

@@ -43,7 +43,12 @@ class QuestionWords:
 
 
 def question_words(question: str) -> QuestionWords:
-    """Read a question."""
+    """Read a question.
+
+    >>> asked = question_words("Which colours are shown in the charts of landings?")
+    >>> asked.stems, asked.visual
+    (('colour', 'shown', 'chart', 'land'), True)
+    """
     counted = (word for word in _words(question) if word not in _STOP)
     return QuestionWords(
         stems=tuple(dict.fromkeys(map(_stem, counted))),

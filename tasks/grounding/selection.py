@@ -165,6 +165,14 @@ def select(scores: Floats, selection: Selection) -> Indices:
         ShapeError: `scores` is not one-dimensional.
         NotFiniteError: a score is NaN or infinite.
         SelectionError: the rule is ``spans``.
+
+    >>> scores = np.array([-0.2, 0.6, -0.4])
+    >>> select(scores, Selection(SelectionRule.PERCENTILE, 50)).tolist()
+    [1, 0]
+    >>> select(scores, Selection(SelectionRule.ADAPTIVE)).tolist()
+    [1]
+    >>> select(scores, Selection(SelectionRule.THRESHOLD, 0.9)).tolist()
+    []
     """
     if selection.rule is SelectionRule.SPANS:
         raise SelectionError("spans are chosen by tasks.grounding.spanweights")

@@ -105,6 +105,9 @@ def beliefs(signals: Doubles, names: Sequence[str], weights: Mapping[str, float]
 
     Raises:
         ShapeError: there is not a column for each signal.
+
+    >>> beliefs(np.array([[1.0, 5.0], [-1.0, 5.0]]), ["seen", "other"], {"seen": 0.5}).tolist()
+    [0.731, 0.269]
     """
     if signals.ndim != 2 or signals.shape[1] != len(names):
         raise ShapeError(f"(S, {len(names)}) signals expected, got {signals.shape}")
@@ -128,6 +131,12 @@ def choose_spans(scores: Doubles, boxes: Doubles, ratio: float, most: int) -> In
 
     Raises:
         SelectionError: ``ratio`` or ``most`` is out of range.
+
+    The second lies in the first, and the last is too far behind it.
+
+    >>> boxes = np.array([[0, 0, 1, 0.5], [0, 0, 0.5, 0.5], [0, 0.5, 1, 1], [0, 0.9, 1, 1]])
+    >>> choose_spans(np.array([0.4, 0.3, 0.2, 0.1]), boxes, 0.5, 10).tolist()
+    [0, 2]
     """
     if not 0 < ratio <= 1 or most < 1:
         raise SelectionError(f"a ratio in (0, 1] and at least one span, got {ratio:g} and {most}")

@@ -68,6 +68,14 @@ def next_lines(boxes: Doubles, lines: Doubles) -> tuple[Doubles, Doubles]:
     Returns:
         (S, 4) the nearest line to the left, and (S, 4) the nearest above; boxes without any area
         where there is none.
+
+    A value with its label on the left, under a heading.
+
+    >>> value = np.array([[0.5, 0.20, 0.7, 0.24]])
+    >>> label, heading = [0.1, 0.20, 0.3, 0.24], [0.5, 0.14, 0.8, 0.18]
+    >>> before, over = next_lines(value, np.array([label, heading]))
+    >>> before.tolist() == [label], over.tolist() == [heading]
+    (True, True)
     """
     heights = (boxes[:, 3] - boxes[:, 1])[:, None]
     down = np.minimum(boxes[:, 3:], lines[:, 3]) - np.maximum(boxes[:, 1:2], lines[:, 1])

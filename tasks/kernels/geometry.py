@@ -65,6 +65,11 @@ def check_boxes(boxes: Floats) -> None:
         ShapeError: `boxes` is not (R, 4), or of another type.
         BoxError: a box holds NaN or infinity, is inverted or empty, or leaves [0, 1]; the
             message names the first one.
+
+    >>> check_boxes(np.array([[0.0, 0.0, 1.0, 0.5]]))
+    >>> check_boxes(np.array([[0.6, 0.0, 0.4, 0.5]]))
+    Traceback (most recent call last):
+    tasks...BoxError: box 0 is inverted: x0 y0 x1 y1 = [0.6, 0.0, 0.4, 0.5], ...
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ShapeError(f"boxes must be (R, 4), got {boxes.shape}")
@@ -98,6 +103,10 @@ def check_grid(rows: int, cols: int) -> None:
 
     Raises:
         ShapeError: `rows` or `cols` is below 1.
+
+    >>> check_grid(3, 0)
+    Traceback (most recent call last):
+    tasks...ShapeError: a patch grid needs at least 1 x 1 cells, got 3 x 0
     """
     if rows < 1 or cols < 1:
         raise ShapeError(f"a patch grid needs at least 1 x 1 cells, got {rows} x {cols}")
@@ -115,6 +124,9 @@ def cell_boxes(rows: int, cols: int) -> Doubles:
 
     Raises:
         ShapeError: the grid has no cell.
+
+    >>> cell_boxes(2, 1).tolist()
+    [[0.0, 0.0, 1.0, 0.5], [0.0, 0.5, 1.0, 1.0]]
     """
     check_grid(rows, cols)
     x, y = _edges(cols), _edges(rows)
@@ -141,6 +153,12 @@ def touched_cells(boxes: Floats, rows: int, cols: int) -> TouchedCells:
     Raises:
         BoxError: a box is not finite, inverted, empty, or off the page.
         ShapeError: `boxes` is not (R, 4), or the grid has no cell.
+
+    A box over cell 0 and half of cell 1 of a 2 x 2 grid; cell 2 only shares its edge.
+
+    >>> touched = touched_cells(np.array([[0.0, 0.0, 0.75, 0.5]]), 2, 2)
+    >>> touched.cell.tolist(), touched.iou.tolist(), touched.area.tolist()
+    ([0, 1], [0.667, 0.25], [0.25, 0.125])
     """
     check_boxes(boxes)
     check_grid(rows, cols)
@@ -176,6 +194,9 @@ def cell_iou(boxes: Floats, rows: int, cols: int) -> Floats:
     Raises:
         BoxError: a box is not finite, inverted, empty, or off the page.
         ShapeError: `boxes` is not (R, 4), or the grid has no cell.
+
+    >>> cell_iou(np.array([[0.0, 0.0, 0.5, 1.0], [0.5, 0.5, 1.0, 1.0]]), 2, 2).tolist()
+    [[0.5, 0.0, 0.5, 0.0], [0.0, 0.0, 0.0, 1.0]]
     """
     touched = touched_cells(boxes, rows, cols)
     dense = np.zeros((len(boxes), rows * cols), dtype=boxes.dtype)
@@ -196,6 +217,10 @@ def iou(a: Floats, b: Floats) -> Doubles:
     Raises:
         BoxError: a box is not finite, inverted, empty, or off the page.
         ShapeError: `a` or `b` is not (n, 4).
+
+    >>> halves = np.array([[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]])
+    >>> iou(halves, np.array([[0.25, 0.0, 0.75, 1.0], [0.0, 0.0, 0.5, 1.0]])).tolist()
+    [[0.333, 1.0], [0.333, 0.0]]
     """
     check_boxes(a)
     check_boxes(b)
@@ -221,6 +246,9 @@ def box_points(boxes: Floats, width_pt: float, height_pt: float) -> Doubles:
     Raises:
         BoxError: a box is not finite, inverted, empty, or off the page.
         ShapeError: `boxes` is not (R, 4), or the page has no area.
+
+    >>> box_points(np.array([[0.0, 0.5, 1.0, 1.0]]), 595.0, 842.0).tolist()
+    [[0.0, 421.0, 595.0, 842.0]]
     """
     return _scaled(boxes, width_pt, height_pt)
 
@@ -240,6 +268,9 @@ def box_pixels(boxes: Floats, width_px: int, height_px: int) -> NDArray[np.int32
     Raises:
         BoxError: a box is not finite, inverted, empty, or off the page.
         ShapeError: `boxes` is not (R, 4), or the picture has no pixel.
+
+    >>> box_pixels(np.array([[0.12, 0.0, 0.5, 0.31]]), 10, 10).tolist()
+    [[1, 0, 5, 4]]
     """
     px = _scaled(boxes, width_px, height_px)
     size = np.array([width_px, height_px])

@@ -112,6 +112,14 @@ def similarities(
     Raises:
         ShapeError: an array is not two-dimensional, the dimensions differ, or int8 vectors come
             without a scale each, or others with scales.
+
+    >>> patches = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], np.float32)
+    >>> tokens = np.array([[0.6, 0.8], [-1.0, 0.0]], np.float32)
+    >>> similarities(patches, tokens).tolist()
+    [[0.6, -1.0], [0.8, 0.0], [-0.6, 1.0]]
+    >>> small, scales = np.array([[-20, 5]], np.int8), np.array([0.05], np.float32)
+    >>> similarities(small, tokens, scales).tolist()
+    [[-0.4, 1.0]]
     """
     if vectors.ndim != 2 or query_vectors.ndim != 2 or vectors.shape[1] != query_vectors.shape[1]:
         raise ShapeError(
@@ -150,6 +158,9 @@ def as_floats(vectors: Floats | NDArray[np.int8], scales: Floats | None = None) 
 
     Returns:
         (N, D) float32.
+
+    >>> as_floats(np.array([[127, -64]], np.int8), np.array([0.5], np.float16)).tolist()
+    [[63.5, -32.0]]
     """
     floats: FloatArray = vectors.astype(np.float32, copy=False)
     return floats if scales is None else floats * scales.astype(np.float32)[:, None]
@@ -167,6 +178,12 @@ def best_matches(similarity: FloatArray, vector_offsets: Integers) -> FloatArray
 
     Raises:
         ShapeError: the offsets do not cut N rows into pages.
+
+    A page of two vectors, one whose only vector is unlike every token, and one without vectors.
+
+    >>> similarity = np.array([[0.6, -1.0], [0.8, 0.0], [-0.6, -0.2]], np.float32)
+    >>> best_matches(similarity, np.array([0, 2, 3, 3])).tolist()
+    [[0.8, 0.0], [-0.6, -0.2], [-inf, -inf]]
     """
     if similarity.ndim != 2:
         raise ShapeError(f"similarity must be (N, T), got {similarity.shape}")
@@ -201,6 +218,13 @@ def page_scores_from(
     Raises:
         ShapeError: offsets or weights do not fit `similarity`.
         NotFiniteError: a weight is not a finite number above 0, or a score is not finite.
+
+    Two queries, of two tokens and of one, whose weight is 0.5.
+
+    >>> similarity = np.array([[0.6, -1, 0.2], [0.8, 0, 0.4], [-0.6, -0.2, 0]], np.float32)
+    >>> weights = np.array([1.0, 1.0, 0.5], np.float32)
+    >>> page_scores_from(similarity, np.array([0, 2, 3]), np.array([0, 2, 3]), weights).tolist()
+    [[0.8, 0.2], [-0.8, 0.0]]
     """
     if similarity.ndim != 2 or weights.shape != (similarity.shape[1],):
         raise ShapeError(
@@ -243,6 +267,14 @@ def page_scores(
     Raises:
         ShapeError: the arrays do not fit together.
         NotFiniteError: a weight is not a finite number above 0, or a score is not finite.
+
+    The negative score of the second page stays below that of the first: there is no padding.
+
+    >>> patches = np.array([[0.6, 0.8], [1.0, 0.0], [-1.0, 0.0]], np.float32)
+    >>> token = np.array([[1.0, 0.0]], np.float32)
+    >>> weights = np.array([2.0], np.float32)
+    >>> page_scores(patches, np.array([0, 2, 3]), token, np.array([0, 1]), weights).tolist()
+    [[2.0], [-2.0]]
     """
     similarity = similarities(vectors, query_vectors)
     return page_scores_from(similarity, vector_offsets, query_offsets, weights)
@@ -263,6 +295,10 @@ def token_scores(similarity: FloatArray, weights: FloatArray) -> FloatArray:
     Raises:
         ShapeError: the arrays do not fit together, or there is no token.
         NotFiniteError: a weight is not a finite number above 0.
+
+    >>> similarity = np.array([[0.6, -0.8], [-0.2, 0.4]], np.float32)
+    >>> token_scores(similarity, np.array([2.0, 1.0], np.float32)).tolist()
+    [[0.6, -0.4], [-0.2, 0.2]]
     """
     if similarity.ndim != 2 or weights.shape != similarity.shape[1:] or not len(weights):
         raise ShapeError(
@@ -287,6 +323,10 @@ def patch_scores(token_scores: FloatArray, aggregate: TokenAggregation) -> Float
     Raises:
         ShapeError: there is no token.
         AggregationError: there is no such aggregation.
+
+    >>> parts = np.array([[0.6, -0.4], [-0.2, 0.2], [-0.3, -0.5]], np.float32)
+    >>> {how.value: patch_scores(parts, how).tolist() for how in TokenAggregation}
+    {'max': [0.6, 0.2, -0.3], 'mean': [0.1, 0.0, -0.4], 'sum': [0.2, 0.0, -0.8]}
     """
     aggregate = TokenAggregation(aggregate)
     if token_scores.ndim != 2 or not token_scores.shape[1]:
@@ -313,6 +353,11 @@ def cell_scores(patch_scores: FloatArray, cell_to_vector: Integers) -> FloatArra
 
     Raises:
         ShapeError: an array is not one-dimensional, or a cell points outside the n vectors.
+
+    A 2 x 2 grid: cells 0 and 1 share a vector, cell 3 has none.
+
+    >>> cell_scores(np.array([0.6, -0.3], np.float32), np.array([0, 0, 1, -1])).tolist()
+    [0.6, 0.6, -0.3, 0.0]
     """
     n = len(patch_scores)
     if patch_scores.ndim != 1 or cell_to_vector.ndim != 1:

@@ -48,6 +48,14 @@ def pool(encoding: PageEncoding, factor: int) -> PageEncoding:
 
     Raises:
         ShapeError: the factor is below 1.
+
+    Of five cells one has no vector. The first two vectors are alike, and share one afterwards.
+
+    >>> vectors = np.array([[0.8, 0.6], [0.6, 0.8], [-1.0, 0.0], [0.0, -1.0]], np.float32)
+    >>> page = PageEncoding(1, 5, vectors, np.array([0, 1, -1, 2, 3], np.int32))
+    >>> pooled = pool(page, 2)
+    >>> pooled.cell_to_vector.tolist(), pooled.vectors.tolist()
+    ([0, 0, -1, 1, 1], [[0.707, 0.707], [-0.707, -0.707]])
     """
     if factor < 1:
         raise ShapeError(f"token pooling takes at least 1 vector a cluster, got {factor}")
@@ -78,6 +86,11 @@ def drop_blank(encoding: PageEncoding, blank: BoolArray) -> PageEncoding:
 
     Raises:
         ShapeError: `blank` is not of this grid.
+
+    >>> page = PageEncoding(1, 3, np.eye(3, dtype=np.float32), np.array([0, 1, 2], np.int32))
+    >>> kept = drop_blank(page, np.array([False, True, False]))
+    >>> kept.cell_to_vector.tolist(), kept.vectors.tolist()
+    ([0, -1, 1], [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     """
     if blank.shape != encoding.cell_to_vector.shape or blank.dtype != np.bool_:
         raise ShapeError(
@@ -113,6 +126,11 @@ def blank_cells(image: NDArray[np.uint8], rows: int, cols: int) -> BoolArray:
 
     Raises:
         ShapeError: the image is no picture, or the grid has no cells.
+
+    >>> white = np.full((4, 4, 3), 255, np.uint8)
+    >>> white[0, 0] = 0
+    >>> blank_cells(white, 2, 2).tolist()
+    [False, True, True, True]
     """
     if image.ndim != 3 or image.shape[2] != 3 or not image.size or image.dtype != np.uint8:
         raise ShapeError(f"a picture (H, W, 3) uint8 expected, got {image.shape} {image.dtype}")

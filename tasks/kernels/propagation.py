@@ -73,6 +73,18 @@ def region_scores(
         ShapeError: `cell_scores` is not of this grid, or `boxes` not (R, 4).
         NotFiniteError: a cell score is NaN or infinite.
         AggregationError: there is no such aggregation.
+
+    A 3 x 3 grid whose last cell has no vector. One box lies over cell 4 and half of cell 5,
+    another over cells 7 and 8.
+
+    >>> cells = np.array([[0.1, 0.2, 0.0], [0.0, 0.9, -0.6], [0.3, -0.4, 0.0]])
+    >>> boxes = np.array([[2.0, 2.0, 5.0, 4.0], [2.0, 4.0, 6.0, 6.0]]) / 6
+    >>> region_scores(cells, boxes, 3, 3, RegionAggregation.IOU_WEIGHTED).tolist()
+    [0.491, -0.2]
+    >>> region_scores(cells, boxes, 3, 3, RegionAggregation.MAX).tolist()
+    [0.9, 0.0]
+    >>> region_scores(cells, boxes, 3, 3, RegionAggregation.MEAN).tolist()
+    [0.15, -0.2]
     """
     if cell_scores.shape not in ((rows * cols,), (rows, cols)):
         raise ShapeError(
@@ -108,6 +120,11 @@ def region_scores_many(
         ShapeError: `cell_scores` is not (B, rows * cols), or `boxes` not (R, 4).
         NotFiniteError: a cell score is NaN or infinite.
         AggregationError: there is no such aggregation.
+
+    >>> maps = np.array([[0.8, -0.2], [-0.6, 0.0]])
+    >>> boxes = np.array([[0.0, 0.0, 1.0, 1.0], [0.5, 0.0, 1.0, 1.0]])
+    >>> region_scores_many(maps, boxes, 1, 2, RegionAggregation.MEAN).tolist()
+    [[0.3, -0.2], [-0.3, 0.0]]
     """
     if cell_scores.ndim != 2 or cell_scores.shape[1] != rows * cols:
         raise ShapeError(
@@ -133,6 +150,10 @@ def region_scores_from(
         ShapeError: `cell_scores` is not (B, cells), or of another grid.
         NotFiniteError: a cell score is NaN or infinite.
         AggregationError: there is no such aggregation.
+
+    >>> touched = touched_cells(np.array([[0.0, 0.0, 1.0, 1.0]]), 1, 2)
+    >>> region_scores_from(np.array([[0.8, -0.2]]), touched, RegionAggregation.MAX).tolist()
+    [[0.8]]
     """
     aggregate = RegionAggregation(aggregate)
     if cell_scores.ndim != 2 or touched.cell.max(initial=-1) >= cell_scores.shape[1]:
@@ -171,6 +192,15 @@ def cell_shares(
         ShapeError: `cell_scores` is not (cells,), or of another grid.
         NotFiniteError: a cell score is NaN or infinite.
         AggregationError: there is no such aggregation.
+
+    >>> touched = touched_cells(np.array([[0.0, 0.0, 0.75, 1.0]]), 1, 2)
+    >>> cells = np.array([-0.2, 0.6])
+    >>> weighted = cell_shares(cells, touched, np.array([0]), RegionAggregation.IOU_WEIGHTED)
+    >>> weighted.cell.tolist(), weighted.share.tolist()
+    ([0, 1], [0.727, 0.273])
+    >>> best = cell_shares(cells, touched, np.array([0]), RegionAggregation.MAX)
+    >>> best.cell.tolist(), best.share.tolist()
+    ([1], [1.0])
     """
     aggregate = RegionAggregation(aggregate)
     if cell_scores.ndim != 1 or touched.cell.max(initial=-1) >= len(cell_scores):
@@ -209,6 +239,10 @@ def region_parts(cell_parts: Floats, shares: CellShares) -> Doubles:
 
     Raises:
         ShapeError: there is not one row a cell.
+
+    >>> shares = CellShares(np.array([0]), np.array([4, 5]), np.array([0.75, 0.25]))
+    >>> region_parts(np.array([[0.4, 0.0], [-0.8, 0.2]]), shares).tolist()
+    [[0.1, 0.05]]
     """
     if cell_parts.ndim != 2 or len(cell_parts) != len(shares.cell):
         raise ShapeError(

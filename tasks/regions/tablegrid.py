@@ -94,6 +94,13 @@ def grid_of(words: Boxes, table: Floats, rules: Rules) -> Grid:
         words: (n, 4) boxes of the words in it, any order, in a unit that is the same both ways.
         table: (4,) its box.
         rules: lines of the page, in the same unit.
+
+    Two rows of two words each; white runs down between them.
+
+    >>> words = np.array([[0, 0, 20, 10], [60, 0, 80, 10], [0, 20, 30, 30], [60, 20, 90, 30.0]])
+    >>> grid = grid_of(words, np.array([0.0, 0.0, 90.0, 30.0]), Rules())
+    >>> grid.rows, grid.columns, [cell.words for cell in grid.cells]
+    (2, 2, [(0,), (1,), (2,), (3,)])
     """
     if not 0 < len(words) <= MOST_WORDS:
         return Grid(0, 0, ())
