@@ -42,6 +42,7 @@ from benchmarks.ingest import Usage
 from benchmarks.report import print_table, write_json
 from storage.database import Database
 from storage.records import WordsSource
+from storage.regions import Regions
 from tasks.cluster import encoderactors, raysession, shardpool
 from tasks.cluster.placement import Placement
 from tasks.cluster.work import inspect_file, read_shard
@@ -312,14 +313,16 @@ class Watch:
 
 def without_words(shard: Shard, options: ReadOptions) -> ReadShard:
     """Read of a shard's pages what the bare loop reads of them: their sizes."""
-    pages = []
+    pages, nothing = [], Regions.of_words(())
     for part in shard.parts:
         doc_id, label = part.file.doc_id, part.file.label
         with open_document(part.file.path, part.file.password) as document:
             for page in part.pages:
                 shape = document.shape(page)
                 pages.append(
-                    ReadPage(doc_id, page, label, shape, WordsSource.NONE, 0, (), "none", "none")
+                    ReadPage(
+                        doc_id, page, label, shape, WordsSource.NONE, 0, nothing, "none", "none"
+                    )
                 )
     return ReadShard(tuple(pages), {})
 

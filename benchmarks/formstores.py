@@ -13,9 +13,10 @@ import numpy as np
 from storage import convert
 from storage.database import Database
 from storage.engine import connect
+from storage.pages import Page as StoredPage
 from storage.reader import PatchBatch, Snapshot, catalog, read_patches
 from storage.records import BoolArray, PageEncoding, VectorForm, VectorType, WordsSource
-from storage.records import Page as StoredPage
+from storage.regions import Regions
 from storage.schema import Table
 from tasks.documents.opening import open_document
 from tasks.documents.sources import to_path
@@ -25,6 +26,7 @@ from tasks.kernels.pooling import blank_cells, drop_blank, pool
 from tasks.retrieval.scope import Catalog
 
 BASE = "float16"
+_NO_REGIONS = Regions.of_words(())
 FORMS: Mapping[str, VectorForm] = {
     BASE: VectorForm(),
     "int8": VectorForm(VectorType.INT8),
@@ -163,7 +165,7 @@ def _encoding(batch: PatchBatch, number: int, step: float | None) -> PageEncodin
 
 def _page(page: Page, encoding: PageEncoding) -> StoredPage:
     """A page of which only the row in ``patches`` is used."""
-    return StoredPage(*page, 1.0, 1.0, 0, WordsSource.NONE, 0, "", {}, (), encoding)
+    return StoredPage(*page, 1.0, 1.0, 0, WordsSource.NONE, 0, "", {}, _NO_REGIONS, encoding)
 
 
 def _largest(pinned: Snapshot) -> float:

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from storage import regionrows
+from storage.pages import Page
 from storage.quantise import quantise
 from storage.records import (
     Document,
     DocumentStatus,
     EncoderIdentity,
     Failure,
-    Page,
     PageEncoding,
-    Region,
     RegionKind,
     Retrieval,
     Run,
@@ -31,12 +31,12 @@ from storage.records import (
     TermStatistics,
     VectorForm,
     VectorType,
-    Word,
     WordsSource,
     failure_id,
     page_id,
     retrieval_id,
 )
+from storage.regions import Regions
 from storage.schema import KEYS, SCHEMA_VERSION, STAGES, Table, schema_of
 
 META_NAME = "patchlight"
@@ -116,18 +116,6 @@ def stored_pages_of(table: pa.Table) -> list[StoredPage]:
     ]
 
 
-def words_of(table: pa.Table) -> dict[int, tuple[Word, ...]]:
-    """Words in rows of ``regions`` of one document, by page, in reading order."""
-    return {
-        row["page"]: tuple(
-            Word(r["text"], r["x0"], r["y0"], r["x1"], r["y1"], r["confidence"])
-            for r in sorted(row["regions"], key=lambda r: int(r["reading_order"]))
-            if r["kind"] == RegionKind.WORD
-        )
-        for row in table.to_pylist()
-    }
-
-
 def _check_page(page: Page, dim: int) -> None:
     if page.page < 1:
         raise ValueError("page numbers start at 1")
@@ -139,22 +127,8 @@ def _check_page(page: Page, dim: int) -> None:
         raise ValueError("something of it is to be kept, but its stored row is not given")
     if page.encoding is not None and page.encoding.vectors.shape[1] != dim:
         raise ValueError(f"vectors of {page.encoding.vectors.shape[1]} values, expected {dim}")
-    _check_regions(page.regions or ())
-
-
-def _check_regions(regions: Sequence[Region]) -> None:
-    for position, region in enumerate(regions):
-        if region.index != position:
-            raise ValueError(f"region {region.index} at position {position}")
-        if not -1 <= region.parent < len(regions):
-            raise ValueError(f"region {position} has parent {region.parent}, which is not there")
-        # As they are stored: float32 may close a gap that float64 has.
-        x0, y0, x1, y1 = map(np.float32, (region.x0, region.y0, region.x1, region.y1))
-        if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-            box = (region.x0, region.y0, region.x1, region.y1)
-            raise ValueError(f"region {position} is off the page, inverted or empty: {box}")
-        if not 0 <= region.confidence <= 1:
-            raise ValueError(f"region {position} has confidence {region.confidence}")
+    if page.regions is not None:
+        regionrows.check(page.regions)
 
 
 def _place(page: Page) -> dict[str, Any]:
@@ -184,26 +158,16 @@ def _counts(page: Page) -> dict[str, int]:
     if (kept := page.kept) is not None:
         counts = {name: getattr(kept, name) for name in ("n_words", "n_regions", "n_vectors")}
     if (regions := page.regions) is not None:
-        counts["n_words"] = sum(region.kind is RegionKind.WORD for region in regions)
+        counts["n_words"] = len(regions.rows(RegionKind.WORD))
         counts["n_regions"] = len(regions)
     if page.encoding is not None:
         counts["n_vectors"] = len(page.encoding.vectors)
     return counts
 
 
-def _regions(pages: Sequence[tuple[Page, tuple[Region, ...]]]) -> pa.Table:
-    schema = schema_of(Table.REGIONS, dim=1)
-    kind = schema.field("regions").type
-    flat = [region for _, regions in pages for region in regions]
-    attribute = {"reading_order": "order"}
-    columns = [
-        pa.array([getattr(r, attribute.get(field.name, field.name)) for r in flat], field.type)
-        for field in kind.value_type.fields
-    ]
-    structs = pa.StructArray.from_arrays(columns, fields=kind.value_type.fields)
-    offsets = _offsets([len(regions) for _, regions in pages])
-    lists = pa.ListArray.from_arrays(offsets, structs, type=kind)
-    return _with_place(schema, [page for page, _ in pages], [lists])
+def _regions(pages: Sequence[tuple[Page, Regions]]) -> pa.Table:
+    lists = regionrows.lists_of([regions for _, regions in pages])
+    return _with_place(schema_of(Table.REGIONS, dim=1), [page for page, _ in pages], [lists])
 
 
 def _patches(

@@ -10,7 +10,7 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage import convert
+from storage import convert, regionrows
 from storage.engine import (
     database_uri,
     engine_errors,
@@ -30,9 +30,9 @@ from storage.records import (
     StoredPage,
     TermStatistics,
     VectorForm,
-    Word,
     page_id,
 )
+from storage.regions import Regions
 from storage.schema import SCHEMA_VERSION, STAGES, Table
 
 
@@ -192,7 +192,7 @@ class Database:
             found |= zip(numbers, convert.stored_pages_of(rows), strict=True)
         return found
 
-    def words(self, doc_id: str, pages: Iterable[int]) -> dict[int, tuple[Word, ...]]:
+    def words(self, doc_id: str, pages: Iterable[int]) -> dict[int, Regions]:
         """Words of stored pages in reading order, by page; boxes as rounded to float32.
 
         Ask for some dozens of pages at a time: it reads all their regions.
@@ -201,10 +201,11 @@ class Database:
             doc_id: their document.
             pages: 1-based numbers; those without a row in ``regions`` are left out.
         """
-        found: dict[int, tuple[Word, ...]] = {}
+        found: dict[int, Regions] = {}
         for some in some_at_a_time(page_id(doc_id, page) for page in pages):
             rows = self._read(Table.REGIONS, condition=one_of("page_id", some))
-            found |= convert.words_of(rows)
+            lists = rows["regions"].combine_chunks()
+            found |= zip(rows["page"].to_pylist(), regionrows.words_of(lists), strict=True)
         return found
 
     def page_texts(self, batch_rows: int = 1024) -> Iterator[list[str]]:

@@ -90,33 +90,6 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
-    """A box on a page with text in it.
-
-    Attributes:
-        index: position in the page's list of regions, 0-based; parents come after children
-            in no particular order, so look them up by index.
-        kind: what it is.
-        parent: index of the region that holds this one or that it belongs to, -1 for none.
-        order: reading order among the regions of its kind on the page, 0-based.
-        x0, y0, x1, y1: fractions of the displayed page, origin top left.
-        text: what is written in it, in reading order; a table's cells parted by tabs.
-        confidence: 0..1; of words, or the layout model's score, by its kind.
-    """
-
-    index: int
-    kind: RegionKind
-    parent: int
-    order: int
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    text: str
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True)
 class PageInput:
     """What an encoder sees of a page.
 
@@ -268,7 +241,7 @@ class StoredPage:
 
     Attributes:
         width_pt, height_pt, rotation, words_source, ocr_dpi, text, fingerprints, scale: as in
-            `Page`.
+            `storage.pages.Page`.
         n_words, n_regions, n_vectors: words, regions of all kinds, and patch vectors of it.
     """
 
@@ -283,41 +256,6 @@ class StoredPage:
     n_words: int
     n_regions: int
     n_vectors: int
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One displayed page with all that is to be stored of it.
-
-    Attributes:
-        doc_id: document it belongs to.
-        page: 1-based number.
-        width_pt, height_pt: size of the displayed page in points.
-        rotation: degrees clockwise that the file asks for, already applied: 0, 90, 180, 270.
-        words_source: text layer, OCR, or none.
-        ocr_dpi: resolution of the picture that was OCRed; 0 when it was not.
-        text: all words of the page in reading order, lines separated by newlines.
-        fingerprints: stage (render, words, regions, encoder) -> fingerprint of what made it.
-        regions: words, lines, paragraphs and blocks; None to keep those that are stored.
-        encoding: its patch vectors; None to keep those that are stored.
-        scale: 1.0; less where the page was drawn smaller than asked, because it is beyond a
-            limit.
-        kept: its row as it is stored; needed where something is to be kept.
-    """
-
-    doc_id: str
-    page: int
-    width_pt: float
-    height_pt: float
-    rotation: int
-    words_source: WordsSource
-    ocr_dpi: int
-    text: str
-    fingerprints: Mapping[str, str]
-    regions: tuple[Region, ...] | None
-    encoding: PageEncoding | None
-    scale: float = 1.0
-    kept: StoredPage | None = None
 
 
 @dataclass(frozen=True, slots=True)

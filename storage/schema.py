@@ -49,7 +49,7 @@ KEYS: Mapping[Table, str] = {
 """The key column of each table."""
 
 _TIME = pa.timestamp("us", tz="UTC")
-_BOX = ("x0", "y0", "x1", "y1")
+BOX = ("x0", "y0", "x1", "y1")
 
 
 def _schema(key: str, **columns: pa.DataType) -> pa.Schema:
@@ -76,7 +76,7 @@ _REGION = pa.struct(
         pa.field("kind", pa.string()),
         pa.field("parent", pa.int32()),
         pa.field("reading_order", pa.int32()),
-        *(pa.field(name, pa.float32()) for name in _BOX),
+        *(pa.field(name, pa.float32()) for name in BOX),
         pa.field("text", pa.string()),
         pa.field("confidence", pa.float32()),
     ]
@@ -189,7 +189,7 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
                 kind=text,
                 text=text,
                 score=pa.float64(),
-                **dict.fromkeys(_BOX, pa.float32()),
+                **dict.fromkeys(BOX, pa.float32()),
                 carried=text,
             )
         case Table.RUNS:

@@ -15,11 +15,12 @@ from storage.committer import Committer
 from storage.convert import page_tables
 from storage.database import Database
 from storage.reader import Snapshot
-from storage.records import FloatArray, PageEncoding, QueryEncoding, Region, RegionKind
+from storage.records import FloatArray, PageEncoding, QueryEncoding, RegionKind
 from tasks.grounding.records import GroundingOptions, PagePlaces
 from tasks.grounding.selection import Selection, SelectionRule
 from tasks.kernels.maxsim import TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
+from tests.region_examples import Region, record_of
 from tests.storage_examples import DIM, ENCODER, document, page, put
 
 ROWS, COLS, VECTORS = 4, 3, 9
@@ -58,7 +59,7 @@ def store(
         replace(
             page(doc, number),
             encoding=PageEncoding(ROWS, COLS, unit(rng, VECTORS if cells.max() >= 0 else 0), cells),
-            regions=tuple(
+            regions=record_of(
                 Region(index, kind, -1, order, *box, text=text, confidence=0.5)
                 for index, (kind, order, box, text) in enumerate(regions)
             ),

@@ -11,14 +11,13 @@ from storage import convert
 from storage.committer import Committer
 from storage.convert import page_tables
 from storage.database import Database
+from storage.pages import Page
 from storage.records import (
     Document,
     DocumentStatus,
     EncoderIdentity,
     Failure,
-    Page,
     PageEncoding,
-    Region,
     RegionKind,
     Retrieval,
     Run,
@@ -29,6 +28,7 @@ from storage.records import (
     region_id,
 )
 from storage.schema import STAGES, Table
+from tests.region_examples import Region, record_of
 
 DIM = 8
 ENCODER = EncoderIdentity("text-patch", "0123456789abcdef" * 4, DIM)
@@ -48,7 +48,11 @@ def page(doc: str, number: int, words: int = 3, vectors: int = 4, fingerprint: s
     """A page of one line of words; its vectors depend on document and number only."""
     rng = np.random.default_rng([number, int(doc_id(doc)[:8], 16)])
     texts = [f"{doc}-{number}-{i}" for i in range(words)]
-    line = (Region(words, RegionKind.LINE, -1, 0, 0, 0, 1, 0.5, " ".join(texts), 1.0),)
+    line = Region(words, RegionKind.LINE, -1, 0, 0, 0, 1, 0.5, " ".join(texts), 1.0)
+    each = [
+        Region(i, RegionKind.WORD, words, i, i / words, 0, (i + 1) / words, 0.5, text, 1.0)
+        for i, text in enumerate(texts)
+    ]
     return Page(
         doc_id=doc_id(doc),
         page=number,
@@ -59,11 +63,7 @@ def page(doc: str, number: int, words: int = 3, vectors: int = 4, fingerprint: s
         ocr_dpi=0,
         text=" ".join(texts),
         fingerprints=made_with(fingerprint),
-        regions=tuple(
-            Region(i, RegionKind.WORD, words, i, i / words, 0, (i + 1) / words, 0.5, text, 1.0)
-            for i, text in enumerate(texts)
-        )
-        + (line if words else ()),
+        regions=record_of([*each, line] if words else ()),
         encoding=PageEncoding(
             rows=2,
             cols=3,

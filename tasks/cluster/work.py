@@ -24,16 +24,16 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from storage.convert import PageTables, concat_page_tables, page_tables
+from storage.pages import Page
 from storage.records import (
-    Page,
     PageEncoding,
     PageInput,
     QueryEncoding,
-    Region,
     StoredPage,
     TermStatistics,
     VectorForm,
 )
+from storage.regions import Regions
 from tasks.common.errors import (
     CorruptSource,
     DeviceLost,
@@ -150,7 +150,7 @@ def recall_shard(shard: Shard, options: ReadOptions, stored_as: StoredAs) -> Rea
             shape=PageShape(row.width_pt, row.height_pt, row.rotation),
             words_source=row.words_source,
             ocr_dpi=row.ocr_dpi,
-            regions=hierarchy.as_regions(known[doc_id][page]),
+            regions=known[doc_id][page],
             words_made=row.fingerprints["words"],
             scale=row.scale,
         )
@@ -165,7 +165,7 @@ def _with_regions(page: ReadPage, where: Where, options: ReadOptions) -> ReadPag
 
     A page that cannot be drawn has regions from what else is known of it.
     """
-    args = where, page.page, page.words(), options
+    args = where, page.page, page.regions, options
     call = partial(calling.call, sandboxwork.read_regions, *args)
     try:
         drawn, regions = True, call(True, label=page.label, limits=options.limits)
@@ -195,7 +195,7 @@ def inputs_of(read: ReadShard) -> EncoderInputs:
     return EncoderInputs(
         {
             (page.doc_id, page.page): PageInput(
-                page.words(), None, page.shape.width_pt, page.shape.height_pt
+                page.regions.words(), None, page.shape.width_pt, page.shape.height_pt
             )
             for page in read.pages
         },
@@ -379,7 +379,7 @@ def _encoder_fault(error: Exception, label: str) -> Fault:
 def _page(
     page: ReadPage, encoding: PageEncoding | None, stages: Stages, kept: StoredPage | None
 ) -> Page:
-    regions: tuple[Region, ...] | None = tuple(page.regions)
+    regions: Regions | None = page.regions
     text, made = hierarchy.page_text(page.regions), page.regions_made
     if not made and kept is not None:
         regions, text, made = None, kept.text, kept.fingerprints["regions"]

@@ -5,16 +5,11 @@ The input of ``tasks.regions.proposals``; it runs where documents are opened.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
-from storage.records import Word
 from tasks.common.limits import Limits
 from tasks.common.modes import LayoutMode
 from tasks.documents.opening import RENDER_VERSION, OpenDocument, PageShape
 from tasks.regions import layoutmodel
-from tasks.regions.figures import inked_of
+from tasks.regions.figures import Boxes, inked_of
 from tasks.regions.hierarchy import REGIONS_VERSION
 from tasks.regions.proposals import Seen
 from tasks.regions.ruledlines import rules_of
@@ -52,7 +47,7 @@ def look(
     document: OpenDocument,
     page: int,
     shape: PageShape,
-    words: Sequence[Word],
+    words: Boxes,
     mode: LayoutMode,
     limits: Limits,
     *,
@@ -64,7 +59,7 @@ def look(
         document: the open document.
         page: 1-based number.
         shape: its size.
-        words: what is written on it; boxes in fractions of the page.
+        words: (n, 4) boxes of its words, fractions of the page.
         mode: whether the layout model looks.
         limits: what a page may take.
         draw: False for a page that cannot be drawn. It may have words and objects all the same.
@@ -80,6 +75,5 @@ def look(
     pixels = min(_MOST_PIXELS, limits.max_pixels)
     dpi = shape.dpi_within(pixels, scale * _POINTS_PER_INCH)
     drawing = document.render(page, dpi, gray=True)
-    boxes = np.array([(w.x0, w.y0, w.x1, w.y1) for w in words], dtype=np.float64).reshape(-1, 4)
-    inked = inked_of(drawing, boxes)
+    inked = inked_of(drawing, words)
     return Seen(layoutmodel.find(drawing), objects, rules_of(drawing), inked)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from storage.records import PageInput, Region, RegionKind, Word, WordsSource
+from storage.records import PageInput, Word, WordsSource
+from storage.regions import Regions
 from tasks.common.limits import Limits
 from tasks.common.modes import LayoutMode, OcrMode
 from tasks.documents import ocr
@@ -14,7 +14,6 @@ from tasks.encoders.protocol import EncoderInfo
 from tasks.reading import looking
 from tasks.reading.fingerprints import Stages
 from tasks.regions import hierarchy
-from tasks.regions.packed import PackedRegions
 from tasks.regions.proposals import propose
 
 WORDS_VERSION = 1
@@ -80,22 +79,10 @@ class ReadPage:
     shape: PageShape
     words_source: WordsSource
     ocr_dpi: int
-    regions: Sequence[Region]
+    regions: Regions
     words_made: str
     regions_made: str = ""
     scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.regions, PackedRegions):
-            object.__setattr__(self, "regions", PackedRegions(self.regions))
-
-    def words(self) -> tuple[Word, ...]:
-        """Return the words in reading order."""
-        return tuple(
-            Word(r.text, r.x0, r.y0, r.x1, r.y1, r.confidence)
-            for r in self.regions
-            if r.kind is RegionKind.WORD
-        )
 
 
 def words_by_options(options: ReadOptions) -> str:
@@ -170,7 +157,7 @@ def read_page(
         shape=shape,
         words_source=found.source,
         ocr_dpi=found.ocr_dpi,
-        regions=hierarchy.as_regions(found.words),
+        regions=Regions.of_words(found.words),
         words_made=found.made,
         scale=found.scale,
     )
@@ -179,17 +166,17 @@ def read_page(
 def read_regions(
     document: OpenDocument,
     page: int,
-    words: Sequence[Word],
+    words: Regions,
     options: ReadOptions,
     *,
     draw: bool = True,
-) -> PackedRegions:
+) -> Regions:
     """Make the regions of one page.
 
     Args:
         document: the open document.
         page: 1-based number.
-        words: what is written on it.
+        words: what is written on it, in reading order; see `ReadPage.regions`.
         options: how.
         draw: False for a page that cannot be drawn; see ``looking.look``.
 
@@ -198,10 +185,10 @@ def read_regions(
         LayoutUnavailable: the layout model is not installed.
     """
     shape = document.shape(page)
-    grouped = hierarchy.regions_of(words, shape.width_pt, shape.height_pt)
-    seen = looking.look(document, page, shape, words, options.layout, options.limits, draw=draw)
-    regions = propose(grouped, seen, shape.width_pt, shape.height_pt)
-    return PackedRegions(regions)
+    grouped = hierarchy.regions_of(words.words(), shape.width_pt, shape.height_pt)
+    at, mode, limits = words.boxes, options.layout, options.limits
+    seen = looking.look(document, page, shape, at, mode, limits, draw=draw)
+    return propose(grouped, seen, shape.width_pt, shape.height_pt)
 
 
 def read_picture(document: OpenDocument, page: int, options: ReadOptions) -> PageInput:

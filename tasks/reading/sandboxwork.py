@@ -6,18 +6,17 @@ patchlight opens documents; ``tasks.sandbox.calling`` is how these functions are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from storage.records import PageInput, Word
+from storage.records import PageInput
+from storage.regions import Regions
 from tasks.common.errors import Stage, TooLarge, UnsupportedSource
 from tasks.common.limits import Limits
 from tasks.documents.opening import OpenDocument, Pixels, open_document
 from tasks.documents.sources import stamp_of
 from tasks.reading import pages
 from tasks.reading.pages import ReadOptions, ReadPage
-from tasks.regions.packed import PackedRegions
 from tasks.sandbox import stagewatch
 
 _POINTS_PER_INCH = 72.0
@@ -73,8 +72,8 @@ def read_page(where: Where, doc_id: str, page: int, options: ReadOptions, label:
 
 
 def read_regions(
-    where: Where, page: int, words: Sequence[Word], options: ReadOptions, draw: bool
-) -> PackedRegions:
+    where: Where, page: int, words: Regions, options: ReadOptions, draw: bool
+) -> Regions:
     """Make one page's regions, its words being known; see ``pages.read_regions``."""
     return pages.read_regions(_last.document(where), page, words, options, draw=draw)
 

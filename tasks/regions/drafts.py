@@ -1,4 +1,4 @@
-"""A page's words and lines as arrays, and regions to be; what proposals are put together from.
+"""What is written on a page, and regions to be: what proposals are put together from.
 
 Pure.
 """
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import Region, RegionKind
+from storage.records import RegionKind
+from storage.regions import Regions
 from tasks.kernels import geometry
 from tasks.regions import hierarchy
 
@@ -41,36 +42,36 @@ class Draft:
     about: bool = False
 
 
-class TextPage:
-    """A page's words and lines, as arrays.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is written on a page, kind by kind.
 
-    Args:
-        regions: of ``hierarchy.regions_of``.
-        width_pt, height_pt: of the page.
+    Attributes:
+        words, lines, paragraphs, blocks: of the page.
+        points: (4,) what fractions are multiplied by to be points.
     """
 
-    def __init__(self, regions: Sequence[Region], width_pt: float, height_pt: float) -> None:
-        self.regions = tuple(regions)
-        self.points = np.array([width_pt, height_pt, width_pt, height_pt])
-        by_kind: dict[RegionKind, list[Region]] = {kind: [] for kind in RegionKind}
-        for region in regions:
-            by_kind[region.kind].append(region)
-        self.words, self.lines = by_kind[RegionKind.WORD], by_kind[RegionKind.LINE]
-        self.paragraphs = by_kind[RegionKind.PARAGRAPH]
-        self.blocks = by_kind[RegionKind.BLOCK]
-        self.word_boxes, self.line_boxes = boxes_of(self.words), boxes_of(self.lines)
-        self.counted = len(self.paragraphs) + len(self.blocks)
+    words: Regions
+    lines: Regions
+    paragraphs: Regions
+    blocks: Regions
+    points: Boxes
+
+    @classmethod
+    def of(cls, regions: Regions, width_pt: float, height_pt: float) -> Written:
+        """Sort regions of ``hierarchy.regions_of``, of a page of this size in points."""
+        return cls(
+            words=regions.only(RegionKind.WORD),
+            lines=regions.only(RegionKind.LINE),
+            paragraphs=regions.only(RegionKind.PARAGRAPH),
+            blocks=regions.only(RegionKind.BLOCK),
+            points=np.array([width_pt, height_pt, width_pt, height_pt]),
+        )
 
     def text_in(self, box: Boxes) -> str:
         """Text of the lines in a box, one a row."""
-        inside = np.flatnonzero(within(self.line_boxes, box))
-        return "\n".join(self.lines[i].text for i in inside)
-
-
-def boxes_of(regions: Sequence[Region]) -> Boxes:
-    """Return the boxes of regions: (n, 4) fractions of the page."""
-    boxes = [(r.x0, r.y0, r.x1, r.y1) for r in regions]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+        inside = np.flatnonzero(within(self.lines.boxes, box)).tolist()
+        return "\n".join(self.lines.texts[row] for row in inside)
 
 
 def stacked(proposals: Sequence[Draft]) -> Boxes:

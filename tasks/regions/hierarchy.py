@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import Region, RegionKind, Word
+from storage.records import RegionKind, Word
+from storage.regions import Regions
 from tasks.regions import grouping
 from tasks.regions.grouping import Boxes, Grouping, Groups, hulls
 
@@ -28,7 +30,7 @@ _UPRIGHT_GAP = 1.2
 """Widest space in a line that is written along the page, in widths of the line."""
 
 
-def regions_of(words: Sequence[Word], width_pt: float, height_pt: float) -> tuple[Region, ...]:
+def regions_of(words: Sequence[Word], width_pt: float, height_pt: float) -> Regions:
     """Group a page's words.
 
     Args:
@@ -38,13 +40,13 @@ def regions_of(words: Sequence[Word], width_pt: float, height_pt: float) -> tupl
 
     Returns:
         All words in reading order, then all lines, paragraphs and blocks, each of them in
-        reading order; ``index`` is the position in this tuple and ``parent`` points to the
-        next larger region. Every word is in exactly one line, every line in one paragraph,
+        reading order; ``index`` is their position and ``parent`` points to the next larger
+        region. Every word is in exactly one line, every line in one paragraph,
         every paragraph in one block. No box has a side below ``MIN_SIDE``. The result does not
         depend on the order of the words.
     """
     if not words:
-        return ()
+        return Regions.of_words(())
     fractions = with_area(np.array([(w.x0, w.y0, w.x1, w.y1) for w in words], dtype=np.float64))
     # As they are stored, so that stored words give the same regions again.
     fractions = fractions.astype(np.float32).astype(np.float64)
@@ -61,17 +63,9 @@ def regions_of(words: Sequence[Word], width_pt: float, height_pt: float) -> tupl
     return _assemble(words, fractions, Grouping(grouped.lines, grouped.paragraphs, blocks))
 
 
-def as_regions(words: Sequence[Word]) -> tuple[Region, ...]:
-    """Return words, in reading order, as regions that belong to nothing."""
-    return tuple(
-        Region(i, RegionKind.WORD, -1, i, w.x0, w.y0, w.x1, w.y1, w.text, w.confidence)
-        for i, w in enumerate(words)
-    )
-
-
-def page_text(regions: Sequence[Region]) -> str:
+def page_text(regions: Regions) -> str:
     """Return the text of all lines in reading order, one a row."""
-    return "\n".join(r.text for r in regions if r.kind is RegionKind.LINE)
+    return "\n".join(regions.only(RegionKind.LINE).texts)
 
 
 def reading_order(boxes: Boxes) -> list[int]:
@@ -160,7 +154,7 @@ def _upright(texts: Sequence[str], points: Boxes) -> NDArray[np.bool_]:
     return upright
 
 
-def _assemble(words: Sequence[Word], boxes: Boxes, grouped: Grouping) -> tuple[Region, ...]:
+def _assemble(words: Sequence[Word], boxes: Boxes, grouped: Grouping) -> Regions:
     """Number the regions, link each to its parent, and give each its text.
 
     Args:
@@ -191,26 +185,19 @@ def _assemble(words: Sequence[Word], boxes: Boxes, grouped: Grouping) -> tuple[R
         counts = np.add.reduceat(words_below, np.cumsum([0, *sizes[:-1]]))
         levels.append((kind, texts, counts))
 
-    regions: list[Region] = []
     parents = [np.repeat(np.arange(len(s)), s) for s in (line_sizes, paragraph_sizes, block_sizes)]
-    for level, (kind, texts, counts) in enumerate(levels):
+    regions: list[Regions] = []
+    first = 0
+    for (kind, texts, counts), above in zip_longest(levels, parents):
         starts = np.cumsum(counts) - counts
-        low = np.minimum.reduceat(word_boxes[:, :2], starts).tolist()
-        high = np.maximum.reduceat(word_boxes[:, 2:], starts).tolist()
-        means = (np.add.reduceat(confidence, starts) / counts).tolist()
-        first = len(regions)
-        above = (
-            (parents[level] + first + len(texts)).tolist()
-            if level < len(parents)
-            else [-1] * len(texts)
-        )
-        regions += [
-            Region(first + i, kind, parent, i, x0, y0, x1, y1, text, mean)
-            for i, (parent, (x0, y0), (x1, y1), text, mean) in enumerate(
-                zip(above, low, high, texts, means, strict=True)
-            )
-        ]
-    return tuple(regions)
+        low = np.minimum.reduceat(word_boxes[:, :2], starts)
+        high = np.maximum.reduceat(word_boxes[:, 2:], starts)
+        means = np.add.reduceat(confidence, starts) / counts
+        parent = None if above is None else above + first + len(texts)
+        hulls = np.concatenate([low, high], axis=1)
+        regions.append(Regions.of_kind(hulls, kind, texts, means, parent, first))
+        first += len(texts)
+    return Regions.joined(regions)
 
 
 def _joined(texts: Sequence[str], sizes: Sequence[int], separator: str) -> list[str]:

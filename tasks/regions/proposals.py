@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import Region, RegionKind
+from storage.records import RegionKind
+from storage.regions import Regions
 from tasks.regions import captions, figures, hierarchy
 from tasks.regions.detections import Detection, Label
 from tasks.regions.drafts import (
     Boxes,
     Draft,
-    TextPage,
+    Written,
     area_of,
-    boxes_of,
     hull_of,
     is_any,
     stacked,
@@ -121,9 +121,7 @@ class Seen:
     inked: Boxes = field(default_factory=lambda: np.empty((0, 4)))
 
 
-def propose(
-    regions: Sequence[Region], seen: Seen, width_pt: float, height_pt: float
-) -> tuple[Region, ...]:
+def propose(regions: Regions, seen: Seen, width_pt: float, height_pt: float) -> Regions:
     """Add proposals to a page's words, lines, paragraphs and blocks.
 
     Args:
@@ -136,9 +134,9 @@ def propose(
         The same regions, unchanged and with their indices, then the proposals, kind by kind,
         each kind in reading order. Of regions but words, lines and cells there are at most
         ``MOST``, or ``LEAST`` more than there are paragraphs and blocks. No box has a side below
-        ``layout.MIN_SIDE``.
+        ``hierarchy.MIN_SIDE``.
     """
-    page = TextPage(regions, width_pt, height_pt)
+    page = Written.of(regions, width_pt, height_pt)
     elements = _snapped(page, seen.detections)
     found = _figures(elements, seen)
     tables, parts = _tables(page, elements, seen.rules)
@@ -151,17 +149,18 @@ def propose(
     found += _not_there(page, [p for p in elements if p.kind in plain])
     for proposal in found:
         proposal.text = proposal.text or page.text_in(proposal.box)
-    return _assembled(page, _most(found, page.counted))
+    found = _most(found, len(page.paragraphs) + len(page.blocks))
+    return Regions.joined([regions, *_assembled(found, page.points, len(regions))])
 
 
-def _snapped(page: TextPage, detections: Iterable[Detection]) -> list[Draft]:
+def _snapped(page: Written, detections: Iterable[Detection]) -> list[Draft]:
     """Fit what the model found to the lines inside."""
     kept: list[Draft] = []
     for detection in detections:
         box, kind = np.array(detection.box), _KIND[detection.label]
         if area_of(box) < _LEAST_AREA:
             continue
-        inside = page.line_boxes[within(page.line_boxes, box)]
+        inside = page.lines.boxes[within(page.lines.boxes, box)]
         if len(inside):
             lines = hull_of(inside)
             box = hull_of(np.stack([box, lines])) if kind in _GRAPHIC else lines
@@ -187,7 +186,7 @@ def _figures(elements: Sequence[Draft], seen: Seen) -> list[Draft]:
 
 
 def _tables(
-    page: TextPage, elements: Sequence[Draft], rules: Rules
+    page: Written, elements: Sequence[Draft], rules: Rules
 ) -> tuple[list[Draft], list[Draft]]:
     """Tables, and their rows, columns and cells."""
     points = Rules(rules.across * page.points, rules.down * page.points)
@@ -200,22 +199,22 @@ def _tables(
     # The model takes many a table without lines for a figure or for text.
     for box, trust in [
         *((p.box, p.confidence) for p in elements if p.kind is RegionKind.FIGURE),
-        *((box, 1.0) for box in boxes_of(page.blocks)),
+        *((box, 1.0) for box in page.blocks.boxes),
     ]:
         members, grid = _grid(page, box, points)
         if not _is_table(grid):
             continue
-        hull = hull_of(page.word_boxes[members])
+        hull = hull_of(page.words.boxes[members])
         if not is_any(hull, tables, _OVERLAP):
             tables.append(Draft(RegionKind.TABLE, hull, trust))
             parts += _parts_of(page, tables[-1], members, grid, len(tables))
     return tables, parts
 
 
-def _grid(page: TextPage, box: Boxes, rules: Rules) -> tuple[Indices, Grid]:
+def _grid(page: Written, box: Boxes, rules: Rules) -> tuple[Indices, Grid]:
     """Words in a box, and the grid that they stand in."""
-    members = np.flatnonzero(within(page.word_boxes, box))
-    return members, grid_of(page.word_boxes[members] * page.points, box * page.points, rules)
+    members = np.flatnonzero(within(page.words.boxes, box))
+    return members, grid_of(page.words.boxes[members] * page.points, box * page.points, rules)
 
 
 def _is_table(grid: Grid) -> bool:
@@ -228,19 +227,20 @@ def _is_table(grid: Grid) -> bool:
 
 
 def _parts_of(
-    page: TextPage, table: Draft, members: Indices, grid: Grid, number: int
+    page: Written, table: Draft, members: Indices, grid: Grid, number: int
 ) -> list[Draft]:
     """Rows, columns and cells of a table."""
     if grid.columns < 2 or grid.rows < 2:
         return []
-    boxes = page.word_boxes[members]
+    boxes = page.words.boxes[members]
+    confidence = page.words.confidence.tolist()
     rows: dict[int, list[Draft]] = {}
     columns: dict[int, list[Draft]] = {}
     for place in grid.cells:
         some = list(place.words)
-        words = [page.words[members[i]] for i in some]
-        trust = sum(word.confidence for word in words) / len(words)
-        text = " ".join(word.text for word in words)
+        words = members[some].tolist()
+        trust = sum(confidence[word] for word in words) / len(words)
+        text = " ".join(page.words.texts[word] for word in words)
         made = Draft(
             RegionKind.CELL,
             hull_of(boxes[some]),
@@ -270,11 +270,11 @@ def _parts_of(
     return found
 
 
-def _captions(page: TextPage, elements: Sequence[Draft], holders: Sequence[Draft]) -> list[Draft]:
+def _captions(page: Written, elements: Sequence[Draft], holders: Sequence[Draft]) -> list[Draft]:
     """Captions, each tied to the figure or table that it is about."""
     found = [p for p in elements if p.kind is RegionKind.CAPTION]
-    for region, box in zip(page.paragraphs, boxes_of(page.paragraphs), strict=True):
-        about = captions.starts_caption(region.text)
+    for text, box in zip(page.paragraphs.texts, page.paragraphs.boxes, strict=True):
+        about = captions.starts_caption(text)
         if about and not is_any(box, found, 0.5):
             found.append(Draft(RegionKind.CAPTION, box, 1.0, about=about == "table"))
     for caption in found:
@@ -292,7 +292,7 @@ def _captions(page: TextPage, elements: Sequence[Draft], holders: Sequence[Draft
     return found
 
 
-def _exhibits(page: TextPage, holders: Sequence[Draft], others: Sequence[Draft]) -> list[Draft]:
+def _exhibits(page: Written, holders: Sequence[Draft], others: Sequence[Draft]) -> list[Draft]:
     """Figures and tables with their captions, and figures with the lines close around them."""
     found: list[Draft] = []
     for holder in holders:
@@ -300,7 +300,7 @@ def _exhibits(page: TextPage, holders: Sequence[Draft], others: Sequence[Draft])
         hulls = [hull_of(np.stack([holder.box, *captions_of]))] if captions_of else []
         if holder.kind in _GRAPHIC:
             margin = np.array([-_CLOSE, -_CLOSE, _CLOSE, _CLOSE])
-            close = page.line_boxes[within(page.line_boxes, holder.box + margin)]
+            close = page.lines.boxes[within(page.lines.boxes, holder.box + margin)]
             hulls.append(hull_of(np.concatenate([holder.box[None], close])))
         for box in hulls:
             if not is_any(box, [*holders, *found], _DUPLICATE):
@@ -309,11 +309,11 @@ def _exhibits(page: TextPage, holders: Sequence[Draft], others: Sequence[Draft])
     return found
 
 
-def _sections(page: TextPage, elements: Sequence[Draft], others: Sequence[Draft]) -> list[Draft]:
+def _sections(page: Written, elements: Sequence[Draft], others: Sequence[Draft]) -> list[Draft]:
     """Headings, and sections: each heading with what stands under it."""
     headings = [p for p in elements if p.kind is RegionKind.HEADING]
     boxes = np.concatenate(
-        [boxes_of(page.paragraphs), stacked([p for p in others if p.kind in _HOLDS])]
+        [page.paragraphs.boxes, stacked([p for p in others if p.kind in _HOLDS])]
     )
     clear = ~np.array([is_any(box, headings, 0.5) for box in boxes], dtype=bool)
     boxes = boxes[clear]
@@ -328,12 +328,15 @@ def _sections(page: TextPage, elements: Sequence[Draft], others: Sequence[Draft]
     return found
 
 
-def _not_there(page: TextPage, proposals: Sequence[Draft]) -> list[Draft]:
+def _not_there(page: Written, proposals: Sequence[Draft]) -> list[Draft]:
     """Leave out passages that are a paragraph or a block anyway."""
     there = [
-        Draft(region.kind, box, 1.0)
-        for some in (page.paragraphs, page.blocks)
-        for region, box in zip(some, boxes_of(some), strict=True)
+        Draft(kind, box, 1.0)
+        for kind, boxes in (
+            (RegionKind.PARAGRAPH, page.paragraphs.boxes),
+            (RegionKind.BLOCK, page.blocks.boxes),
+        )
+        for box in boxes
     ]
     return [
         p
@@ -357,31 +360,30 @@ def _most(found: list[Draft], counted: int) -> list[Draft]:
     return others + cells
 
 
-def _assembled(page: TextPage, found: Sequence[Draft]) -> tuple[Region, ...]:
-    """Number the proposals, and make regions of them."""
-    ordered: list[Draft] = []
-    places: list[int] = []
+def _assembled(found: Sequence[Draft], points: Boxes, first: int) -> list[Regions]:
+    """Number the proposals, kind by kind, and make regions of them.
+
+    Args:
+        found: the proposals.
+        points: (4,) what fractions are multiplied by to be points.
+        first: index of the first.
+    """
+    kinds: list[list[Draft]] = []
     for kind in _ORDER:
         some = sorted((p for p in found if p.kind is kind), key=lambda p: (p.rank, *p.box))
         if some and not some[0].rank:
-            some = [some[i] for i in hierarchy.reading_order(stacked(some) * page.points)]
-        ordered += some
-        places += range(len(some))
-    first = len(page.regions)
-    index = {id(proposal): first + i for i, proposal in enumerate(ordered)}
-    boxes = hierarchy.with_area(stacked(ordered)).tolist()
-    return page.regions + tuple(
-        Region(
-            first + i,
-            p.kind,
-            -1 if p.parent is None else index[id(p.parent)],
-            place,
-            x0,
-            y0,
-            x1,
-            y1,
-            p.text,
-            p.confidence,
+            some = [some[i] for i in hierarchy.reading_order(stacked(some) * points)]
+        if some:
+            kinds.append(some)
+    index = {id(p): first + i for i, p in enumerate(p for some in kinds for p in some)}
+    return [
+        Regions.of_kind(
+            hierarchy.with_area(stacked(some)),
+            some[0].kind,
+            [p.text for p in some],
+            np.array([p.confidence for p in some], np.float64),
+            np.array([-1 if p.parent is None else index[id(p.parent)] for p in some]),
+            index[id(some[0])],
         )
-        for i, (p, place, (x0, y0, x1, y1)) in enumerate(zip(ordered, places, boxes, strict=True))
-    )
+        for some in kinds
+    ]

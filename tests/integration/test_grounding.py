@@ -17,7 +17,6 @@ from storage.records import (
     FloatArray,
     PageEncoding,
     QueryEncoding,
-    Region,
     RegionKind,
     VectorForm,
     VectorType,
@@ -41,6 +40,7 @@ from tests.grounding_examples import (
     store,
     unit,
 )
+from tests.region_examples import Region, record_of
 from tests.storage_examples import DIM, ENCODER, document, page, put
 
 PAGES = 3
@@ -66,7 +66,7 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             replace(
                 page("a", number),
                 encoding=PageEncoding(ROWS, COLS, unit(rng, VECTORS), cells),
-                regions=tuple(
+                regions=record_of(
                     Region(i, RegionKind.BLOCK, -1, i, *box, text=f"text {i}", confidence=1.0)
                     for i, box in enumerate(BOXES)
                 ),

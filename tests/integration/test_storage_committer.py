@@ -14,9 +14,11 @@ from storage.committer import Committer
 from storage.convert import concat_page_tables, page_tables, retrievals_table
 from storage.database import Database
 from storage.errors import StorageUnavailable
+from storage.pages import Page
 from storage.records import Run, VectorForm, VectorType, failure_id, page_id
 from storage.schema import Table
 from storage.writer import Writer
+from tests.region_examples import record_of, rows_of
 from tests.storage_examples import (
     DIM,
     ENCODER,
@@ -245,22 +247,28 @@ def test_vectors_of_another_type_are_not_cast(tmp_path: Path, own: VectorType) -
     assert rows(database, Table.PATCHES) == rows(database, Table.REGIONS) == 0
 
 
+def with_line(page: Page, **changed: float) -> Page:
+    """A page of nothing but its line, changed."""
+    assert page.regions is not None
+    line = rows_of(page.regions)[3]
+    return replace(page, regions=record_of([replace(line, index=0, **changed)]))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         (lambda p: replace(p, page=0), "page numbers start at 1"),
         (lambda p: replace(p, width_pt=float("nan")), "nan x 792"),
-        (lambda p: replace(p, regions=(replace(p.regions[3], index=0, x1=1.01),)), "off the page"),
-        (
-            lambda p: replace(p, regions=(replace(p.regions[3], index=0, y0=float("nan")),)),
-            "off the page",
-        ),
+        (lambda p: with_line(p, x1=1.01), "region 0 is off the page"),
+        (lambda p: with_line(p, x0=0.5, x1=0.5 + 1e-9), "off the page, inverted or empty"),
+        (lambda p: with_line(p, y0=float("nan")), "off the page"),
+        (lambda p: with_line(p, confidence=1.5), "region 0 has confidence 1.5"),
         (lambda p: replace(p, scale=0.0), "a scale of 0.0"),
         (lambda p: replace(p, fingerprints={"ocr": "1"}), "unknown stages: ocr"),
         (lambda p: replace(p, regions=None), "its stored row is not given"),
         (lambda p: replace(p, encoding=None), "its stored row is not given"),
-        (lambda p: replace(p, regions=p.regions[1:]), "region 1 at position 0"),
-        (lambda p: replace(p, regions=p.regions[:1]), "has parent 3, which is not there"),
+        (lambda p: replace(p, regions=p.regions.part(1, 4)), "region 1 at position 0"),
+        (lambda p: replace(p, regions=p.regions.part(0, 1)), "has parent 3, which is not there"),
     ],
 )
 def test_a_page_that_is_wrong_is_not_converted(wrong: object, message: str) -> None:

@@ -31,7 +31,9 @@ from storage.records import (
     Word,
     WordsSource,
 )
+from storage.regions import Regions
 from storage.schema import KEYS, SCHEMA_VERSION, Table
+from tests.region_examples import record_of, rows_of
 from tests.storage_examples import (
     DIM,
     ENCODER,
@@ -294,9 +296,10 @@ def test_what_is_stored_of_a_page_comes_back_without_its_source(tmp_path: Path) 
     # Regions are made anew from these words; a box may be off by the rounding to float32.
     database = Database.create_or_open(tmp_path / "db", ENCODER)
     first = replace(page("a", 1), scale=0.5, words_source=WordsSource.OCR, ocr_dpi=300)
-    w0, w1, w2, line = first.regions or ()
+    assert first.regions is not None
+    w0, w1, w2, line = rows_of(first.regions)
     shuffled = (replace(w0, order=2), replace(w1, order=0), replace(w2, order=1), line)
-    first = replace(first, regions=shuffled)
+    first = replace(first, regions=record_of(shuffled))
     blank = page("a", 2, words=0, vectors=0)
     Committer(database, "run").commit_pages(page_tables([first, blank, page("b", 1)], DIM))
     assert database.page_rows(doc_id("a"), [1, 2, 3]) == {
@@ -304,10 +307,10 @@ def test_what_is_stored_of_a_page_comes_back_without_its_source(tmp_path: Path) 
         2: stored_page(blank, n_words=0, n_regions=0, n_vectors=0),
     }
     assert database.words(doc_id("a"), [1, 2, 3]) == {
-        1: tuple(
-            Word(w.text, np.float32(w.x0), 0.0, np.float32(w.x1), 0.5, 1.0) for w in (w1, w2, w0)
+        1: Regions.of_words(
+            [Word(w.text, np.float32(w.x0), 0.0, np.float32(w.x1), 0.5, 1.0) for w in (w1, w2, w0)]
         ),
-        2: (),
+        2: Regions.of_words(()),
     }
     assert database.words(doc_id("b"), []) == database.page_rows(doc_id("b"), []) == {}
 

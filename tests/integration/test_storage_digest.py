@@ -13,11 +13,11 @@ from storage.committer import Committer
 from storage.convert import page_tables, retrievals_table
 from storage.database import Database
 from storage.digest import differences, digest
+from storage.pages import Page
 from storage.records import (
     Document,
     DocumentStatus,
     Failure,
-    Page,
     PageEncoding,
     Run,
     Source,
@@ -25,6 +25,7 @@ from storage.records import (
     VectorForm,
     VectorType,
 )
+from storage.regions import Regions
 from storage.schema import Table
 from tests.storage_examples import (
     DIM,
@@ -40,6 +41,7 @@ from tests.storage_examples import (
 )
 
 PAGES = [page(name, number, words) for name in "ab" for number, words in enumerate((3, 0, 5), 1)]
+REGIONS = PAGES[0].regions or Regions.of_words(())
 STATISTICS = TermStatistics("s1", 6, {"x": 2, "a": 1})
 
 
@@ -113,7 +115,7 @@ CHANGES = {
             "pages": [
                 replace(
                     PAGES[0],
-                    regions=(replace(PAGES[0].regions[0], text="X"), *PAGES[0].regions[1:]),
+                    regions=replace(REGIONS, texts=("X", *REGIONS.texts[1:])),
                 ),
                 *PAGES[1:],
             ]

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from storage.convert import page_tables
-from storage.records import Page, PageEncoding, Region, RegionKind, Word, WordsSource
+from storage.pages import Page
+from storage.records import PageEncoding, RegionKind, Word, WordsSource
 from tasks.regions import hierarchy
 from tasks.regions.detections import Detection, Label
 from tasks.regions.figures import PageObjects
 from tasks.regions.proposals import LEAST, MOST, Seen, propose
 from tasks.regions.ruledlines import Rules
+from tests.region_examples import Region, record_of, rows_of
 
 WIDTH, HEIGHT = 612.0, 792.0
 TEXT = list(RegionKind)[:4]
@@ -76,17 +78,22 @@ def seen(draw: st.DrawFn) -> Seen:
 
 
 def proposed(some: list[Word], look: Seen) -> tuple[Region, ...]:
-    return propose(hierarchy.regions_of(some, WIDTH, HEIGHT), look, WIDTH, HEIGHT)
+    return rows_of(propose(hierarchy.regions_of(some, WIDTH, HEIGHT), look, WIDTH, HEIGHT))
 
 
 @settings(max_examples=60, deadline=None)
 @given(words(), seen())
 def test_proposals_can_be_stored_and_their_links_are_right(some: list[Word], look: Seen) -> None:
-    text = hierarchy.regions_of(some, WIDTH, HEIGHT)
+    text = rows_of(hierarchy.regions_of(some, WIDTH, HEIGHT))
     regions = proposed(some, look)
     assert regions[: len(text)] == text
     encoding = PageEncoding(1, 1, np.zeros((0, 4), np.float32), np.array([-1], np.int32))
-    whole = ("", dict.fromkeys(("render", "words", "regions", "encoder"), "x"), regions, encoding)
+    whole = (
+        "",
+        dict.fromkeys(("render", "words", "regions", "encoder"), "x"),
+        record_of(regions),
+        encoding,
+    )
     page = Page("d", 1, WIDTH, HEIGHT, 0, WordsSource.OCR, 100, *whole)
     assert page_tables([page], 4).regions.num_rows == 1  # refuses boxes and links that cannot be
     for region in regions[len(text) :]:

@@ -13,19 +13,20 @@ from storage import reader
 from storage.committer import Committer
 from storage.convert import documents_of, documents_table, page_tables
 from storage.database import Database
+from storage.pages import Page
 from storage.records import (
     Document,
     DocumentStatus,
-    Page,
     PageEncoding,
-    Region,
     RegionKind,
     Source,
     WordsSource,
     page_id,
     region_id,
 )
+from storage.regions import Regions
 from storage.schema import STAGES
+from tests.region_examples import Region, record_of
 from tests.storage_examples import DIM, ENCODER, NOW, doc_id, document, put
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -33,7 +34,7 @@ FRACTION = st.floats(0, 1, width=32)
 
 
 @st.composite
-def regions(draw: st.DrawFn) -> tuple[Region, ...]:
+def regions(draw: st.DrawFn) -> Regions:
     count = draw(st.integers(0, 6))
     made = []
     for index in range(count):
@@ -43,7 +44,7 @@ def regions(draw: st.DrawFn) -> tuple[Region, ...]:
         parent, order = draw(st.integers(-1, count - 1)), draw(st.integers(0, 9))
         text, confidence = draw(TEXT), draw(FRACTION)
         made.append(Region(index, kind, parent, order, x0, y0, x1, y1, text, confidence))
-    return tuple(made)
+    return record_of(made)
 
 
 @st.composite
@@ -120,20 +121,20 @@ def test_pages_survive_the_database_exactly(committer: Committer, given_pages: l
         assert regions_of(snapshot, key) == page.regions
 
 
-def regions_of(snapshot: reader.Snapshot, key: str) -> tuple[Region, ...]:
+def regions_of(snapshot: reader.Snapshot, key: str) -> Regions:
     made = []
     for row in reader.read_regions(snapshot, [key]).to_pylist():
         assert row.pop("region_id") == region_id(row.pop("doc_id"), row.pop("page"), row["index"])
         assert row.pop("page_id") == key
         row["order"] = row.pop("reading_order")
         made.append(Region(**row | {"kind": RegionKind(row["kind"])}))
-    return tuple(made)
+    return record_of(made)
 
 
 @given(arrays(np.float32, (3, DIM), elements=st.floats(-1, 1, width=32)))
 def test_vectors_are_rounded_to_the_nearest_float16(vectors: np.ndarray) -> None:
     page = Page(
-        doc_id("a"), 1, 1.0, 1.0, 0, WordsSource.NONE, 0, "", {}, (),
+        doc_id("a"), 1, 1.0, 1.0, 0, WordsSource.NONE, 0, "", {}, Regions.of_words(()),
         PageEncoding(1, 1, vectors, np.zeros(1, np.int32)),
     )  # fmt: skip
     stored = page_tables([page], DIM).patches["vectors"].combine_chunks()

@@ -95,7 +95,7 @@ def test_a_page_of_too_many_pixels_is_drawn_smaller(tmp_path: Path) -> None:
     few = Limits(max_pixels=1_000_000)
     page = read(path, few, OcrMode.ALWAYS)
     assert page.scale == pytest.approx((1_000_000 / (1275 * 1650)) ** 0.5)
-    assert page.ocr_dpi == round(150 * page.scale) and page.words()
+    assert page.ocr_dpi == round(150 * page.scale) and len(page.regions)
     assert read(path, Limits(), OcrMode.ALWAYS).scale == 1.0
     layer = read(path, few, OcrMode.AUTO)
     assert (layer.words_source, layer.scale) == (WordsSource.TEXT_LAYER, 1.0)
@@ -132,7 +132,7 @@ def test_a_picture_in_a_page_that_unpacks_to_too_much_is_refused(
     with pytest.raises(TooLarge, match=r"77 MiB.*PATCHLIGHT_PAGE_MEMORY_MB"):
         drawn(path, Limits(max_expansion=10**9, page_memory_mb=64))
     page = read(path, Limits(), OcrMode.NEVER)
-    assert [word.text for word in page.words()] == ["Hello"], "its words need no drawing"
+    assert page.regions.texts == ("Hello",), "its words need no drawing"
 
 
 def test_pictures_of_usual_size_are_not_judged(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_one_poisoned_page_of_many_is_one_fault(
     shard = shard_of(with_poison(tmp_path / "a.pdf", poisoned, pages=60), 60)
     result = work.read_shard(shard, replace(OPTIONS, limits=LIMITS[category]))
     assert [page.page for page in result.pages] == [*range(1, 31), *range(32, 61)]
-    assert all(page.words()[1].text == str(page.page) for page in result.pages)
+    assert all(page.regions.texts[1] == str(page.page) for page in result.pages)
     [(doc_id, page)] = result.faults
     assert page == 31
     fault = result.faults[doc_id, page]

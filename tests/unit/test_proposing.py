@@ -13,7 +13,8 @@ from reportlab.lib import colors
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Table
 
-from storage.records import Region, RegionKind
+from storage.records import RegionKind
+from storage.regions import Regions
 from tasks.common.errors import LayoutUnavailable
 from tasks.common.modes import LayoutMode, OcrMode
 from tasks.common.packagefiles import PackageFile
@@ -22,6 +23,7 @@ from tasks.reading.pages import ReadOptions, read_page, read_regions
 from tasks.regions import layoutmodel
 from tasks.regions.figures import PageObjects
 from tests import fixtures
+from tests.region_examples import Region, rows_of
 
 WIDTH, HEIGHT = 612.0, 792.0
 AUTO = ReadOptions(OcrMode.NEVER, "eng", 100, "", 60, image_pixels=0)
@@ -39,7 +41,7 @@ ROWS = [
 def regions_of(path: str, options: ReadOptions) -> tuple[Region, ...]:
     with open_document(path) as document:
         page = read_page(document, "d", 1, options, "a.pdf")
-        return tuple(read_regions(document, 1, page.words(), options))
+        return rows_of(read_regions(document, 1, page.regions, options))
 
 
 def objects_of(path: str) -> PageObjects:
@@ -182,7 +184,7 @@ def test_a_page_of_a_hundred_thousand_paths_takes_little_time(tmp_path: Path) ->
         document.shape(1)  # parsing is PDFium's
         start = time.process_time()
         found = document.objects(1)
-        read_regions(document, 1, (), NEVER)
+        read_regions(document, 1, Regions.of_words(()), NEVER)
         assert time.process_time() - start < 4
     assert len(found.graphics) == 20_000
 

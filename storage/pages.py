@@ -1,0 +1,44 @@
+"""A page on its way into the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from storage.records import PageEncoding, StoredPage, WordsSource
+from storage.regions import Regions
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One displayed page with all that is to be stored of it.
+
+    Attributes:
+        doc_id: document it belongs to.
+        page: 1-based number.
+        width_pt, height_pt: size of the displayed page in points.
+        rotation: degrees clockwise that the file asks for, already applied: 0, 90, 180, 270.
+        words_source: text layer, OCR, or none.
+        ocr_dpi: resolution of the picture that was OCRed; 0 when it was not.
+        text: all words of the page in reading order, lines separated by newlines.
+        fingerprints: stage (render, words, regions, encoder) -> fingerprint of what made it.
+        regions: all of them; None to keep those that are stored.
+        encoding: its patch vectors; None to keep those that are stored.
+        scale: 1.0; less where the page was drawn smaller than asked, because it is beyond a
+            limit.
+        kept: its row as it is stored; needed where something is to be kept.
+    """
+
+    doc_id: str
+    page: int
+    width_pt: float
+    height_pt: float
+    rotation: int
+    words_source: WordsSource
+    ocr_dpi: int
+    text: str
+    fingerprints: Mapping[str, str]
+    regions: Regions | None
+    encoding: PageEncoding | None
+    scale: float = 1.0
+    kept: StoredPage | None = None

@@ -1,0 +1,59 @@
+"""Regions one by one, which is how tests say what they expect; the code has them as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from storage.records import RegionKind
+from storage.regions import KINDS, Regions
+
+
+@dataclass(frozen=True)
+class Region:
+    """One row of `Regions`."""
+
+    index: int
+    kind: RegionKind
+    parent: int
+    order: int
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    text: str
+    confidence: float
+
+
+def rows_of(regions: Regions) -> tuple[Region, ...]:
+    """Take a record apart."""
+    return tuple(
+        Region(index, regions.kind(row), parent, order, *box, text, confidence)
+        for row, (index, parent, order, box, text, confidence) in enumerate(
+            zip(
+                regions.index.tolist(),
+                regions.parent.tolist(),
+                regions.order.tolist(),
+                regions.boxes.tolist(),
+                regions.texts,
+                regions.confidence.tolist(),
+                strict=True,
+            )
+        )
+    )
+
+
+def record_of(rows: Iterable[Region]) -> Regions:
+    """Put a record together."""
+    rows = list(rows)
+    return Regions(
+        codes=np.array([KINDS.index(r.kind) for r in rows], np.uint8),
+        index=np.array([r.index for r in rows], np.int32),
+        parent=np.array([r.parent for r in rows], np.int32),
+        order=np.array([r.order for r in rows], np.int32),
+        boxes=np.array([(r.x0, r.y0, r.x1, r.y1) for r in rows], np.float64).reshape(-1, 4),
+        texts=tuple(r.text for r in rows),
+        confidence=np.array([r.confidence for r in rows], np.float64),
+    )
