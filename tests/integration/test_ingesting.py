@@ -57,6 +57,58 @@ def test_a_repeated_shard_finishes_what_the_first_attempt_could_not(
     assert [d.status for d in database.documents()] == [DocumentStatus.COMPLETE]
 
 
+def test_the_documents_that_a_shard_completes_are_finished_in_one_commit(
+    folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        write(folder / f"{number}.pdf", f"page of document {number}")
+    real, calls = Committer.change_documents, []
+
+    def counted(self: Committer, doc_ids: Any, change: Any) -> Any:
+        calls.append(len(doc_ids))
+        return real(self, doc_ids, change)
+
+    monkeypatch.setattr(Committer, "change_documents", counted)
+    report = ingest(folder, database, encoder, shard_pages=4)
+    assert calls == [4, 4]  # taken, and finished
+    assert report.documents_added == 4
+    assert [d.status for d in database.documents()] == [DocumentStatus.COMPLETE] * 4
+
+
+def test_a_repeated_shard_counts_each_document_once_and_takes_old_ones_out_of_sight(
+    folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is away after the rows of the new documents were written."""
+    for name in ("a", "b"):
+        write(folder / f"{name}.pdf", f"old {name}")
+    ingest(folder, database, encoder)
+    for name in ("a", "b"):
+        write(folder / f"{name}.pdf", f"new {name}")
+    real, calls = Committer.change_documents, []
+
+    def away_once(self: Committer, doc_ids: Any, change: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:  # taken, finished, and now their places taken from the old ones
+            raise StorageUnavailable("away for a moment")
+        return real(self, doc_ids, change)
+
+    monkeypatch.setattr(Committer, "change_documents", away_once)
+    pool = InProcess(encoder)
+
+    def with_a_retry(run: IngestRun, shards: list[Shard], pool: Any) -> None:
+        (shard,) = shards
+        with pytest.raises(StorageUnavailable):
+            run.run_shard(shard, pool)
+        run.run_shard(shard, pool)
+
+    report = ingest(folder, database, encoder, pool=pool, run_shards=with_a_retry, shard_pages=2)
+    assert (report.documents_added, report.documents_unchanged, report.pages_added) == (2, 0, 2)
+    assert len(pool.work) == 2  # no page is done twice
+    assert sorted(t for texts in database.page_texts() for t in texts) == ["new a", "new b"]
+    states = sorted(document.status for document in database.documents())
+    assert states == [DocumentStatus.COMPLETE] * 2 + [DocumentStatus.REPLACED] * 2
+
+
 def test_shards_on_many_threads_lose_no_document(
     folder: Path, database: Database, encoder: Encoder
 ) -> None:
