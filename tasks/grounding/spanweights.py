@@ -33,6 +33,9 @@ class SpanSignals(StrEnum):
     against it."""
 
 
+WEIGHTS_VERSION = 1
+"""Raise when the weights change; runs that answer say it in their summary."""
+
 _ALL: Mapping[str, float] = {
     "paragraph": 3.85,
     "run": -6.98,

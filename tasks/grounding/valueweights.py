@@ -14,6 +14,9 @@ from tasks.grounding.spanweights import SpanSignals, beliefs
 from tasks.grounding.valuesignals import SIGNALS
 from tasks.kernels.geometry import Doubles
 
+WEIGHTS_VERSION = 1
+"""Raise when the weights change; runs that answer say it in their summary."""
+
 _ALL: Mapping[str, float] = {
     "digits": 4.81,
     "order": -1.72,

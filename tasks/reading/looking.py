@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from tasks.common.limits import Limits
 from tasks.common.modes import LayoutMode
-from tasks.documents.opening import RENDER_VERSION, OpenDocument, PageShape
-from tasks.regions import layoutmodel
+from tasks.documents import opening
+from tasks.documents.opening import OpenDocument, PageShape
+from tasks.regions import hierarchy, layoutmodel, proposals
 from tasks.regions.figures import Boxes, inked_of
-from tasks.regions.hierarchy import REGIONS_VERSION
 from tasks.regions.proposals import Seen
 from tasks.regions.ruledlines import rules_of
 
@@ -24,6 +24,10 @@ _MOST_PIXELS = 4_000_000
 _POINTS_PER_INCH = 72.0
 
 
+_FIRST_PROPOSALS = 1
+"""Version of proposals that fingerprints do not name: those of pages stored with it never did."""
+
+
 def regions_made(mode: LayoutMode, *, drawn: bool = True) -> str:
     """Fingerprint of a page's regions.
 
@@ -31,11 +35,14 @@ def regions_made(mode: LayoutMode, *, drawn: bool = True) -> str:
         mode: whether the layout model looks.
         drawn: whether the page could be drawn for it.
     """
+    made = f"regions-{hierarchy.REGIONS_VERSION}"
+    if proposals.PROPOSALS_VERSION != _FIRST_PROPOSALS:
+        made += f":proposals-{proposals.PROPOSALS_VERSION}"
     if mode is LayoutMode.NEVER:
-        return f"regions-{REGIONS_VERSION}:{mode}"
+        return f"{made}:{mode}"
     how = mode.value if drawn else "not drawn"
     version = layoutmodel.LAYOUT_VERSION
-    return f"regions-{REGIONS_VERSION}:{how}:layout-{version}:render-{RENDER_VERSION}"
+    return f"{made}:{how}:layout-{version}:render-{opening.RENDER_VERSION}"
 
 
 def regions_as_made(mode: LayoutMode) -> frozenset[str]:

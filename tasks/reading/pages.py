@@ -8,8 +8,8 @@ from storage.records import PageInput, Word, WordsSource
 from storage.regions import Regions
 from tasks.common.limits import Limits
 from tasks.common.modes import LayoutMode, OcrMode
-from tasks.documents import ocr
-from tasks.documents.opening import RENDER_VERSION, OpenDocument, PageShape
+from tasks.documents import ocr, opening
+from tasks.documents.opening import OpenDocument, PageShape
 from tasks.encoders.protocol import EncoderInfo
 from tasks.reading import looking
 from tasks.reading.fingerprints import Stages
@@ -19,9 +19,8 @@ from tasks.regions.proposals import propose
 WORDS_VERSION = 1
 """Raise when the same page may give other words."""
 
-_WORDS = f"words-{WORDS_VERSION}"
-_BY_LAYER = f"{_WORDS}:layer"
-_AS_IT_IS = f"{_WORDS}:as it is"
+_BY_LAYER = "layer"
+_AS_IT_IS = "as it is"
 """Words of a layer that cannot stand for the page, or none, because OCR was not wanted."""
 
 _OCR_PIXELS = 40_000_000
@@ -88,7 +87,7 @@ class ReadPage:
 def words_by_options(options: ReadOptions) -> str:
     """Fingerprint of the words of a document: what they may depend on, page by page or not."""
     if options.ocr is OcrMode.NEVER:
-        return f"{_WORDS}:never"
+        return _words_made("never")
     return _by_ocr(options, options.ocr)
 
 
@@ -99,10 +98,10 @@ def words_as_read(options: ReadOptions) -> frozenset[str]:
     page, never a library's version. Stored words with one of these are what would be read now.
     """
     if options.ocr is OcrMode.AUTO:
-        return frozenset({_BY_LAYER, _by_ocr(options, OcrMode.AUTO)})
+        return frozenset({_words_made(_BY_LAYER), _by_ocr(options, OcrMode.AUTO)})
     if options.ocr is OcrMode.ALWAYS:
         return frozenset(_by_ocr(options, mode) for mode in (OcrMode.AUTO, OcrMode.ALWAYS))
-    return frozenset({_BY_LAYER, _AS_IT_IS})
+    return frozenset({_words_made(_BY_LAYER), _words_made(_AS_IT_IS)})
 
 
 def stages_of(options: ReadOptions, encoder: EncoderInfo, encoder_stage: str) -> Stages:
@@ -115,7 +114,7 @@ def stages_of(options: ReadOptions, encoder: EncoderInfo, encoder_stage: str) ->
     """
     seen = f":{options.dpi}dpi:{options.image_pixels}px" if encoder.needs_image else ""
     return Stages(
-        render=f"render-{RENDER_VERSION}{seen}",
+        render=f"render-{opening.RENDER_VERSION}{seen}",
         words=words_as_read(options),
         regions=looking.regions_as_made(options.layout),
         encoder=encoder_stage,
@@ -221,10 +220,10 @@ def _words(
 ) -> _Found:
     layer = None if options.ocr is OcrMode.ALWAYS else document.text_layer(page)
     if layer is not None and (layer.usable or (options.ocr is OcrMode.NEVER and layer.words)):
-        made = _BY_LAYER if layer.usable else _AS_IT_IS
+        made = _words_made(_BY_LAYER if layer.usable else _AS_IT_IS)
         return _Found(WordsSource.TEXT_LAYER, layer.words, made)
     if options.ocr is OcrMode.NEVER:
-        return _Found(WordsSource.NONE, (), _AS_IT_IS)
+        return _Found(WordsSource.NONE, (), _words_made(_AS_IT_IS))
     asked = _ocr_dpi(shape, options.dpi)
     dpi = shape.dpi_within(min(_OCR_PIXELS, options.limits.max_pixels), asked)
     words = ocr.read_words(
@@ -239,9 +238,15 @@ def _words(
     return _Found(WordsSource.OCR, words, made, round(dpi), dpi / asked)
 
 
+def _words_made(how: str) -> str:
+    """Fingerprint of words. The version is read here, not at import: a test raises it."""
+    return f"words-{WORDS_VERSION}:{how}"
+
+
 def _by_ocr(options: ReadOptions, mode: OcrMode) -> str:
     """Fingerprint of words from OCR; under ``always`` the page may have a layer as good."""
-    return f"{_WORDS}:{mode} ocr:{options.lang}:{options.dpi}dpi:render-{RENDER_VERSION}"
+    drawn = f"{options.dpi}dpi:render-{opening.RENDER_VERSION}"
+    return _words_made(f"{mode} ocr:{options.lang}:{drawn}")
 
 
 def _ocr_dpi(shape: PageShape, wanted: int) -> float:

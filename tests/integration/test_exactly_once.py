@@ -13,18 +13,20 @@ import pytest
 
 from storage.committer import Committer
 from storage.database import Database
-from storage.errors import LeaseLost, StorageUnavailable
+from storage.errors import EncoderMismatch, LeaseLost, StorageUnavailable
 from storage.leases import Lease, abandon_expired
 from storage.records import VISIBLE, DocumentStatus, Run
 from tasks.common.errors import Category, Fault, PageTimeout, Stage
+from tasks.common.limits import Limits
 from tasks.common.modes import LayoutMode, OcrMode
 from tasks.documents import ocr
+from tasks.encoders import textpatch
 from tasks.encoders.protocol import Encoder
 from tasks.ingest.ingestrun import IngestRun
-from tasks.reading import looking
 from tasks.reading.fingerprints import WHOLE, Redo, Work
 from tasks.reading.pages import ReadOptions
 from tasks.reading.shardplan import Shard
+from tasks.regions import hierarchy
 from tasks.sandbox import calling
 from tests import fixtures
 from tests.ingest_examples import InProcess, ingest, write
@@ -102,7 +104,7 @@ def test_new_regions_are_made_from_stored_words_and_vectors_stay(
     ingest(folder, database, encoder)
     tables = ["pages", "regions", "patches"]
     before = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
-    monkeypatch.setattr(looking, "REGIONS_VERSION", 99)
+    monkeypatch.setattr(hierarchy, "REGIONS_VERSION", 99)
     pool = InProcess(encoder)
     report = ingest(folder, database, encoder, pool=pool)
     assert report.pages_added == 1
@@ -177,7 +179,7 @@ def test_a_page_of_which_nothing_is_left_to_keep_is_made_whole(
     write(folder / "a.pdf", "apples", "bananas")
     ingest(folder, database, encoder)
     (document,) = database.documents()
-    monkeypatch.setattr(looking, "REGIONS_VERSION", 99)
+    monkeypatch.setattr(hierarchy, "REGIONS_VERSION", 99)
     pool = InProcess(encoder)
 
     def lose_a_row() -> None:
@@ -188,6 +190,46 @@ def test_a_page_of_which_nothing_is_left_to_keep_is_made_whole(
     assert sorted(pool.work, key=str) == [Work(False, True, False), WHOLE]
     assert report.failures == [] and texts(database) == ["apples", "bananas"]
     assert len(database.stored_pages([document.doc_id])) == 2
+
+
+def test_a_raised_version_does_its_stage_again_and_no_other(
+    folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each version is raised in turn and stays so; an ingest without a change does nothing."""
+    mixed(folder)
+    tesseract = ocr.find_tesseract(None)
+    here = Limits(sandbox=False)  # the process that reads documents would not see the versions
+    options = ReadOptions(OcrMode.AUTO, "eng", 100, tesseract, 60, image_pixels=0, limits=here)
+
+    def work() -> list[Work]:
+        """What is done of the text page and of the scanned one, in this order."""
+        pool = InProcess(encoder)
+        report = ingest(folder, database, encoder, options=options, pool=pool)
+        assert report.failures == []
+        return sorted(pool.work, key=str)
+
+    assert work() == [WHOLE, WHOLE]
+    regions = Work(words=False, regions=True, encode=False)
+    for constant, expected in (
+        ("tasks.regions.proposals.PROPOSALS_VERSION", [regions, regions]),
+        ("tasks.regions.hierarchy.REGIONS_VERSION", [regions, regions]),
+        ("tasks.regions.layoutmodel.LAYOUT_VERSION", [regions, regions]),
+        # What the layout model and Tesseract see was drawn.
+        ("tasks.documents.opening.RENDER_VERSION", [regions, WHOLE]),
+        ("tasks.reading.pages.WORDS_VERSION", [WHOLE, WHOLE]),
+    ):
+        assert work() == []
+        monkeypatch.setattr(constant, 99)
+        assert work() == expected, constant
+    assert work() == []
+
+
+def test_vectors_of_a_raised_encoder_go_into_a_database_of_their_own(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.encoders.textpatch.VERSION", 99)
+    with pytest.raises(EncoderMismatch):
+        Database.create_or_open(database.uri, textpatch.describe().identity)
 
 
 # --------------------------------------------------------------------------- two runs at once

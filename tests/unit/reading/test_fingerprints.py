@@ -114,14 +114,14 @@ def test_drawing_otherwise_is_nothing_to_a_page_that_was_not_drawn() -> None:
 
 def test_the_layout_model_reads_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     before = regions_made(LayoutMode.AUTO), regions_made(LayoutMode.NEVER)
-    monkeypatch.setattr("tasks.reading.looking.RENDER_VERSION", 99)
+    monkeypatch.setattr("tasks.documents.opening.RENDER_VERSION", 99)
     after = regions_made(LayoutMode.AUTO), regions_made(LayoutMode.NEVER)
     assert before[0] != after[0] and before[1] == after[1]
 
 
 def test_ocr_reads_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     before = words_as_read(AUTO)
-    monkeypatch.setattr("tasks.reading.pages.RENDER_VERSION", 99)
+    monkeypatch.setattr("tasks.documents.opening.RENDER_VERSION", 99)
     after = words_as_read(AUTO)
     assert {name for name in before & after if "ocr" not in name} == before & after
     assert len(before & after) == 1

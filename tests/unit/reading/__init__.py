@@ -1,0 +1,1 @@
+"""Tests of reading a page, and of what must be read again."""
