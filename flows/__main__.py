@@ -15,15 +15,11 @@ import typer
 from typer.exceptions import TyperException
 
 from flows import STARTED, evaluating, looking, mending, options, reports
-from flows.options import database_of
 from storage.errors import ExitCode, PatchlightError
-from tasks.common.modes import OcrMode
 from tasks.common.safetext import escaped
 from tasks.common.settings import load_settings, set_environment_defaults
-from tasks.grounding.spanweights import SpanSignals
-from tasks.kernels.maxsim import QueryTokens, TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
-from tasks.reading.fingerprints import Redo
+from tasks.requests.ingest import IngestRequest
+from tasks.requests.query import AskRequest, QueryRequest
 
 logger = logging.getLogger("patchlight")
 
@@ -54,25 +50,8 @@ def _options(verbose: options.VerboseOption = False, quiet: options.QuietOption 
 
 
 @app.command("ingest")
-def ingest_command(
-    source: options.SourceArgument,
-    db: options.DbOption = None,
-    encoder: options.EncoderOption = None,
-    visual_tokens: options.VisualTokensOption = None,
-    vectors: options.VectorsOption = None,
-    pool: options.PoolOption = None,
-    drop_blank: options.DropBlankOption = None,
-    ocr: options.OcrOption = OcrMode.AUTO,
-    lang: options.LangOption = "eng",
-    dpi: options.DpiOption = 200,
-    layout: options.LayoutOption = None,
-    passwords: options.PasswordsOption = None,
-    workers: options.WorkersOption = None,
-    gpus: options.GpusOption = None,
-    force: options.ForceOption = False,
-    sync: options.SyncOption = False,
-    as_json: options.JsonOption = False,
-) -> ExitCode:
+@options.of(IngestRequest, in_unicode=True)
+def ingest_command(request: IngestRequest, as_json: options.JsonOption = False) -> ExitCode:
     """Read documents (PDF, PNG, JPEG, TIFF, WebP) into a database.
 
     Documents are known by their content: what is there already is left as it is, and a run that
@@ -82,74 +61,21 @@ def ingest_command(
     Example: patchlight ingest reports/ 'scans/**/*.tif' --db mydb
     """
     from tasks.admin.preflight import check_ingest
-    from tasks.documents.sources import portable
 
-    options.restart_in_unicode({argument: portable(argument) for argument in source})
-    with_ocr = ocr is not OcrMode.NEVER
-    check_ingest(
-        source,
-        database_of(db),
-        encoder,
-        visual_tokens,
-        (vectors, pool, drop_blank),
-        lang,
-        load_settings(),
-        with_ocr=with_ocr,
-        layout=layout or load_settings().layout,
-        passwords=passwords,
-    )
+    check_ingest(request, load_settings())
     from flows.ingest import ingest
     from tasks.orchestration import prefectserver
 
     prefectserver.start()
 
-    report = reports.of(
-        ingest(
-            source,
-            database_of(db),
-            encoder,
-            visual_tokens,
-            vectors,
-            pool,
-            drop_blank,
-            ocr,
-            lang,
-            dpi,
-            passwords,
-            workers,
-            gpus,
-            Redo.ALL if force else Redo.MISSING,
-            sync,
-            layout,
-            return_state=True,
-        )
-    )
-    reports.show_ingest(report, database_of(db), as_json)
+    report = reports.of(ingest(**dict(request), return_state=True))
+    reports.show_ingest(report, request.db, as_json)
     return reports.code_of_ingest(report)
 
 
 @app.command("query")
-def query_command(
-    file: options.FileArgument,
-    out: options.ResultsOption,
-    db: options.DbOption = None,
-    encoder: options.LoadFromOption = None,
-    top_pages: options.TopPagesOption = 10,
-    top_regions: options.TopRegionsOption = 3,
-    select: options.SelectOption = None,
-    aggregate: options.AggregateOption = RegionAggregation.MAX,
-    token_aggregate: options.TokenAggregateOption = TokenAggregation.MEAN,
-    page_tokens: options.PageTokensOption = QueryTokens.ALL,
-    region_tokens: options.RegionTokensOption = QueryTokens.MEANING,
-    span_signals: options.SpanSignalsOption = SpanSignals.ALL,
-    kind: options.KindOption = None,
-    where: options.WhereOption = None,
-    overlays: options.OverlaysOption = False,
-    passwords: options.PasswordsOption = None,
-    workers: options.WorkersOption = None,
-    run_id: options.RunIdOption = None,
-    as_json: options.JsonOption = False,
-) -> ExitCode:
+@options.of(QueryRequest)
+def query_command(request: QueryRequest, as_json: options.JsonOption = False) -> ExitCode:
     """Answer a batch of queries with pages, and the places on them.
 
     Writes results.jsonl (a line a query), results.parquet (a row a region), summary.json, and
@@ -159,35 +85,13 @@ def query_command(
     """
     from tasks.admin.preflight import check_query
 
-    check_query(file, database_of(db), select, passwords, encoder)
+    check_query(request)
     from flows.query import query
     from tasks.orchestration import prefectserver
 
     prefectserver.start()
 
-    report = reports.of(
-        query(
-            file,
-            database_of(db),
-            out,
-            encoder,
-            top_pages,
-            top_regions,
-            select,
-            aggregate,
-            token_aggregate,
-            page_tokens,
-            region_tokens,
-            span_signals,
-            kind,
-            where,
-            overlays,
-            passwords,
-            workers,
-            run_id,
-            return_state=True,
-        )
-    )
+    report = reports.of(query(**dict(request), return_state=True))
     reports.show_query(report, as_json)
     if report["bad_rows"]:
         return ExitCode.DONE_WITH_FAILURES
@@ -195,58 +99,26 @@ def query_command(
 
 
 @app.command("ask")
-def ask_command(
-    query: options.QuestionArgument,
-    db: options.DbOption = None,
-    encoder: options.LoadFromOption = None,
-    top_pages: options.TopPagesOption = 3,
-    top_regions: options.TopRegionsOption = 3,
-    select: options.SelectOption = None,
-    aggregate: options.AggregateOption = RegionAggregation.MAX,
-    token_aggregate: options.TokenAggregateOption = TokenAggregation.MEAN,
-    page_tokens: options.PageTokensOption = QueryTokens.ALL,
-    region_tokens: options.RegionTokensOption = QueryTokens.MEANING,
-    span_signals: options.SpanSignalsOption = SpanSignals.ALL,
-    kind: options.KindOption = None,
-    doc: options.DocOption = None,
-    where: options.WhereOption = None,
-    overlays: options.OverlaysOption = False,
-    out: options.PicturesOption = ".",
-    passwords: options.PasswordsOption = None,
-    timing: options.TimingOption = False,
-) -> ExitCode:
+@options.of(AskRequest)
+def ask_command(request: AskRequest, timing: options.TimingOption = False) -> ExitCode:
     """Answer one question at once, without starting Ray or Prefect.
 
     Example: patchlight ask "how deep is the berth?" --db mydb --overlays
     """
-    from flows.retrieving import retrieval_options
     from tasks.answers.asking import ask
     from tasks.answers.wording import answer_text
     from tasks.documents.sources import read_passwords
 
     imports = time.perf_counter() - STARTED
-    retrieval = retrieval_options(
-        top_pages,
-        top_regions,
-        select,
-        aggregate,
-        token_aggregate,
-        page_tokens,
-        region_tokens,
-        span_signals,
-        kind,
-    )
-    secrets = read_passwords(passwords) if passwords else {}
-    pictures = out if overlays else None
     asked = ask(
-        database_of(db),
-        query,
-        retrieval,
-        encoder=encoder,
-        doc=doc,
-        where=where,
-        pictures=pictures,
-        passwords=secrets,
+        request.db,
+        request.query,
+        request.options(),
+        encoder=request.encoder,
+        doc=request.doc,
+        where=request.where,
+        pictures=request.out if request.overlays else None,
+        passwords=read_passwords(request.passwords) if request.passwords else {},
     )
     print(answer_text(asked.answer, asked.session.catalog))
     for path in asked.pictures:

@@ -10,9 +10,8 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.retrieving import evaluated_settings
+from flows import parameters
 from storage.database import Database
-from storage.records import RegionKind
 from tasks.answers.queryfile import in_blocks
 from tasks.answers.querysession import QuerySession
 from tasks.cluster import encoderactors, raysession
@@ -25,69 +24,18 @@ from tasks.documents import sources
 from tasks.encoders import registry
 from tasks.encoders.protocol import EncodeQueries
 from tasks.evaluation import datasets, matching, protocols
-from tasks.evaluation.choices import Protocol, Protocols, Truth, Within
+from tasks.evaluation.choices import Protocol
 from tasks.evaluation.plan import Plan
 from tasks.evaluation.run import EvaluationRun
 from tasks.grounding.records import USUAL_KINDS
-from tasks.grounding.spanweights import SpanSignals
-from tasks.kernels.maxsim import QueryTokens, TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
 from tasks.orchestration.answering import Crew, answer_block, draw
+from tasks.requests.evaluate import EvaluateRequest
 
 
-@flow(name="patchlight-evaluate")
-def evaluate(
-    dataset: str,
-    db: str,
-    out: str,
-    settings: list[str] | None = None,
-    reference: str | None = None,
-    protocol: Protocols = Protocols.BOTH,
-    within: Within = Within.DATABASE,
-    truth: Truth | None = None,
-    partial: bool = False,
-    baseline_kinds: list[RegionKind] | None = None,
-    pictures: int = 6,
-    top_pages: int = 10,
-    top_regions: int = 3,
-    select: str | None = None,
-    aggregate: RegionAggregation = RegionAggregation.MAX,
-    token_aggregate: TokenAggregation = TokenAggregation.MEAN,
-    page_tokens: QueryTokens = QueryTokens.ALL,
-    region_tokens: QueryTokens = QueryTokens.MEANING,
-    span_signals: SpanSignals = SpanSignals.ALL,
-    kinds: list[RegionKind] | None = None,
-    encoder: str | None = None,
-    passwords: str | None = None,
-    workers: int | None = None,
-) -> State[dict[str, Any]]:
+@flow(name="patchlight-evaluate", validate_parameters=False)  # the request does that
+@parameters.of(EvaluateRequest)
+def evaluate(request: EvaluateRequest) -> State[dict[str, Any]]:
     """Ask the questions of a data set, and measure pages and places beside baselines.
-
-    Args:
-        dataset: folder of the data set, or its file of questions.
-        db: URI of the database that holds its documents.
-        out: folder for report.md, report.json, rows.parquet and pictures.
-        settings: further ways to choose, ``name=options of patchlight query``; what they do not
-            say is as below.
-        reference: setting or baseline that all are compared with; default: the first setting.
-        protocol: whether pages of evidence are given, must be found, or both.
-        within: where a page must be found.
-        truth: whether all true boxes of a row are to be found, or any; default: by their size.
-        partial: whether questions on documents that the database does not have are left out.
-        baseline_kinds: kinds of regions the baselines choose from; default: ``kinds``.
-        pictures: of how many of the best and of the worst cases pictures are drawn.
-        top_pages: as for ``query``, and so the following ones.
-        top_regions: regions a page at most.
-        select: which regions of a page are returned.
-        aggregate: how patches become a region's score.
-        token_aggregate: how query tokens become a patch's score.
-        page_tokens: query tokens that rank pages.
-        region_tokens: query tokens that score regions.
-        span_signals: what spans are chosen by.
-        kinds: kinds of regions that are returned; default: those of spans, or blocks.
-        encoder: where to take the database's encoder from; default: from where it was at ingest.
-        passwords: path of a password file, for pictures of encrypted documents.
-        workers: processes at work; default: the settings'.
 
     Returns:
         A completed state whose data is what ``report.json`` holds; it is named
@@ -95,25 +43,12 @@ def evaluate(
     """
     set_environment_defaults()
     config = load_settings()
-    chosen = evaluated_settings(
-        settings or [],
-        {
-            "top_pages": top_pages,
-            "top_regions": top_regions,
-            "select": select,
-            "aggregate": aggregate,
-            "token_aggregate": token_aggregate,
-            "page_tokens": page_tokens,
-            "region_tokens": region_tokens,
-            "span_signals": span_signals,
-            "kind": kinds,
-        },
-    )
-    secrets = sources.read_passwords(passwords) if passwords else {}
-    data = datasets.load(dataset)
-    protocols.check_scope(data, protocol, within)
-    database = Database.open(db)
-    info = registry.for_queries(database.encoder, encoder)
+    chosen = request.settings()
+    secrets = sources.read_passwords(request.passwords) if request.passwords else {}
+    data = datasets.load(request.dataset)
+    protocols.check_scope(data, request.protocol, request.within)
+    database = Database.open(request.db)
+    info = registry.for_queries(database.encoder, request.encoder)
     first = next(iter(chosen))
     session = QuerySession(database, chosen[first], None)
     with progress("looking for documents", len(data.files), "files") as done:
@@ -122,25 +57,25 @@ def evaluate(
             session.catalog,
             database.documents(),
             database.failures(),
-            partial=partial,
+            partial=request.partial,
             done=done,
         )
     plan = Plan(
         dataset=data,
         matched=matched,
         settings=chosen,
-        protocols=protocol.chosen,
-        within=within,
-        truth=truth or data.truth,
-        kinds=tuple(baseline_kinds or chosen[first].kinds or USUAL_KINDS),
-        reference=reference or first,
+        protocols=request.protocol.chosen,
+        within=request.within,
+        truth=request.truth or data.truth,
+        kinds=tuple(request.baseline_kind or chosen[first].kinds or USUAL_KINDS),
+        reference=request.reference or first,
     )
-    count = workers or config.workers
+    count = request.workers or config.workers
     window = config.shards_a_worker * count
     threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=window)
     # LanceDB's writer must not be loaded when Ray forks its processes.
     with raysession.ray_session(config, count), threads as runner:
-        run = EvaluationRun(session, plan, new_run_id("evaluate", flow_run.id), out)
+        run = EvaluationRun(session, plan, new_run_id("evaluate", flow_run.id), request.out)
         limits = Limits.of(config)
 
         def crew_of(session: QuerySession) -> Crew:
@@ -156,8 +91,9 @@ def evaluate(
                         _ask(run, setting, asked, mine, encode, crew_of(mine), config.query_block)
             with progress("scoring", run.rows, "rows") as done:
                 run.score(done)
-            if pictures:
-                run.pictures_done(draw(run.pictures(pictures, secrets), crew_of(session)))
+            if request.pictures:
+                documents = run.pictures(request.pictures, secrets)
+                run.pictures_done(draw(documents, crew_of(session)))
             with progress("computing intervals", 1, "reports") as done:
                 report = run.end()
                 done(1)

@@ -1,4 +1,4 @@
-"""The ingest flow: documents in, pages, regions and patch vectors in tables."""
+"""The ingest flows: documents in, pages, regions and patch vectors in tables; failures again."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows import parameters
 from storage.database import Database
-from storage.records import VectorType
+from tasks.admin.retries import ingests_of
 from tasks.cluster import encoderactors, inspection, raysession
 from tasks.cluster.shardpool import EncoderPool
 from tasks.common.console import progress
@@ -23,76 +24,78 @@ from tasks.common.runs import new_run_id
 from tasks.common.settings import load_settings, set_environment_defaults
 from tasks.documents import ocr, sources
 from tasks.encoders import registry
-from tasks.ingest import vectorform
+from tasks.ingest import retrying, vectorform
 from tasks.ingest.ingestrun import IngestRun
 from tasks.orchestration.steps import ingest_shard, results_in_window
 from tasks.reading.fingerprints import Redo
 from tasks.reading.pages import ReadOptions
 from tasks.reading.shardplan import Shard
 from tasks.regions import layoutmodel
+from tasks.requests.ingest import IngestRequest, RetryRequest
 
 
-@flow(name="patchlight-ingest")
-def ingest(
-    source: list[str],
-    db: str,
-    encoder: str | None = None,
-    visual_tokens: int | None = None,
-    vectors: VectorType | None = None,
-    pool: int | None = None,
-    drop_blank: bool | None = None,
-    ocr_mode: OcrMode = OcrMode.AUTO,
-    lang: str = "eng",
-    dpi: int = 200,
-    passwords: str | None = None,
-    workers: int | None = None,
-    gpus: int | None = None,
-    redo: Redo = Redo.MISSING,
-    sync: bool = False,
-    layout: LayoutMode | None = None,
-) -> State[dict[str, Any]]:
+@flow(name="patchlight-ingest", validate_parameters=False)  # the request does that
+@parameters.of(IngestRequest)
+def ingest(request: IngestRequest) -> State[dict[str, Any]]:
     """Read documents into a database; what is there already is left as it is.
-
-    Args:
-        source: files, folders (recursive) or globs.
-        db: URI of the database; made if it is not there.
-        encoder: ``text-patch``, a hub id or a folder; default: the database's, or the settings'.
-        visual_tokens: most patches a page is cut into; default: the encoder's own number.
-        vectors: how numbers are stored; default: the database's, or float16.
-        pool: patches a stored vector stands for; default: the database's, or 1.
-        drop_blank: whether cells without ink are stored without a vector; default: the
-            database's, or not.
-        ocr_mode: when pages go through OCR.
-        lang: Tesseract language, e.g. ``eng+deu``.
-        dpi: resolution at which PDF pages are drawn, dots per inch.
-        passwords: path of a file with passwords, one ``<name or pattern>:<password>`` a line.
-        workers: processes at work; default: the settings'.
-        gpus: GPUs for an encoder that wants one; default: the settings', or all.
-        redo: what is done again.
-        sync: whether files that are gone from the folders named leave the database.
-        layout: whether the layout model looks at pages; default: the settings'.
 
     Returns:
         A completed state whose data is the report (``tasks.ingest.progress.IngestReport``); it is
         named ``CompletedWithFailures`` when documents or pages were quarantined.
     """
     set_environment_defaults()
+    redo = Redo.ALL if request.force else Redo.MISSING
+    return _ended(_ingested(request, redo, new_run_id("ingest", flow_run.id)))
+
+
+@flow(name="patchlight-retry", validate_parameters=False)
+@parameters.of(RetryRequest)
+def retry(request: RetryRequest) -> State[dict[str, Any]]:
+    """Try failed documents and pages again, each as in the run in which it failed.
+
+    Returns:
+        As ``ingest``; the report is that of all runs, one for each way to read.
+    """
+    set_environment_defaults()
+    ingests, problems = ingests_of(request)
+    reports = [
+        _ingested(again, Redo.FAILED, new_run_id("ingest", f"{flow_run.id}-{number}"))
+        for number, again in enumerate(ingests, start=1)
+    ]
+    return _ended(retrying.merged(reports, problems))
+
+
+def _ended(report: dict[str, Any]) -> State[dict[str, Any]]:
+    name = "CompletedWithFailures" if report["failures"] else "Completed"
+    return Completed(name=name, data=report)
+
+
+def _ingested(request: IngestRequest, redo: Redo, run_id: str) -> dict[str, Any]:
+    """Ingest, and return the report.
+
+    Args:
+        request: what is asked.
+        redo: what is done again.
+        run_id: id of the run.
+    """
     settings = load_settings()
-    if gpus is not None:
-        settings = settings.model_copy(update={"gpus": gpus})
-    workers = workers or settings.workers
-    given = sources.expand(source)
-    secrets = sources.read_passwords(passwords) if passwords else {}
-    info = registry.for_ingest(db, encoder, visual_tokens, settings.encoder)
-    form = vectorform.asked(db, vectors, pool, drop_blank)
+    if request.gpus is not None:
+        settings = settings.model_copy(update={"gpus": request.gpus})
+    workers = request.workers or settings.workers
+    given = sources.expand(request.source)
+    secrets = sources.read_passwords(request.passwords) if request.passwords else {}
+    db = request.db
+    info = registry.for_ingest(db, request.encoder, request.visual_tokens, settings.encoder)
+    form = vectorform.asked(db, request.vectors, request.pool, request.drop_blank)
+    with_ocr = request.ocr is not OcrMode.NEVER
     options = ReadOptions(
-        ocr=ocr_mode,
-        lang=lang,
-        dpi=dpi,
-        tesseract=ocr.tesseract_for(ocr_mode is not OcrMode.NEVER, settings.tesseract, lang),
+        ocr=request.ocr,
+        lang=request.lang,
+        dpi=request.dpi,
+        tesseract=ocr.tesseract_for(with_ocr, settings.tesseract, request.lang),
         ocr_timeout_s=settings.ocr_timeout_s,
         image_pixels=info.image_pixels if info.needs_image else 0,
-        layout=layout or settings.layout,
+        layout=request.layout or settings.layout,
         limits=Limits.of(settings),
     )
     if options.layout is not LayoutMode.NEVER:
@@ -105,23 +108,19 @@ def ingest(
         actors = None if Database.find(db) else pool_of()
         database = Database.create_or_open(db, info.identity, form)
         asked = {
-            "source": source,
+            **request.model_dump(include={"source", "lang", "dpi", "ocr", "sync"}),
             "encoder": info.identity.name,
-            "lang": lang,
-            "dpi": dpi,
             "layout": options.layout,
-            "ocr": ocr_mode,
             "workers": workers,
             "actors": where.actors,
             "gpus": where.actors * where.gpus,
             "redo": redo,
-            "sync": sync,
         }
         with IngestRun.recorded(
             database,
             info,
             options,
-            new_run_id("ingest", flow_run.id),
+            run_id,
             asked,
             redo=redo,
             max_attempts=settings.max_attempts,
@@ -138,9 +137,8 @@ def ingest(
             for batch in run.rounds(shards):
                 actors = actors or pool_of()
                 _run_shards(run, batch, actors, window)
-            report = run.end(sync=sync)
-    name = "CompletedWithFailures" if report.failures else "Completed"
-    return Completed(name=name, data=asdict(report))
+            report = run.end(sync=request.sync)
+    return asdict(report)
 
 
 def _run_shards(run: IngestRun, shards: list[Shard], pool: EncoderPool, window: int) -> None:

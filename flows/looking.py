@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows import options, reports
-from flows.options import database_of
 from storage.errors import ExitCode
 from tasks.common.safetext import plain
 from tasks.common.settings import OutputFormat, load_settings
+from tasks.requests.fields import database_of
 
 
 def sql_command(

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from storage.database import Database
-from storage.records import VectorType
 from tasks.answers import queryfile
 from tasks.common.errors import QueryFileError
-from tasks.common.modes import LayoutMode
+from tasks.common.modes import LayoutMode, OcrMode
 from tasks.common.settings import Settings
 from tasks.documents import ocr
 from tasks.documents.sources import expand, read_passwords
 from tasks.encoders import checkpoints, registry
 from tasks.evaluation import datasets
-from tasks.grounding.selection import parse_selection
 from tasks.ingest import vectorform
 from tasks.regions import layoutmodel
+from tasks.requests.evaluate import EvaluateRequest
+from tasks.requests.ingest import IngestRequest
+from tasks.requests.query import QueryRequest
 
 
-def check_ingest(
-    source: Sequence[str],
-    db: str,
-    encoder: str | None,
-    visual_tokens: int | None,
-    form: tuple[VectorType | None, int | None, bool | None],
-    lang: str,
-    settings: Settings,
-    *,
-    with_ocr: bool,
-    layout: LayoutMode,
-    passwords: str | None,
-) -> None:
+def check_ingest(request: IngestRequest, settings: Settings) -> None:
     """Raise what the ingest flow would raise at its start for a wrong argument.
 
     The encoder's checkpoint is fetched here, where its progress can be seen.
@@ -44,36 +32,37 @@ def check_ingest(
         LayoutUnavailable: the layout model is not installed.
         UsageError: no Tesseract, no data for the language, or a bad password file.
     """
-    expand(source)
-    if passwords:
-        read_passwords(passwords)
-    ocr.tesseract_for(with_ocr, settings.tesseract, lang)
-    if layout is not LayoutMode.NEVER:
+    expand(request.source)
+    if request.passwords:
+        read_passwords(request.passwords)
+    with_ocr = request.ocr is not OcrMode.NEVER
+    ocr.tesseract_for(with_ocr, settings.tesseract, request.lang)
+    if (request.layout or settings.layout) is not LayoutMode.NEVER:
         layoutmodel.check()
-    info = registry.for_ingest(db, encoder, visual_tokens, settings.encoder)
+    info = registry.for_ingest(request.db, request.encoder, request.visual_tokens, settings.encoder)
     if info.wants_gpu and not settings.ray_address:  # a cluster's nodes may have what we lack
         checkpoints.needs_engine()
-    vectorform.asked(db, *form)
+    vectorform.asked(request.db, request.vectors, request.pool, request.drop_blank)
 
 
-def check_evaluation(dataset: str, db: str, passwords: str | None, encoder: str | None) -> None:
+def check_evaluation(request: EvaluateRequest) -> None:
     """Raise what the evaluation flow would raise at its start for a wrong argument.
 
     Raises:
         DatasetError: there is no such data set, or it is of no format that is read.
         StorageError: the database is not there or does not fit.
         EncoderUnavailable: its encoder cannot be had here.
-        UsageError: a bad password file.
+        SelectionError: a selection is wrong.
+        UsageError: a bad setting or password file.
     """
-    if passwords:
-        read_passwords(passwords)
-    datasets.load(dataset)
-    registry.for_queries(Database.open(db).encoder, encoder)
+    request.settings()
+    if request.passwords:
+        read_passwords(request.passwords)
+    datasets.load(request.dataset)
+    registry.for_queries(Database.open(request.db).encoder, request.encoder)
 
 
-def check_query(
-    file: str, db: str, select: str | None, passwords: str | None, encoder: str | None
-) -> None:
+def check_query(request: QueryRequest) -> None:
     """Raise what the query flow would raise at its start for a wrong argument.
 
     Raises:
@@ -83,10 +72,9 @@ def check_query(
         EncoderUnavailable: its encoder cannot be had here.
         UsageError: a bad password file.
     """
-    if select is not None:
-        parse_selection(select)
-    if passwords:
-        read_passwords(passwords)
-    if file != queryfile.STDIN and not Path(file).is_file():
-        raise QueryFileError(f"{file}: no such file")
-    registry.for_queries(Database.open(db).encoder, encoder)
+    request.options()
+    if request.passwords:
+        read_passwords(request.passwords)
+    if request.file != queryfile.STDIN and not Path(request.file).is_file():
+        raise QueryFileError(f"{request.file}: no such file")
+    registry.for_queries(Database.open(request.db).encoder, request.encoder)

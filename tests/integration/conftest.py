@@ -59,6 +59,6 @@ def sample_db(engines: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     from flows.ingest import ingest
 
     db = str(tmp_path_factory.mktemp("samples") / "db")
-    report: dict[str, Any] = ingest([str(EXAMPLES / "documents")], db)
+    report: dict[str, Any] = ingest(source=[str(EXAMPLES / "documents")], db=db)
     assert report["failures"] == []
     return db

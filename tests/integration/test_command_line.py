@@ -85,6 +85,7 @@ def test_query_codes(engines: None, sample_db: str, tmp_path: Path) -> None:
         (["ingest", ".", "--db", "new"], ExitCode.BAD_INPUT),
         (["ingest", "--colour"], ExitCode.USAGE),
         (["query", "nowhere.jsonl", "--db", "new", "--out", "out"], ExitCode.BAD_INPUT),
+        (["query", "nowhere.jsonl", "--db", "new", "--out", "s3://bucket/out"], ExitCode.USAGE),
         (["ask", "where?", "--db", "nowhere"], ExitCode.DATABASE),
         (["status", "--db", "nowhere"], ExitCode.DATABASE),
         (["sql", "SELECT 1", "--db", "nowhere"], ExitCode.DATABASE),

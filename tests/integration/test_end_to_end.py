@@ -48,7 +48,9 @@ def answered(sample_db: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of the sample questions, with pictures."""
     out = tmp_path_factory.mktemp("out")
     file = str(EXAMPLES / "questions.jsonl")
-    report = query(file, sample_db, str(out), top_pages=3, overlays=True, run_id="samples")
+    report = query(
+        file=file, db=sample_db, out=str(out), top_pages=3, overlays=True, run_id="samples"
+    )
     assert report["bad_rows"] == [] and report["pictures_missing"] == []
     return out
 
@@ -70,7 +72,7 @@ def test_every_page_is_stored_once_with_words_from_the_right_place(sample_db: st
 
 def test_the_same_folder_again_adds_nothing(sample_db: str) -> None:
     before = rows(sample_db, "SELECT count(*) AS n FROM raw_pages")
-    report = ingest([str(EXAMPLES / "documents")], sample_db)
+    report = ingest(source=[str(EXAMPLES / "documents")], db=sample_db)
     assert report["documents_unchanged"] == 3 and report["pages_unchanged"] == 13
     assert report["documents_added"] == report["pages_added"] == 0
     assert rows(sample_db, "SELECT count(*) AS n FROM raw_pages") == before
@@ -130,8 +132,8 @@ def test_scores_and_words_are_those_of_the_formulas(sample_db: str, tmp_path: Pa
     from tasks.encoders import registry
 
     file = str(EXAMPLES / "questions.jsonl")
-    blocks = {"kinds": [RegionKind.BLOCK], "select": "top-k:3"}
-    query(file, sample_db, str(tmp_path), top_pages=1, run_id="blocks", **blocks)
+    blocks = {"kind": [RegionKind.BLOCK], "select": "top-k:3"}
+    query(file=file, db=sample_db, out=str(tmp_path), top_pages=1, run_id="blocks", **blocks)
 
     database = Database.open(sample_db)
     snapshot = database.snapshot()
@@ -177,7 +179,7 @@ def test_the_tokens_that_count_are_told(sample_db: str, tmp_path: Path) -> None:
     found = []
     for run, page_tokens, region_tokens in (("usual", every, some), ("other", some, every)):
         out = tmp_path / run
-        query(str(one), sample_db, str(out), page_tokens=page_tokens,
+        query(file=str(one), db=sample_db, out=str(out), page_tokens=page_tokens,
               region_tokens=region_tokens, run_id=run)  # fmt: skip
         expected = {"page_tokens": page_tokens.value, "region_tokens": region_tokens.value}
         assert expected.items() <= json.loads((out / "summary.json").read_text()).items()
@@ -200,8 +202,8 @@ def test_the_same_run_id_replaces(sample_db: str, tmp_path: Path) -> None:
     one = tmp_path / "one.jsonl"
     one.write_text('{"query_id": "a", "query": "harbour master"}\n')
     for pages, expected in ((3, 3), (1, 1)):
-        query(str(one), sample_db, str(tmp_path / "out"), top_pages=pages, top_regions=1,
-              run_id="twice")  # fmt: skip
+        out = str(tmp_path / "out")
+        query(file=str(one), db=sample_db, out=out, top_pages=pages, top_regions=1, run_id="twice")
         found = rows(sample_db, "SELECT page_rank FROM retrievals WHERE run_id = 'twice'")
         assert len(found) == expected
 
@@ -212,7 +214,7 @@ def test_an_answer_does_not_depend_on_its_batch(
     """A score is a function of page, query and statistics; not of the queries beside it."""
     alone = (EXAMPLES / "questions.jsonl").read_text().splitlines()[3]
     (tmp_path / "one.jsonl").write_text(alone + "\n")
-    query(str(tmp_path / "one.jsonl"), sample_db, str(tmp_path / "out"), top_pages=3)
+    query(file=str(tmp_path / "one.jsonl"), db=sample_db, out=str(tmp_path / "out"), top_pages=3)
     (line,) = answers(tmp_path / "out")
     (among,) = [other for other in answers(answered) if other["query_id"] == line["query_id"]]
     for one, other in zip(line["pages"], among["pages"], strict=True):
@@ -231,7 +233,7 @@ def test_bad_rows_are_named_and_the_others_answered(sample_db: str, tmp_path: Pa
         '{"query_id": "far", "query": "eelgrass", "doc": "two-column-paper.pdf", "pages": [9]}\n'
         '{"query_id": "dots", "query": "..."}\n'
     )
-    report = query(str(file), sample_db, str(tmp_path / "out"))
+    report = query(file=str(file), db=sample_db, out=str(tmp_path / "out"))
     problems = {row["query_id"]: row["message"] for row in report["bad_rows"]}
     assert set(problems) == {"near", "lost", "far", "dots"}
     assert "'pages'" in problems["near"] and "line 2" in problems["near"]
@@ -242,22 +244,29 @@ def test_bad_rows_are_named_and_the_others_answered(sample_db: str, tmp_path: Pa
 def test_where_limits_the_pages(sample_db: str, tmp_path: Path) -> None:
     file = tmp_path / "q.jsonl"
     file.write_text('{"query_id": "a", "query": "tug power"}\n')
-    query(str(file), sample_db, str(tmp_path / "out"), where="name LIKE '%.tiff' AND page = 2")
+    query(
+        file=str(file),
+        db=sample_db,
+        out=str(tmp_path / "out"),
+        where="name LIKE '%.tiff' AND page = 2",
+    )
     (line,) = answers(tmp_path / "out")
     assert [(p["source"][-5:], p["page"]) for p in line["pages"]] == [(".tiff", 2)]
     with pytest.raises(InputError, match="leaves no page"):
-        query(str(file), sample_db, str(tmp_path / "out2"), where="page > 100")
+        query(file=str(file), db=sample_db, out=str(tmp_path / "out2"), where="page > 100")
 
 
 def test_a_changed_source_costs_its_pictures_only(tmp_path: Path) -> None:
     folder, db = tmp_path / "docs", str(tmp_path / "db")
     shutil.copytree(EXAMPLES / "documents", folder)
-    ingest([str(folder)], db)
+    ingest(source=[str(folder)], db=db)
     with (folder / "two-column-paper.pdf").open("ab") as file:
         file.write(b"\n%changed")
     (folder / "scanned-letter.tiff").unlink()
     out = tmp_path / "out"
-    report = query(str(EXAMPLES / "questions.jsonl"), db, str(out), top_pages=3, overlays=True)
+    report = query(
+        file=str(EXAMPLES / "questions.jsonl"), db=db, out=str(out), top_pages=3, overlays=True
+    )
     assert report["queries"] == 13 and report["regions"] > 0
     problems = "\n".join(report["pictures_missing"])
     assert "has changed since" in problems and "cannot be read" in problems
@@ -265,7 +274,7 @@ def test_a_changed_source_costs_its_pictures_only(tmp_path: Path) -> None:
     drawn = {f"overlays/{path.name}" for path in (out / "overlays").glob("*.png")}
     assert set(named) == drawn and len(drawn) == report["pictures"] > 0
     # Ingested again, the new bytes take the old ones' place.
-    again = ingest([str(folder)], db)
+    again = ingest(source=[str(folder)], db=db)
     assert again["documents_added"] == 1
     assert rows(db, "SELECT count(*) AS n FROM documents WHERE name LIKE '%paper%'") == [{"n": 1}]
 
@@ -280,7 +289,7 @@ def test_bad_files_are_quarantined_and_the_rest_is_done(tmp_path: Path) -> None:
     (folder / "cut.pdf").write_bytes(good.read_bytes()[:2000])
     (folder / "empty.png").touch()
     (folder / "notes.docx").touch()
-    report = ingest([str(folder), str(tmp_path / "missing.pdf")], db)
+    report = ingest(source=[str(folder), str(tmp_path / "missing.pdf")], db=db)
     assert report["documents_added"] == 1 and report["pages_added"] == 3
     assert report["documents_failed"] == 4 and report["skipped"] == {
         ".docx": [str(folder / "notes.docx")]
@@ -298,7 +307,7 @@ def test_bad_files_are_quarantined_and_the_rest_is_done(tmp_path: Path) -> None:
     assert {Path(s.uri).name for s in document.sources} == {"good.pdf", "same%20bytes.pdf"}
     # Tried again, the attempt is counted; mended, the failure is gone.
     shutil.copy(EXAMPLES / "documents" / "scanned-letter.tiff", folder / "empty.png")
-    ingest([str(folder)], db)
+    ingest(source=[str(folder)], db=db)
     failures = {Path(f.uri).name: f.attempts for f in Database.open(db).failures()}
     assert failures == {"text.pdf": 2, "cut.pdf": 2, "missing.pdf": 1}
 

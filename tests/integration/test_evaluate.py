@@ -14,12 +14,12 @@ from reportlab.pdfgen.canvas import Canvas
 
 from flows.__main__ import _run, app
 from flows.ingest import ingest
-from flows.retrieving import FIRST_SETTING, P50_SETTING
 from storage import reader
 from storage.database import Database
 from storage.errors import ExitCode
 from storage.records import RegionKind
 from tasks.evaluation import baselines
+from tasks.requests.evaluate import FIRST_SETTING, P50_SETTING
 from tests import fixtures
 
 pytestmark = pytest.mark.usefixtures("engines")
@@ -76,7 +76,7 @@ def dataset(engines: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     fixtures.make_pdf(folder / "pdfs" / "guide.pdf", three_blocks)
     (folder / "pdfs" / "damaged.pdf").write_bytes(b"%PDF-1.7 and nothing more")
     db = str(folder.parent / "db")
-    ingest([str(folder / "pdfs")], db)
+    ingest(source=[str(folder / "pdfs")], db=db)
     fixtures.make_text_pdf(folder / "pdfs" / "new.pdf", ["Never ingested."])
     boxes = blocks_of(db)
     assert len(boxes) == 3
@@ -237,7 +237,7 @@ def test_pages_as_images_with_small_targets(
     }  # fmt: skip
     (folder / "bench.jsonl").write_text(json.dumps(question) + "\n")
     db, out = str(tmp_path / "db"), tmp_path / "out"
-    ingest([str(folder)], db)
+    ingest(source=[str(folder)], db=db)
     command = ["evaluate", str(folder), "--db", db, "--out", str(out), "--json", "--kind", "line"]
     within = [*command, "--within", "document"]
     assert run(*within) == ExitCode.USAGE

@@ -62,7 +62,9 @@ def encoder(checkpoint: str) -> Encoder:
 @pytest.fixture(scope="module")
 def db(checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     place = str(tmp_path_factory.mktemp("vision") / "db")
-    report: dict[str, Any] = ingest([str(EXAMPLES / "documents")], place, encoder=checkpoint)
+    report: dict[str, Any] = ingest(
+        source=[str(EXAMPLES / "documents")], db=place, encoder=checkpoint
+    )
     assert (report["pages_added"], report["failures"]) == (13, [])
     return place
 
@@ -131,7 +133,7 @@ def test_a_query_ranks_pages_by_all_its_tokens(db: str, encoder: Encoder, tmp_pa
     question = "How deep is the berth?"
     file = tmp_path / "questions.jsonl"
     file.write_text(json.dumps({"query_id": "q", "query": question}) + "\n")
-    report = query(str(file), db, str(tmp_path / "out"), top_pages=13)
+    report = query(file=str(file), db=db, out=str(tmp_path / "out"), top_pages=13)
     assert (report["queries"], report["bad_rows"]) == (1, [])
     (answer,) = map(json.loads, (tmp_path / "out" / "results.jsonl").read_text().splitlines())
     (encoded,) = encoder.encode_queries([question], None)
@@ -151,12 +153,12 @@ def test_a_query_ranks_pages_by_all_its_tokens(db: str, encoder: Encoder, tmp_pa
 def test_a_database_keeps_to_its_encoder(db: str, checkpoint: str, tmp_path: Path) -> None:
     """Another folder with the same weights is the same encoder; other weights are not."""
     copy = tiny_checkpoints.build("colqwen2_5", tmp_path / "copy")
-    assert ingest([REPORT], db, encoder=str(copy))["documents_unchanged"] == 1
+    assert ingest(source=[REPORT], db=db, encoder=str(copy))["documents_unchanged"] == 1
     other = tiny_checkpoints.build("colqwen2_5", tmp_path / "other", seed=5)
     with pytest.raises(EncoderMismatch, match="new --db"):
-        ingest([REPORT], db, encoder=str(other))
+        ingest(source=[REPORT], db=db, encoder=str(other))
     with pytest.raises(EncoderMismatch, match="--visual-tokens"):
-        ingest([REPORT], db, visual_tokens=100)
+        ingest(source=[REPORT], db=db, visual_tokens=100)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_other_forms_keep_the_grid(
     db: str, checkpoint: str, tmp_path: Path, form: dict[str, Any], bytes_a_value: int
 ) -> None:
     place = str(tmp_path / "db")
-    ingest([REPORT], place, encoder=checkpoint, workers=1, **form)
+    ingest(source=[REPORT], db=place, encoder=checkpoint, workers=1, **form)
     whole, formed = stored(db), stored(place)
     kind = Database.open(place).table(Table.PATCHES).schema.field("vectors").type
     assert kind.value_type.value_type.bit_width == 8 * bytes_a_value
@@ -220,7 +222,7 @@ def test_an_actor_killed_in_mid_ingest_changes_nothing(
     for number in range(6):
         pages = [f"Document {number}, page {page}: berth and tide" for page in range(1, 9)]
         fixtures.make_text_pdf(documents / f"{number}.pdf", pages)
-    ingest([str(documents)], str(tmp_path / "whole"), encoder=checkpoint)
+    ingest(source=[str(documents)], db=str(tmp_path / "whole"), encoder=checkpoint)
     place, killed = str(tmp_path / "killed"), []
 
     def kill_one_when_some_pages_are_there() -> None:
@@ -235,7 +237,7 @@ def test_an_actor_killed_in_mid_ingest_changes_nothing(
 
     killer = threading.Thread(target=kill_one_when_some_pages_are_there)
     killer.start()
-    report = ingest([str(documents)], place, encoder=checkpoint)
+    report = ingest(source=[str(documents)], db=place, encoder=checkpoint)
     killer.join()
     assert killed and 0 < killed[0] < 48, "no actor was at work"
     assert (report["pages_added"], report["failures"]) == (48, [])

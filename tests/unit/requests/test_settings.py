@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from flows.retrieving import FIRST_SETTING, P50_SETTING, evaluated_settings, retrieval_options
 from storage.records import RegionKind
+from tasks.answers.options import RetrievalOptions
 from tasks.common.errors import UsageError
 from tasks.common.kernel_errors import SelectionError
 from tasks.grounding.selection import parse_selection
 from tasks.kernels.maxsim import QueryTokens, TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
+from tasks.requests.evaluate import FIRST_SETTING, P50_SETTING, EvaluateRequest
+from tasks.requests.retrieval import RetrievalRequest
+
+
+def settings(*texts: str, **options: Any) -> dict[str, RetrievalOptions]:
+    request = EvaluateRequest(dataset="set", db="db", out="out", setting=list(texts), **options)
+    return request.settings()
 
 
 def test_without_a_word_there_are_the_defaults_and_the_papers_p50() -> None:
-    found = evaluated_settings([], {})
+    found = settings()
     assert list(found) == [FIRST_SETTING, P50_SETTING]
-    assert found[FIRST_SETTING] == retrieval_options()
+    assert found[FIRST_SETTING] == RetrievalRequest().options()
     paper = found[P50_SETTING]
     assert paper.selection == parse_selection("percentile:50")
     assert paper.region_aggregate is RegionAggregation.MAX
@@ -27,17 +36,15 @@ def test_without_a_word_there_are_the_defaults_and_the_papers_p50() -> None:
 
 
 def test_a_setting_changes_what_it_names_and_no_more() -> None:
-    base = {"top_pages": 7, "kind": [RegionKind.LINE], "aggregate": RegionAggregation.MEAN}
-    found = evaluated_settings(["best = --select max --kind word --kind line"], base)
-    assert found[FIRST_SETTING] == retrieval_options(
-        top_pages=7, kind=[RegionKind.LINE], aggregate=RegionAggregation.MEAN
-    )
-    assert found["best"] == retrieval_options(
-        top_pages=7,
-        kind=[RegionKind.WORD, RegionKind.LINE],
-        aggregate=RegionAggregation.MEAN,
-        select="max",
-    )
+    base: dict[str, Any] = {
+        "top_pages": 7,
+        "kind": [RegionKind.LINE],
+        "aggregate": RegionAggregation.MEAN,
+    }
+    found = settings("best = --select=max --kind word --kind line", **base)
+    assert found[FIRST_SETTING] == RetrievalRequest(**base).options()
+    kinds = [RegionKind.WORD, RegionKind.LINE]
+    assert found["best"] == RetrievalRequest(**{**base, "kind": kinds}, select="max").options()
     # What the paper's selection is does not depend on the options.
     assert found[P50_SETTING].kinds == (RegionKind.BLOCK,)
     assert found[P50_SETTING].region_aggregate is RegionAggregation.MAX
@@ -50,20 +57,23 @@ def test_a_setting_changes_what_it_names_and_no_more() -> None:
         ("--select max", "expected 'name=options'"),
         ("=--select max", "expected 'name=options'"),
         ("lines", "expected 'name=options'"),
-        ("lines=--kind sentence", "sentence"),
+        ("lines=--kind sentence", "--kind.0 'sentence'"),
         ("lines=--colour red", "--colour"),
-        ("lines=--top-regions 0", "0"),
+        ("lines=--top-regions 0", "--top-regions '0': input should be greater than or equal to 1"),
+        ("lines=--top-regions few", "--top-regions 'few'"),
+        ("lines=--select", "--select"),
         ("lines=--select 'max", "No closing quotation"),
         ("lines=--help", "--help"),
+        ("lines=--out there", "--out"),
         (f"{P50_SETTING}=--select max", "already"),
     ],
 )
 def test_a_text_that_is_no_setting_is_refused(text: str, problem: str) -> None:
     with pytest.raises(UsageError) as raised:
-        evaluated_settings([text], {})
+        settings(text)
     assert problem in str(raised.value)
 
 
 def test_a_wrong_selection_is_refused() -> None:
     with pytest.raises(SelectionError):
-        evaluated_settings(["worst=--select worst"], {})
+        settings("worst=--select worst")

@@ -1,0 +1,186 @@
+"""What the fields of all requests share: how they are shown, checked, and named when wrong."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from tasks.common.errors import UsageError
+from tasks.common.settings import load_settings
+from tasks.documents.sources import portable, to_path
+
+_Model = TypeVar("_Model", bound="Request")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a field is shown to people, beside its name, type, range, default and description.
+
+    Attributes:
+        metavar: what stands for its value in a usage line.
+        usual: what counts where the default is None.
+        argument: whether the command line takes it by its place, without a name.
+        negative: name that says no on the command line, for a yes or no that may be left out.
+        any_bytes: whether it may hold a file name, which need not be UTF-8.
+    """
+
+    metavar: str | None = None
+    usual: str | None = None
+    argument: bool = False
+    negative: str | None = None
+    any_bytes: bool = False
+
+
+class Request(BaseModel):
+    """What a flow is asked to do. Every field is an option; its name is the same everywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def shown(field: FieldInfo) -> Shown:
+    """Return how a field is shown."""
+    found = [one for one in field.metadata if isinstance(one, Shown)]
+    return found[-1] if found else Shown()
+
+
+def option_name(name: str) -> str:
+    """Return the option of the command line for a field's name."""
+    return f"--{name.replace('_', '-')}"
+
+
+def required_first(model: type[Request]) -> dict[str, FieldInfo]:
+    """Return the fields of a model in the order in which people are shown them."""
+    return dict(sorted(model.model_fields.items(), key=lambda item: not item[1].is_required()))
+
+
+def made(
+    model: type[_Model], values: Mapping[str, Any], name: Callable[[str], str] = str
+) -> _Model:
+    """Make a request of values that come from outside.
+
+    Args:
+        model: which request.
+        values: field -> value.
+        name: how messages call a field.
+
+    Raises:
+        UsageError: a value is missing, of another type or out of range, or there is no such field.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join([name(str(one['loc'][0])), *map(str, one['loc'][1:])])}"
+            + ("" if one["type"] == "missing" else f" {one['input']!r}")
+            + f": {one['msg'][:1].lower()}{one['msg'][1:]}"
+            for one in error.errors(include_url=False, include_context=False)
+        ]
+        raise UsageError("; ".join(problems)) from error
+
+
+def parsed(text: str, base: _Model) -> _Model:
+    """Read options as they are written on a command line, e.g. ``--select p50 --kind line``.
+
+    Args:
+        text: the options.
+        base: counts where the text does not say.
+
+    Raises:
+        UsageError: an option is unknown, or a value is wrong.
+    """
+    parser = _Options(prog="", add_help=False, allow_abbrev=False)
+    for name, field in type(base).model_fields.items():
+        action = "append" if takes_several(field) else "store"
+        parser.add_argument(option_name(name), action=action, default=argparse.SUPPRESS)
+    try:
+        given = vars(parser.parse_args(shlex.split(text)))
+        return made(type(base), {**dict(base), **given}, option_name)
+    except (UsageError, ValueError) as error:  # a quotation mark without its other half
+        raise UsageError(f"{text!r}: {error}") from error
+
+
+def takes_several(field: FieldInfo) -> bool:
+    """Whether a field is a list, which its option is repeated for."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return any(get_origin(kind) is list for kind in kinds)
+
+
+class _Options(argparse.ArgumentParser):
+    """Says what is wrong instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def database_of(given: str | None) -> str:
+    """Return the database that is meant.
+
+    Args:
+        given: what was named, if anything was.
+
+    Raises:
+        UsageError: nothing was, and the settings name none.
+    """
+    found = given or load_settings().db
+    if not found:
+        raise UsageError("no database named: give --db URI, or set PATCHLIGHT_DB")
+    return found
+
+
+def _local_folder(given: str) -> str:
+    """Return the path of a folder; results would be lost behind a scheme that nothing writes to."""
+    if not re.match("[A-Za-z][A-Za-z0-9+.-]*://", given):
+        return given
+    parts = urlsplit(given)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise UsageError(
+            f"--out {given}: results go to a local folder today; give a path or a file:/// URI"
+        )
+    return to_path(given)
+
+
+def _portable(given: Any) -> Any:
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return [_portable(one) for one in given]
+    return portable(given) if isinstance(given, str) else given
+
+
+AnyBytes = BeforeValidator(_portable)
+"""Of fields that may hold a file name: what is not UTF-8 becomes what means the same and is."""
+
+Database = Annotated[
+    str,
+    BeforeValidator(database_of, json_schema_input_type=str | None),
+    Field(description="The database: a folder, file:// or s3:// URI."),
+    Shown(metavar="URI", usual="PATCHLIGHT_DB"),
+]
+OF_SETTINGS: Any = None
+"""Default of a `Database`: that of the settings."""
+
+LocalFolder = Annotated[str, AfterValidator(_local_folder), Shown(metavar="DIR")]
+Passwords = Annotated[
+    str | None,
+    Field(
+        description="Passwords of encrypted PDFs, one '<name or pattern>:<password>' a line.",
+    ),
+    Shown(metavar="FILE"),
+]
+Workers = Annotated[
+    int | None, Field(ge=1, description="Processes at work."), Shown(usual="one a CPU")
+]
+EncoderSource = Annotated[
+    str | None,
+    Field(
+        description="Where to take the database's encoder from, if not from where it was at "
+        "ingest: a folder or a hub id with the same weights.",
+    ),
+    Shown(metavar="NAME"),
+]

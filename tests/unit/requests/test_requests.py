@@ -1,0 +1,104 @@
+"""Guards what requests refuse, and what they make of what is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.records import VectorType
+from tasks.common.errors import UsageError
+from tasks.ingest.retrying import ReadAs
+from tasks.requests.evaluate import EvaluateRequest
+from tasks.requests.fields import Request, made, option_name
+from tasks.requests.ingest import IngestRequest, RetryRequest
+from tasks.requests.query import AskRequest, QueryRequest
+
+GIVEN: dict[type[Request], dict[str, Any]] = {
+    IngestRequest: {"source": ["a.pdf"], "db": "db"},
+    QueryRequest: {"file": "q.jsonl", "db": "db", "out": "out"},
+    AskRequest: {"query": "where?", "db": "db"},
+    EvaluateRequest: {"dataset": "set", "db": "db", "out": "out"},
+    RetryRequest: {"db": "db"},
+}
+WITH_OUT = (QueryRequest, AskRequest, EvaluateRequest)
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "problem"),
+    [
+        (IngestRequest, {"dpi": 49}, "dpi 49: input should be greater than or equal to 50"),
+        (IngestRequest, {"dpi": 1201}, "dpi 1201"),
+        (IngestRequest, {"pool": 65}, "pool 65: input should be less than or equal to 64"),
+        (IngestRequest, {"visual_tokens": 63}, "visual_tokens 63"),
+        (IngestRequest, {"vectors": "float8"}, "vectors 'float8': input should be 'float16'"),
+        (IngestRequest, {"workers": 0}, "workers 0"),
+        (IngestRequest, {"source": "a.pdf"}, "source 'a.pdf': input should be a valid list"),
+        (IngestRequest, {"kinds": ["line"]}, "kinds ['line']: extra inputs"),
+        (QueryRequest, {"kind": ["line", "letter"]}, "kind.1 'letter'"),
+        (QueryRequest, {"top_pages": 0, "top_regions": 0}, "; top_regions 0"),
+        (EvaluateRequest, {"pictures": 61}, "pictures 61"),
+        (RetryRequest, {"category": ["bad luck"]}, "category.0 'bad luck'"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(
+    model: type[Request], values: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        made(model, {**GIVEN[model], **values})
+    assert problem in str(raised.value)
+
+
+def test_messages_call_a_field_as_the_reader_does() -> None:
+    with pytest.raises(UsageError, match=r"^--out: field required$"):
+        made(QueryRequest, {"file": "q.jsonl", "db": "db"}, option_name)
+
+
+@pytest.mark.parametrize("model", WITH_OUT)
+@pytest.mark.parametrize("out", ["s3://bucket/results", "GS://b", "file://results", "http://a/b"])
+def test_results_go_to_a_local_folder(model: type[Request], out: str) -> None:
+    """The folder ``s3:`` would be made here, and the results be looked for elsewhere."""
+    with pytest.raises(UsageError, match="results go to a local folder today"):
+        made(model, {**GIVEN[model], "out": out})
+
+
+@pytest.mark.parametrize(
+    ("out", "folder"),
+    [("a/b", "a/b"), ("a:b", "a:b"), ("file:///a/b%20c", "/a/b c"), ("file://localhost/a", "/a")],
+)
+def test_a_folder_is_a_path_or_a_file_uri(out: str, folder: str) -> None:
+    for model in WITH_OUT:
+        assert made(model, {**GIVEN[model], "out": out}).out == folder
+
+
+@pytest.mark.parametrize("model", GIVEN)
+def test_the_settings_name_the_database_where_nothing_else_does(
+    model: type[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PATCHLIGHT_DB", raising=False)
+    values = {name: value for name, value in GIVEN[model].items() if name != "db"}
+    for given in (values, {**values, "db": None}):
+        with pytest.raises(UsageError, match="no database named"):
+            made(model, given)
+    monkeypatch.setenv("PATCHLIGHT_DB", "theirs")
+    assert made(model, values).model_dump()["db"] == "theirs"
+    assert made(model, GIVEN[model]).model_dump()["db"] == "db"
+
+
+def test_file_names_that_are_not_unicode_become_what_means_the_same(tmp_path: Path) -> None:
+    odd = str(tmp_path / "a\udce9.pdf")
+    Path(odd).write_bytes(b"")
+    request = made(IngestRequest, {"source": [odd, "b.pdf"], "db": "db"})
+    assert request.source == [f"{tmp_path.as_uri()}/a%E9.pdf", "b.pdf"]
+    assert made(RetryRequest, {"doc": "c\udce9", "db": "db"}).doc == r"c\udce9"
+
+
+def test_values_come_as_json_has_them() -> None:
+    request = made(IngestRequest, {**GIVEN[IngestRequest], "vectors": "int8", "dpi": 300})
+    assert (request.vectors, request.dpi) == (VectorType.INT8, 300)
+
+
+def test_a_run_that_does_not_say_how_it_read_did_as_usual() -> None:
+    usual, request = ReadAs(), made(IngestRequest, GIVEN[IngestRequest])
+    assert (usual.ocr, usual.lang, usual.dpi) == (request.ocr, request.lang, request.dpi)
