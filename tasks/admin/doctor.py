@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+from tasks.common import childenvironment
 from tasks.common.errors import EncoderUnavailable, LayoutUnavailable, UsageError
 from tasks.common.modes import LayoutMode
 from tasks.common.settings import Settings
@@ -87,6 +88,7 @@ def _gpu() -> Check:
     try:
         done = subprocess.run(
             [program, "--query-gpu=name,memory.total", "--format=csv,noheader"],
+            env=childenvironment.with_more({}),
             capture_output=True,
             text=True,
             timeout=_NVIDIA_TIMEOUT_S,

@@ -1,19 +1,29 @@
-"""A small program of its own: it ends what a private Ray leaves behind.
+"""A small program of its own: it ends and removes what a private Ray leaves behind.
 
 It waits for the end of the process that holds the other end of its input, whose number it is
-given, and then ends the Python processes that have files open in the folder of that one's Ray
-session. It is started by its path, with ``-I -S``, beside a process that may be killed at any
-moment; so it imports the standard library alone.
+given. Then it ends the Python processes that have files open in the folder of that one's Ray
+session, and removes Ray's folder; it removes those that killed runs have left beside it, too. It
+is started by its path, with ``-I -S``, beside a process that may be killed at any moment; so it
+imports the standard library alone.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import shutil
 import signal
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
+
+PREFIX = "pl-ray-"
+"""Names of the folders of private Rays begin so; short, as Ray's sockets are in them."""
+
+LOCK = "held"
+"""File in such a folder that its owner keeps locked."""
 
 _SWEEPS = 10
 """How often it looks: a process that was about to start may open its files a moment later."""
@@ -54,6 +64,32 @@ def _is_left(pid: int, python: str, session: re.Pattern[str]) -> bool:
         return False
 
 
+def remove(folder: Path) -> None:
+    """Remove the folder of a private Ray, with what its last processes still write into it."""
+    for _ in range(_SWEEPS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(_PAUSE_S)
+
+
+def remove_abandoned(place: Path) -> None:
+    """Remove the folders of private Rays whose owners and sweepers were killed.
+
+    Args:
+        place: the folder they are in. Others' are left, and those whose lock is held.
+    """
+    for folder in place.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # it is another's, not ready yet, or in use
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            with (folder / LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 if __name__ == "__main__":
     sys.stdin.read()
     sweep(int(sys.argv[1]))
+    remove(Path(sys.argv[2]))
+    remove_abandoned(Path(sys.argv[2]).parent)

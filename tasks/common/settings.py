@@ -176,12 +176,10 @@ def _told(problem: ErrorDetails) -> str:
 def set_environment_defaults() -> None:
     """Set what Prefect and Ray read from the environment, where the user has not.
 
-    Telemetry is off, that of ONNX Runtime too; Ray's token file is not written into the home
-    directory. Must run before any of them is imported.
+    Telemetry is off, that of ONNX Runtime too. Must run before any of them is imported.
     """
     for name, value in {
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from storage.records import Word
+from tasks.common import childenvironment
 from tasks.common.errors import (
     OcrDied,
     OcrFailed,
@@ -207,6 +208,7 @@ def _run(binary: str, argument: str) -> str:
     try:
         done = subprocess.run(
             [binary, argument],
+            env=childenvironment.with_more({}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -15,6 +15,7 @@ from typing import Any
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
+from tasks.common import childenvironment
 from tasks.orchestration import tied
 
 
@@ -41,11 +42,13 @@ class _TiedServer(SubprocessASGIServer):
         quiet = ["--log-level", "error", "--lifespan", "on"]
         return subprocess.Popen(
             [*start, *uvicorn, *server, *place, *quiet],
-            env={
-                **os.environ,
-                **get_current_settings().to_environment_variables(exclude_unset=True),
-                "PREFECT_UI_ENABLED": "0",
-                "PREFECT__SERVER_EPHEMERAL": "1",
-                "PREFECT__SERVER_FINAL": "1",
-            },
+            env=childenvironment.with_more(
+                {
+                    **{k: v for k, v in os.environ.items() if k.startswith("PREFECT_")},
+                    **get_current_settings().to_environment_variables(exclude_unset=True),
+                    "PREFECT_UI_ENABLED": "0",
+                    "PREFECT__SERVER_EPHEMERAL": "1",
+                    "PREFECT__SERVER_FINAL": "1",
+                }
+            ),
         )

@@ -26,6 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tasks.common import childenvironment
 from tasks.common.errors import Stage
 from tasks.common.limits import MEBIBYTE, Limits
 from tasks.sandbox.procfs import Group, Memory
@@ -255,14 +256,15 @@ class Child:
         descriptors = theirs.fileno(), self._shared.descriptor
         place = [*map(str, descriptors), str(os.getpid()), self._preload]
         path = [entry or os.getcwd() for entry in sys.path]  # noqa: PTH109 - a string is wanted
-        environment = {
-            **os.environ,
-            "TMPDIR": self._folder,
-            # One thread a process: there is a process a CPU already.
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            **MALLOC,
-        }
+        environment = childenvironment.with_more(
+            {
+                "TMPDIR": self._folder,
+                # One thread a process: there is a process a CPU already.
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+                **MALLOC,
+            }
+        )
         return subprocess.Popen(
             [sys.executable, "-P", _BOOT, *place, *path],
             stdin=subprocess.DEVNULL,

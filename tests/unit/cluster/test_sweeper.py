@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.cluster import sweeper
+import pytest
+
+from tasks.cluster import rayfolder, sweeper
 
 OWNER = 4_000_000
 """No process of this machine."""
@@ -34,9 +37,9 @@ def process_with_open(file: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def started(owner: int) -> subprocess.Popen[bytes]:
+def started(owner: int, folder: Path) -> subprocess.Popen[bytes]:
     """The sweeper, as a Ray session starts it."""
-    command = [sys.executable, "-I", "-S", sweeper.__file__, str(owner)]
+    command = [sys.executable, "-I", "-S", sweeper.__file__, str(owner), str(folder)]
     return subprocess.Popen(command, stdin=subprocess.PIPE)
 
 
@@ -46,7 +49,7 @@ def test_it_ends_processes_of_the_session_and_no_others(tmp_path: Path) -> None:
         process_with_open(tmp_path / f"session_1_{OWNER}9" / "agent.log") as anothers,
         process_with_open(tmp_path / "notes.log") as bystander,
     ):
-        with started(OWNER) as sweep:
+        with started(OWNER, tmp_path / "ray") as sweep:
             assert left.poll() is None  # the owner still holds the sweeper's input
         assert sweep.returncode == 0
         assert left.wait(10) == -9
@@ -58,6 +61,35 @@ def test_it_spares_the_owner_itself(tmp_path: Path) -> None:
     """An owner that has closed the sweeper's input may still be at its own end."""
     place = tmp_path / f"session_1_{os.getpid()}"
     place.mkdir()
-    with (place / "driver.log").open("w"), started(os.getpid()) as sweep:
+    with (place / "driver.log").open("w"), started(os.getpid(), tmp_path / "ray") as sweep:
         pass
     assert sweep.returncode == 0
+
+
+def test_it_removes_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / f"{sweeper.PREFIX}a"
+    (folder / "ray" / "sockets").mkdir(parents=True)
+    with started(OWNER, folder):
+        assert folder.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="pl-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_it_removes_what_a_killed_run_and_its_sweeper_have_left(short: Path) -> None:
+    """A folder is left alone while its lock is held, and before it has one."""
+    abandoned, young, bystander = (short / f"{sweeper.PREFIX}{n}" for n in "abc")
+    for folder in (abandoned, young):
+        folder.mkdir()
+    (abandoned / sweeper.LOCK).touch()
+    bystander.symlink_to(abandoned)
+    with rayfolder.private_folder(str(short)) as held:
+        with started(OWNER, short / "ended"):
+            assert abandoned.exists()
+        assert set(short.iterdir()) == {held.parent, young, bystander}
+    assert set(short.iterdir()) == {young, bystander}

@@ -1,0 +1,63 @@
+"""What the processes that we start find in their environment: a list of what they may.
+
+The environment of a flow holds secrets: the token of Ray, credentials of an object store, of
+Prefect, and whatever else the user has set. A process that opens documents, which may be hostile,
+needs none of them. So each process gets what is on this list and nothing else; Ray's own
+processes, which work as the user does, are the exception.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+_NAMES = frozenset(
+    {
+        # The place: programs, home, language, time zone, temporary files.
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TZDIR",
+        "TMPDIR",
+        # How programs find their libraries, and get memory.
+        "LD_LIBRARY_PATH",
+        "LD_PRELOAD",
+        "GLIBC_TUNABLES",
+        # Tesseract's data.
+        "TESSDATA_PREFIX",
+        # Telemetry stays off.
+        "DO_NOT_TRACK",
+        "ORT_DISABLE_TELEMETRY",
+    }
+)
+
+_PREFIXES = (
+    "LC_",
+    "MALLOC_",
+    "PYTHON",
+    "PATCHLIGHT_",
+    # Threads of numerical libraries: OpenMP and its makers', BLAS.
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "MKL_",
+    "OPENBLAS_",
+)
+
+
+def with_more(more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process to be started.
+
+    Args:
+        more: what it gets besides; wins over what is set in ours.
+    """
+    allowed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _NAMES or name.startswith(_PREFIXES)
+    }
+    return {**allowed, **more}
