@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.common.kernel_errors import SelectionError
+from tasks.common.errors import SelectionError
 from tasks.kernels.geometry import Doubles, check_boxes
 
 AMONG = 3

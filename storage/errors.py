@@ -1,16 +1,6 @@
 """Errors of the storage layer, and the base and exit codes that all of patchlight shares.
 
-The tree (``tasks.common.errors`` continues it)::
-
-    PatchlightError            exit code
-      StorageError             DATABASE
-        DatabaseNotFound       DATABASE
-        SchemaMismatch         DATABASE
-        EncoderMismatch        DATABASE
-        FormMismatch           DATABASE
-        StorageUnavailable     DATABASE
-        LeaseLost              DATABASE
-        SqlError               USAGE
+The whole tree is drawn in ``tasks.common.errors``, which continues it.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ KERNEL_IMPORTS = {
     "scipy.spatial.distance",
     "storage.records",
     "storage.errors",
-    "tasks.common.kernel_errors",
+    "tasks.common.errors",
 } | {f"tasks.{name}" for name in KERNELS}
 ONLY_IN = {
     "ray": {

@@ -1,39 +1,58 @@
-"""Errors of the computation layer; continues the tree of ``storage.errors``.
+"""Errors of the computation layer; continues those of ``storage.errors``.
 
-The tree::
+The whole tree, which a test compares with the classes::
 
-    PatchlightError            exit code              category
+    PatchlightError            INTERNAL               category
+      StorageError             DATABASE
+        DatabaseNotFound       DATABASE
+        SchemaMismatch         DATABASE
+        EncoderMismatch        DATABASE
+        FormMismatch           DATABASE
+        StorageUnavailable     DATABASE
+        LeaseLost              DATABASE
+        SqlError               USAGE
       UsageError               USAGE
       EncoderUnavailable       USAGE
         DeviceLost             INTERNAL
       LayoutUnavailable        USAGE
+      RayLost                  INTERNAL
       InputError               BAD_INPUT
         QueryFileError         BAD_INPUT
         DatasetError           BAD_INPUT
           DocumentsMissing     BAD_INPUT
-        SourceError            DONE_WITH_FAILURES     (one of Category)
-          MissingSource                               missing
-          UnsupportedSource                           unsupported
-          EmptyDocument                               empty
-          CorruptSource                               corrupt
-          EncryptedDocument                           encrypted
-          TooLarge                                    too_large
-          OutOfMemory                                 out_of_memory
-          OcrFailed                                   ocr
-            OcrDied                                   ocr
-          OcrTimeout                                  timeout
-          PageTimeout                                 timeout
-          EncodingFailed                              encoder
-          SourceChanged                               changed
-          WorkerDied                                  crashed
+        SourceError            DONE_WITH_FAILURES     internal
+          MissingSource        DONE_WITH_FAILURES     missing
+          UnsupportedSource    DONE_WITH_FAILURES     unsupported
+          EmptyDocument        DONE_WITH_FAILURES     empty
+          CorruptSource        DONE_WITH_FAILURES     corrupt
+          EncryptedDocument    DONE_WITH_FAILURES     encrypted
+          TooLarge             DONE_WITH_FAILURES     too_large
+          OutOfMemory          DONE_WITH_FAILURES     out_of_memory
+          OcrFailed            DONE_WITH_FAILURES     ocr
+            OcrDied            DONE_WITH_FAILURES     ocr
+          OcrTimeout           DONE_WITH_FAILURES     timeout
+          PageTimeout          DONE_WITH_FAILURES     timeout
+          EncodingFailed       DONE_WITH_FAILURES     encoder
+          SourceChanged        DONE_WITH_FAILURES     changed
+          WorkerDied           DONE_WITH_FAILURES     crashed
       PictureError             DONE_WITHOUT_PICTURES
       DocumentInWork           DATABASE
+      KernelError              INTERNAL
+        BoxError               INTERNAL
+        ShapeError             INTERNAL
+        NotFiniteError         INTERNAL
+        AggregationError       USAGE
+        SelectionError         USAGE
+
+The names after them are those of ``ExitCode`` and values of ``Category``. Kernel errors are a
+``ValueError``, too. Exceptions that never leave their package stand beside the tree: ``Death`` in
+``tasks.sandbox``, ``Unusable`` and ``NotHad`` in ``tasks.encoders``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from storage.errors import ExitCode, PatchlightError
 
@@ -236,6 +255,40 @@ class DocumentInWork(PatchlightError):
     """A document cannot be removed now: another run works on it."""
 
     exit_code = ExitCode.DATABASE
+
+
+class KernelError(PatchlightError, ValueError):
+    """A kernel was handed something it has no right answer for."""
+
+
+class BoxError(KernelError):
+    """A box is not finite, inverted, empty, or off the page."""
+
+
+class ShapeError(KernelError):
+    """Arrays do not fit together: wrong dimensions, offsets, lengths or sizes."""
+
+
+class NotFiniteError(KernelError):
+    """A score or weight is NaN or infinite where only a number makes sense."""
+
+
+class AggregationError(KernelError):
+    """There is no aggregation of that name."""
+
+    exit_code = ExitCode.USAGE
+
+
+class SelectionError(KernelError):
+    """A selection rule is unknown, or its value is out of range."""
+
+    exit_code = ExitCode.USAGE
+
+
+def unknown_aggregation(choices: type[Enum], value: object) -> AggregationError:
+    """Error for a value that is not one of `choices`; its message lists them."""
+    listed = ", ".join(str(choice.value) for choice in choices)
+    return AggregationError(f"unknown aggregation {str(value)!r}; choose one of {listed}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tasks.common.errors import DatasetError
-from tasks.common.kernel_errors import KernelError
+from tasks.common.errors import DatasetError, KernelError
 from tasks.kernels.geometry import Doubles, check_boxes
 
 _T = TypeVar("_T")

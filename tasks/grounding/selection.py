@@ -15,7 +15,7 @@ from enum import StrEnum
 import numpy as np
 
 from storage.records import RegionKind
-from tasks.common.kernel_errors import NotFiniteError, SelectionError, ShapeError
+from tasks.common.errors import NotFiniteError, SelectionError, ShapeError
 from tasks.grounding.spans import COMPETING, VALUES
 from tasks.kernels.geometry import Floats, Indices
 

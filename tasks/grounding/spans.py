@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.records import RegionKind
-from tasks.common.kernel_errors import ShapeError
+from tasks.common.errors import ShapeError
 from tasks.kernels import geometry
 from tasks.kernels.geometry import Doubles, Indices
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from tasks.common.kernel_errors import SelectionError, ShapeError
+from tasks.common.errors import SelectionError, ShapeError
 from tasks.grounding.spansignals import SIGNALS
 from tasks.kernels.geometry import Doubles, Indices
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.records import BoolArray, FloatArray, QueryEncoding
-from tasks.common.kernel_errors import NotFiniteError, ShapeError, unknown_aggregation
+from tasks.common.errors import NotFiniteError, ShapeError, unknown_aggregation
 from tasks.kernels.geometry import Floats
 
 Integers = NDArray[np.integer[Any]]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.records import BoolArray, FloatArray, IntArray, PageEncoding
-from tasks.common.kernel_errors import ShapeError
+from tasks.common.errors import ShapeError
 from tasks.kernels.geometry import Doubles
 
 BLANK_SPREAD = 24

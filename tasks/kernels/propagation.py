@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from tasks.common.kernel_errors import NotFiniteError, ShapeError, unknown_aggregation
+from tasks.common.errors import NotFiniteError, ShapeError, unknown_aggregation
 from tasks.kernels.geometry import Doubles, Floats, Indices, TouchedCells, touched_cells
 
 SLAB = 1 << 22

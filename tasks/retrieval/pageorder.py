@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.common.kernel_errors import NotFiniteError, SelectionError, ShapeError
+from tasks.common.errors import NotFiniteError, SelectionError, ShapeError
 from tasks.kernels.geometry import Floats, Indices
 
 

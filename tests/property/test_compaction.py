@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from storage.records import BoolArray, PageEncoding
-from tasks.common.kernel_errors import ShapeError
+from tasks.common.errors import ShapeError
 from tasks.kernels import maxsim
 from tasks.kernels.pooling import BLANK_SPREAD, blank_cells, drop_blank, pool
 from tasks.kernels.propagation import RegionAggregation, region_scores

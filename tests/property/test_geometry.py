@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tasks.common.kernel_errors import BoxError, KernelError, ShapeError
+from tasks.common.errors import BoxError, KernelError, ShapeError
 from tasks.kernels import geometry
 from tests import reference
 

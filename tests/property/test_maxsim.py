@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.records import FloatArray
-from tasks.common.kernel_errors import AggregationError, NotFiniteError, ShapeError
+from tasks.common.errors import AggregationError, NotFiniteError, ShapeError
 from tasks.kernels import maxsim
 from tasks.kernels.maxsim import Integers, QueryTokens, TokenAggregation
 from tests import reference

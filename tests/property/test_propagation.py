@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tasks.common.kernel_errors import AggregationError, BoxError, NotFiniteError, ShapeError
+from tasks.common.errors import AggregationError, BoxError, NotFiniteError, ShapeError
 from tasks.kernels import propagation
 from tasks.kernels.geometry import touched_cells
 from tasks.kernels.propagation import (

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from storage.records import RegionKind
-from tasks.common.kernel_errors import NotFiniteError, SelectionError, ShapeError
+from tasks.common.errors import NotFiniteError, SelectionError, ShapeError
 from tasks.grounding.selection import (
     VALUE_RATIO,
     Selection,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.answers import tokencost
-from tasks.common.kernel_errors import ShapeError
+from tasks.common.errors import ShapeError
 
 
 @pytest.mark.parametrize(

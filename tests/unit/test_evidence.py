@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tasks.common.kernel_errors import ShapeError
+from tasks.common.errors import ShapeError
 from tasks.grounding.evidence import HeldPatches, cells_held, evidence, patch_mass
 
 

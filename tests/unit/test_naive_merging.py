@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.naive import naive_merging
-from tasks.common.kernel_errors import BoxError, SelectionError
+from tasks.common.errors import BoxError, SelectionError
 from tasks.kernels.geometry import Doubles
 
 TOP = (0.1, 0.1, 0.4, 0.2)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tasks.common.kernel_errors import SelectionError, ShapeError
+from tasks.common.errors import SelectionError, ShapeError
 from tasks.grounding.spansignals import LAYOUT, QUESTION, SIGNALS
 from tasks.grounding.spanweights import WEIGHTS, SpanSignals, choose_spans, span_scores
 

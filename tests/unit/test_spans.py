@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from storage.records import RegionKind
-from tasks.common.kernel_errors import ShapeError
+from tasks.common.errors import ShapeError
 from tasks.grounding.spans import COMPETING, MOST, VALUES, Spans, spans_of, values_of
 
 PARAGRAPH, BLOCK = RegionKind.PARAGRAPH, RegionKind.BLOCK

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tasks.common.kernel_errors import ShapeError
+from tasks.common.errors import ShapeError
 from tasks.grounding.spanweights import SpanSignals
 from tasks.grounding.valuesignals import LAYOUT, SIGNALS
 from tasks.grounding.valueweights import WEIGHTS, value_scores

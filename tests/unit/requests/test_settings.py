@@ -8,8 +8,7 @@ import pytest
 
 from storage.records import RegionKind
 from tasks.answers.options import RetrievalOptions
-from tasks.common.errors import UsageError
-from tasks.common.kernel_errors import SelectionError
+from tasks.common.errors import SelectionError, UsageError
 from tasks.grounding.selection import parse_selection
 from tasks.kernels.maxsim import QueryTokens, TokenAggregation
 from tasks.kernels.propagation import RegionAggregation
