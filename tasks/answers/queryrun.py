@@ -16,6 +16,7 @@ from tasks.answers import results
 from tasks.answers.queryfile import BadRow
 from tasks.answers.querysession import QuerySession
 from tasks.answers.results import Answer
+from tasks.answers.versions import answer_versions
 from tasks.common.errors import UsageError
 from tasks.common.runs import leased
 
@@ -41,6 +42,7 @@ class QueryReport:
         pictures: overlays drawn.
         pictures_missing: why others were not.
         out: folder with the files.
+        made_by: versions, by what they are of.
     """
 
     run_id: str
@@ -61,6 +63,7 @@ class QueryReport:
     pictures: int = 0
     pictures_missing: list[str] = field(default_factory=list)
     out: str = ""
+    made_by: dict[str, str] = field(default_factory=answer_versions)
 
 
 class QueryRun:

@@ -16,6 +16,7 @@ from storage.database import Database
 from storage.errors import StorageError
 from storage.leases import RUNNING, Lease, abandon_expired
 from storage.records import Run
+from tasks.common.versions import current_versions
 
 logger = logging.getLogger("patchlight.runs")
 
@@ -51,7 +52,8 @@ def leased(
         kind: ``ingest``, ``query``, ``evaluate`` or ``delete``.
         run_id: id of the run.
         parameters: what it was asked to do.
-        ended: asked at the end: whether all went well, and a summary.
+        ended: asked at the end: whether all went well, and a summary. It is stored with the
+            version of patchlight, unless it names versions itself (``made_by``).
         pins: table -> version that the run reads and that no cleaning may remove.
 
     Raises:
@@ -68,7 +70,7 @@ def leased(
     )
 
     def as_ended(status: str, summary: Mapping[str, Any]) -> Run:
-        text = json.dumps(summary, default=str)
+        text = json.dumps({"made_by": current_versions(), **summary}, default=str)
         return replace(run, status=status, ended_at=datetime.now(UTC), summary=text, pins={})
 
     with Lease(database, run) as lease:

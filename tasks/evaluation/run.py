@@ -22,6 +22,7 @@ from tasks.answers.overlays import DocumentOverlays
 from tasks.answers.queryfile import BadRow, QueryRow
 from tasks.answers.querysession import QuerySession
 from tasks.answers.results import Answer, whole_file, write_whole
+from tasks.answers.versions import answer_versions
 from tasks.common.errors import UsageError
 from tasks.common.runs import leased
 from tasks.evaluation import assessment, report, rowscores, rowstable
@@ -171,7 +172,12 @@ class EvaluationRun:
 
     def _ended(self) -> tuple[bool, dict[str, Any]]:
         not_drawn = self._cases.not_drawn if self._cases else []
-        summary = {"rows": self.rows, "not_asked": self._rejected(), "not_drawn": not_drawn}
+        summary = {
+            "rows": self.rows,
+            "not_asked": self._rejected(),
+            "not_drawn": not_drawn,
+            "made_by": answer_versions(),
+        }
         return not (self._rejected() or not_drawn), summary
 
     def _rejected(self) -> list[str]:
@@ -184,6 +190,7 @@ class EvaluationRun:
         cases = self._cases
         found: dict[str, Any] = {
             "run_id": self._run_id,
+            "made_by": answer_versions(),
             "started_at": f"{self._started:%Y-%m-%d %H:%M} UTC",
             "dataset": {
                 "name": plan.dataset.name,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from storage.records import Document, Failure
 from tasks.common.errors import Fault
+from tasks.common.versions import current_versions
 from tasks.reading.fingerprints import WHOLE, Redo, Stages, Work
 from tasks.reading.messages import PageKey
 from tasks.reading.shardplan import InspectedFile
@@ -29,6 +30,7 @@ class IngestReport:
         skipped: suffix -> files in folders whose type is not read.
         gone: URIs in the database whose files are gone from the folders named.
         failures: message of every document and page that failed.
+        made_by: versions, by what they are of.
     """
 
     run_id: str
@@ -43,6 +45,7 @@ class IngestReport:
     skipped: dict[str, list[str]] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    made_by: dict[str, str] = field(default_factory=current_versions)
 
 
 @dataclass(slots=True)

@@ -74,7 +74,9 @@ def _joined(one: Any, other: Any) -> Any:
     if isinstance(one, Mapping):
         both = {name: _joined(one[name], other[name]) for name in one if name in other}
         return {**one, **other, **both}
-    return f"{one}, {other}" if isinstance(one, str) else one + other
+    if isinstance(one, str):  # ids of runs differ, versions do not
+        return one if one == other else f"{one}, {other}"
+    return one + other
 
 
 def _read_as(parameters: str) -> ReadAs:

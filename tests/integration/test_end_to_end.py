@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +184,12 @@ def test_the_tokens_that_count_are_told(sample_db: str, tmp_path: Path) -> None:
               region_tokens=region_tokens, run_id=run)  # fmt: skip
         expected = {"page_tokens": page_tokens.value, "region_tokens": region_tokens.value}
         assert expected.items() <= json.loads((out / "summary.json").read_text()).items()
-        (row,) = rows(sample_db, f"SELECT parameters FROM runs WHERE run_id = '{run}'")
+        (row,) = rows(sample_db, f"SELECT parameters, summary FROM runs WHERE run_id = '{run}'")
         assert expected.items() <= json.loads(row["parameters"]).items()
+        assert json.loads(row["summary"]) == json.loads((out / "summary.json").read_text())
+        assert json.loads(row["summary"])["made_by"] == {
+            "patchlight": version("patchlight"), "span_weights": "1", "value_weights": "1"
+        }  # fmt: skip
         found.append(answers(out)[0]["pages"])
     assert found[0] == found[1]
 

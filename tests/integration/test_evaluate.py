@@ -220,6 +220,8 @@ def test_the_run_is_recorded(report: dict[str, Any], dataset: tuple[Path, str]) 
     (run,) = (r for r in Database.open(dataset[1]).runs() if r.run_id == report["run_id"])
     assert (run.kind, run.status) == ("evaluate", "completed")
     assert "one" in json.loads(run.parameters)["settings"]
+    assert report["made_by"].keys() == {"patchlight", "span_weights", "value_weights"}
+    assert json.loads(run.summary)["made_by"] == report["made_by"]
 
 
 def test_pages_as_images_with_small_targets(

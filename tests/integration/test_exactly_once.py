@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,8 @@ def test_new_regions_are_made_from_stored_words_and_vectors_stay(
     pool = InProcess(encoder)
     report = ingest(folder, database, encoder, pool=pool)
     assert report.pages_added == 1
+    assert report.made_by == {"patchlight": version("patchlight")}
+    assert json.loads(database.runs()[-1].summary)["made_by"] == report.made_by
     assert pool.work == [Work(words=False, regions=True, encode=False)]
     after = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
     for old, new in zip(before[1:], after[1:], strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,10 @@ def test_nothing_of_a_document_stays_and_nothing_of_others_goes(database: Databa
     [run] = database.runs()
     assert (run.kind, run.status) == ("delete", "completed")
     assert json.loads(run.parameters) == {"documents": [doc_id("a")]}
-    assert json.loads(run.summary) == {"documents_removed": 1}
+    assert json.loads(run.summary) == {
+        "documents_removed": 1,
+        "made_by": {"patchlight": version("patchlight")},
+    }
 
 
 def test_several_documents_by_several_names(database: Database) -> None:
