@@ -1,1 +1,4 @@
-"""Computation: kernels, adapters to libraries, and the Ray and Prefect units that run them."""
+"""Computation, in rooms: ``tests/house.py`` lists them floor by floor.
+
+Flows may import it, and it imports storage. It does not know flows or the command line.
+"""

@@ -1,4 +1,4 @@
-"""Guards the layer rule and the import rules; see docs/architecture.md."""
+"""Guards the rooms, the floors and the places of libraries that ``tests/house.py`` lists."""
 
 from __future__ import annotations
 
@@ -6,164 +6,160 @@ import ast
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests import house
+
 ROOT = Path(__file__).parent.parent
-LAYERS = ("storage", "tasks", "flows")
-KERNELS = (
-    "captions",
-    "claims",
-    "compaction",
-    "detections",
-    "drafts",
-    "evaluation.areas",
-    "evaluation.bootstrap",
-    "evaluation.coverage",
-    "evaluation.metrics",
-    "evidence",
-    "figures",
-    "geometry",
-    "grouping",
-    "layout",
-    "maxsim",
-    "pageregions",
-    "pagewords",
-    "planning",
-    "propagation",
-    "proposals",
-    "questionwords",
-    "rules",
-    "selection",
-    "spanchoice",
-    "spans",
-    "spansignals",
-    "stages",
-    "surroundings",
-    "tablegrid",
-    "valuechoice",
-    "valuesignals",
-    "valuetypes",
-)
-KERNEL_IMPORTS = {
-    "numpy",
-    "scipy",
-    "scipy.cluster.hierarchy",
-    "scipy.optimize",
-    "scipy.spatial.distance",
-    "storage.records",
-    "storage.errors",
-    "tasks.common.errors",
-} | {f"tasks.{name}" for name in KERNELS}
-ONLY_IN = {
-    "ray": {
-        "tasks/cluster/raysession.py",
-        "tasks/cluster/shardpool.py",
-        "tasks/cluster/waiting.py",
-    },
-    "prefect": {
-        "tasks/orchestration/prefectserver.py",
-        "tasks/orchestration/steps.py",
-        "flows/evaluate.py",
-        "flows/ingest.py",
-        "flows/query.py",
-    },
-    "pypdfium2": {
-        f"tasks/{name}.py" for name in ("documents", "pageobjects", "pictures", "textlayer")
-    },
-    "pytesseract": {"tasks/documents/ocr.py"},
-    # Other processes: they end with this one, or in time, only where that was thought of.
-    "subprocess": {
-        f"tasks/{name}.py"
-        for name in ("childprocess", "cluster", "inspecting", "ocr", "prefectserver")
-    },
-    "multiprocessing": {"tasks/sandbox/parent.py", "tasks/sandbox/child.py"},
-    "scipy": {
-        f"tasks/{name}.py" for name in ("compaction", "evaluation/metrics", "figures", "rules")
-    },
-    "torch": {
-        f"tasks/encoders/{name}.py"
-        for name in ("colvision", "features", "memory", "querytokens", "weights")
-    },
-    "transformers": {"tasks/encoders/weights.py"},
-    "colpali_engine": {"tasks/encoders/weights.py"},
-    "peft": {"tasks/encoders/weights.py"},
-    "onnxruntime": {
-        "tasks/encoders/textpatch.py",
-        "tasks/encoders/wordvectors.py",
-        "tasks/regions/layoutmodel.py",
-    },
-}
+LAYERS = ("flows", "tasks", "storage")
 
 
 def modules() -> list[Path]:
     return sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Names of modules that a file imports, anywhere in it."""
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {dotted(path): path for path in modules()}
+
+
+@cache
+def imports(path: Path) -> tuple[str, ...]:
+    """Names of modules that a file imports, anywhere in it; of our packages the very module."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             module = node.module or ""
-            yield module
-            yield from (
-                f"{module}.{alias.name}"
-                for alias in node.names
-                if (ROOT / module.replace(".", "/") / f"{alias.name}.py").exists()
-            )
+            for alias in node.names:
+                inside = f"{module}.{alias.name}"
+                yield inside if inside in MODULES else module
 
 
-def relative(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+def room_of(name: str) -> str | None:
+    """The room that a module of ours is in; None for a library's."""
+    for room in (room for floor in house.FLOORS for room in floor):
+        dots = room.replace("/", ".")
+        if name == dots or name.startswith(f"{dots}."):
+            return room
+    return None
+
+
+FLOOR_OF = {room: number for number, floor in enumerate(house.FLOORS) for room in floor}
+
+
+def is_in(path: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(path, pattern) for pattern in patterns)
+
+
+def test_every_module_is_in_a_room() -> None:
+    """A new folder needs a floor; beside the rooms there is only the package itself."""
+    homeless = [name for name in MODULES if room_of(name) is None]
+    assert homeless == ["tasks"]
+
+
+def test_every_room_says_what_it_is() -> None:
+    """What is in it, who may import it, and what it does not know."""
+    for room in FLOOR_OF:
+        text = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text("utf-8")))
+        assert text and len(text.splitlines()) >= 3, f"{room}/__init__.py says too little"
 
 
 @pytest.mark.parametrize("path", modules(), ids=relative)
-def test_no_layer_imports_one_above_it(path: Path) -> None:
-    above = LAYERS[LAYERS.index(relative(path).split("/")[0]) + 1 :]
-    upward = [name for name in imports(path) if name.split(".")[0] in above]
-    assert not upward, f"{relative(path)} imports {upward}"
+def test_imports_go_down_only(path: Path) -> None:
+    mine = room_of(dotted(path))
+    if mine is None:
+        return
+    for name in imports(path):
+        other = room_of(name)
+        if other is not None and other != mine:
+            below = FLOOR_OF[other] > FLOOR_OF[mine]
+            assert below, f"{relative(path)} imports {name}, which stands beside it or above"
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_kernels_import_only_numpy_and_each_other(name: str) -> None:
-    path = ROOT / "tasks" / f"{name.replace('.', '/')}.py"
-    foreign = [
-        found
-        for found in imports(path)
-        if found.split(".")[0] not in sys.stdlib_module_names
-        and found not in KERNEL_IMPORTS | {"numpy.typing", "tasks", "storage"}
+def test_no_circle_between_modules() -> None:
+    """Wherever in a file the import stands: two modules that need each other are one."""
+    arrows = {
+        name: {found for found in imports(path) if found in MODULES and found != name}
+        for name, path in MODULES.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join([*way[way.index(name) :], name])
+        if name not in done:
+            for other in sorted(arrows[name]):
+                visit(other, (*way, name))
+            done.add(name)
+
+    for name in arrows:
+        visit(name, ())
+
+
+@cache
+def pure() -> list[Path]:
+    return [
+        path
+        for path in modules()
+        if is_in(relative(path), house.PURE) and not is_in(relative(path), house.NOT_PURE)
     ]
-    assert not foreign, f"kernel {name} imports {foreign}"
 
 
-@pytest.mark.parametrize("library", ONLY_IN)
-def test_a_library_is_imported_by_its_adapter_only(library: str) -> None:
+@pytest.mark.parametrize("path", pure(), ids=relative)
+def test_pure_modules_import_only_what_is_pure(path: Path) -> None:
+    allowed = {dotted(other) for other in pure()} | set(house.PURE_FROM_BELOW)
+    foreign = [
+        name
+        for name in imports(path)
+        if name.split(".")[0] not in {*sys.stdlib_module_names, *house.PURE_LIBRARIES}
+        and name not in allowed
+    ]
+    assert not foreign, f"{relative(path)} imports {foreign}"
+
+
+def test_lists_name_what_is_there() -> None:
+    """A pattern that matches nothing guards nothing."""
+    patterns = {*house.PURE, *house.NOT_PURE, *house.ENVIRONMENT, *house.OPENS_DOCUMENTS}
+    patterns |= {place for places in house.LIBRARIES.values() for place in places}
+    paths = [relative(path) for path in modules()]
+    dead = [p for p in sorted(patterns) if not any(fnmatch(path, p) for path in paths)]
+    assert not dead
+
+
+@pytest.mark.parametrize("library", house.LIBRARIES)
+def test_a_library_is_imported_in_its_places_only(library: str) -> None:
     users = {relative(p) for p in modules() if library in {n.split(".")[0] for n in imports(p)}}
-    assert users <= ONLY_IN[library]
+    strangers = sorted(user for user in users if not is_in(user, house.LIBRARIES[library]))
+    assert not strangers
+    unused = [p for p in house.LIBRARIES[library] if not any(fnmatch(user, p) for user in users)]
+    assert not unused, f"{unused} need {library} no more: take them off the list"
 
 
 def test_documents_are_opened_only_where_that_can_be_killed() -> None:
-    """PDFium, Pillow and Tesseract hang and crash; see tasks/sandbox/calling.py."""
-    inside = {f"tasks/{name}.py" for name in ("documents", "ocr", "pagework", "reading")}
+    """PDFium, Pillow and Tesseract hang and crash; see tasks/sandbox."""
     for path in modules():
-        if re.search(r"\b(open_document|read_words)\(", path.read_text(encoding="utf-8")):
-            assert relative(path) in inside
-        direct = re.findall(r"(?<!call\()\bpagework\.[a-z_]+\(", path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if re.search(r"\b(open_document|read_words)\(", text):
+            assert is_in(relative(path), house.OPENS_DOCUMENTS), relative(path)
+        direct = re.findall(r"(?<!call\()\bsandboxwork\.[a-z_]+\(", text)
         assert not direct, f"{relative(path)} calls {direct} in its own process"
-
-
-def test_lancedb_is_imported_in_storage_only() -> None:
-    users = {
-        relative(p)
-        for p in modules()
-        if {"lancedb", "lance", "datafusion"} & {n.split(".")[0] for n in imports(p)}
-    }
-    assert all(user.startswith("storage/") for user in users), users
 
 
 def test_files_in_flows_shadow_no_top_level_module() -> None:
@@ -179,27 +175,15 @@ def test_files_in_flows_shadow_no_top_level_module() -> None:
 
 def test_environment_is_read_in_settings_only() -> None:
     """Elsewhere it may be set for child processes, in the adapters that start them."""
-    allowed = {
-        "storage/objectstore.py",  # its one setting: it imports nothing of tasks
-        "flows/__main__.py",
-        "tasks/sandbox/parent.py",
-        "tasks/cluster/raysession.py",
-        "tasks/documents/ocr.py",
-        "tasks/orchestration/prefectserver.py",
-        "tasks/sandbox/child.py",
-        "tasks/common/settings.py",
-        "tasks/common/childenvironment.py",
-    }
-    for path in modules():
-        if "os.environ" in path.read_text(encoding="utf-8"):
-            assert relative(path) in allowed
+    users = {relative(p) for p in modules() if "os.environ" in p.read_text(encoding="utf-8")}
+    assert users <= set(house.ENVIRONMENT)
 
 
 def test_modules_stay_readable() -> None:
-    """Long modules are not read in one sitting; 500 lines is the cap."""
+    """Long modules are not read in one sitting."""
     for path in modules():
         lines = len(path.read_text(encoding="utf-8").splitlines())
-        assert lines <= 500, f"{relative(path)} has {lines} lines"
+        assert lines <= house.LONGEST, f"{relative(path)} has {lines} lines"
 
 
 @pytest.mark.parametrize("path", modules(), ids=relative)

@@ -1,1 +1,5 @@
-"""Placeholder."""
+"""Arrays in, arrays out: boxes and grids, late interaction, propagation, pooling of vectors.
+
+Everything above may import it. It does not know documents, databases or settings: only NumPy, SciPy
+and records.
+"""
