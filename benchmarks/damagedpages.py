@@ -14,7 +14,8 @@ import numpy as np
 import pypdfium2
 from PIL import Image
 
-from tasks.documents.opening import Pixels, media_type_of, open_document
+from tasks.documents.opening import media_type_of, open_document
+from tasks.documents.protocol import Pixels
 from tasks.evaluation.datasets import QUESTIONS
 from tasks.evaluation.records import Dataset, EvidencePage
 from tasks.kernels.geometry import Doubles

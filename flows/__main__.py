@@ -107,7 +107,7 @@ def ask_command(request: AskRequest, timing: options.TimingOption = False) -> Ex
     """
     from tasks.answers.asking import ask
     from tasks.answers.wording import answer_text
-    from tasks.documents.sources import read_passwords
+    from tasks.documents.passwords import read_passwords
 
     imports = time.perf_counter() - STARTED
     asked = ask(

@@ -20,7 +20,7 @@ from tasks.common.console import progress
 from tasks.common.limits import Limits
 from tasks.common.runs import new_run_id
 from tasks.common.settings import load_settings, set_environment_defaults
-from tasks.documents import sources
+from tasks.documents.passwords import read_passwords
 from tasks.encoders import registry
 from tasks.encoders.protocol import EncodeQueries
 from tasks.evaluation import datasets, matching, protocols
@@ -44,7 +44,7 @@ def evaluate(request: EvaluateRequest) -> State[dict[str, Any]]:
     set_environment_defaults()
     config = load_settings()
     chosen = request.settings()
-    secrets = sources.read_passwords(request.passwords) if request.passwords else {}
+    secrets = read_passwords(request.passwords) if request.passwords else {}
     data = datasets.load(request.dataset)
     protocols.check_scope(data, request.protocol, request.within)
     database = Database.open(request.db)

@@ -23,6 +23,7 @@ from tasks.common.modes import LayoutMode, OcrMode
 from tasks.common.runs import new_run_id
 from tasks.common.settings import load_settings, set_environment_defaults
 from tasks.documents import ocr, sources
+from tasks.documents.passwords import password_for, read_passwords
 from tasks.encoders import registry
 from tasks.ingest import retrying, vectorform
 from tasks.ingest.ingestrun import IngestRun
@@ -83,7 +84,7 @@ def _ingested(request: IngestRequest, redo: Redo, run_id: str) -> dict[str, Any]
         settings = settings.model_copy(update={"gpus": request.gpus})
     workers = request.workers or settings.workers
     given = sources.expand(request.source)
-    secrets = sources.read_passwords(request.passwords) if request.passwords else {}
+    secrets = read_passwords(request.passwords) if request.passwords else {}
     db = request.db
     info = registry.for_ingest(db, request.encoder, request.visual_tokens, settings.encoder)
     form = vectorform.asked(db, request.vectors, request.pool, request.drop_blank)
@@ -127,7 +128,7 @@ def _ingested(request: IngestRequest, redo: Redo, run_id: str) -> dict[str, Any]
             shard_pages=where.shard_pages,
         ) as run:
             files = [
-                (file, sources.password_for(file.path, secrets), run.given_up_at(file.source))
+                (file, password_for(file.path, secrets), run.given_up_at(file.source))
                 for file in given.files
             ]
             with progress("opening", len(files), "files") as opened:

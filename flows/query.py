@@ -22,7 +22,7 @@ from tasks.common.errors import QueryFileError
 from tasks.common.limits import Limits
 from tasks.common.runs import new_run_id
 from tasks.common.settings import load_settings, set_environment_defaults
-from tasks.documents import sources
+from tasks.documents.passwords import read_passwords
 from tasks.encoders import registry
 from tasks.orchestration.answering import Crew, answer_block, draw
 from tasks.requests.query import QueryRequest
@@ -40,7 +40,7 @@ def query(request: QueryRequest) -> State[dict[str, Any]]:
     set_environment_defaults()
     settings = load_settings()
     options = request.options()
-    secrets = sources.read_passwords(request.passwords) if request.passwords else {}
+    secrets = read_passwords(request.passwords) if request.passwords else {}
     database = Database.open(request.db)
     info = registry.for_queries(database.encoder, request.encoder)
     rows = queryfile.in_blocks(queryfile.read_queries(request.file), settings.query_block)

@@ -52,6 +52,7 @@ PURE_FROM_BELOW = (
     "storage.regions",
     "tasks.common.errors",
     "tasks.common.modes",
+    "tasks.common.pageobjects",
 )
 """What is not pure by its place, and may be imported by what is."""
 

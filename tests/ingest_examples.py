@@ -17,7 +17,8 @@ from tasks.cluster.work import (
 )
 from tasks.common.errors import Fault
 from tasks.common.modes import LayoutMode, OcrMode
-from tasks.documents.sources import expand, password_for
+from tasks.documents.passwords import password_for
+from tasks.documents.sources import expand
 from tasks.encoders.protocol import Encoder
 from tasks.ingest.ingestrun import IngestRun
 from tasks.ingest.progress import IngestReport

@@ -10,7 +10,8 @@ from tasks.common.errors import QueryFileError
 from tasks.common.modes import LayoutMode, OcrMode
 from tasks.common.settings import Settings
 from tasks.documents import ocr
-from tasks.documents.sources import expand, read_passwords
+from tasks.documents.passwords import read_passwords
+from tasks.documents.sources import expand
 from tasks.encoders import checkpoints, registry
 from tasks.evaluation import datasets
 from tasks.ingest import vectorform

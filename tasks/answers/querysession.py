@@ -23,7 +23,8 @@ from tasks.answers.queryfile import BadRow, QueryRow
 from tasks.answers.results import Answer, PageAnswer, QueryToken
 from tasks.answers.wording import score_and_words
 from tasks.common.errors import InputError
-from tasks.documents.sources import password_for, to_path
+from tasks.documents.passwords import password_for
+from tasks.documents.sources import to_path
 from tasks.encoders.protocol import EncodeQueries
 from tasks.grounding.records import FoundPage, PagePlaces
 from tasks.retrieval.ranking import Hits

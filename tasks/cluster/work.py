@@ -47,7 +47,7 @@ from tasks.common.errors import (
 )
 from tasks.common.limits import MEBIBYTE, Limits
 from tasks.common.modes import LayoutMode
-from tasks.documents.opening import PageShape
+from tasks.documents.protocol import PageShape
 from tasks.documents.sources import SourceFile, sha256_of, shown, stamp_of
 from tasks.encoders import registry
 from tasks.encoders.protocol import Encoder, EncoderInfo

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import hashlib
 import os
@@ -13,11 +12,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from storage.records import Source
-from tasks.common.errors import EmptyDocument, InputError, MissingSource, SourceError, UsageError
+from tasks.common.errors import EmptyDocument, InputError, MissingSource, SourceError
 
 READ_SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"})
 _CHUNK = 1 << 20
-_FILE_SCHEME = "file://"
+FILE_SCHEME = "file://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def expand(arguments: Sequence[str]) -> Expansion:
     found = Expansion()
     seen: set[str] = set()
     for argument in arguments:
-        given = to_path(argument) if argument.startswith(_FILE_SCHEME) else argument
+        given = to_path(argument) if argument.startswith(FILE_SCHEME) else argument
         matches = (
             [given] if os.path.lexists(given) else sorted(glob.glob(given, recursive=True))  # noqa: PTH207 - keeps names as given
         )
@@ -182,47 +181,6 @@ def stamp_of(path: str) -> tuple[int, int]:
         problem = f"{shown(path)}: cannot be read ({error.strerror or error})"
         raise MissingSource(problem) from error
     return state.st_size, state.st_mtime_ns
-
-
-def read_passwords(path: str) -> dict[str, str]:
-    """Read a password file: one ``<name or pattern> <tab or colon> <password>`` a line.
-
-    A pattern (``*``, ``?``, ``[...]``) is matched against a source's file name, path and
-    ``file://`` URI. Empty lines and lines starting with ``#`` are skipped. Of two lines with one
-    pattern the first counts.
-
-    Raises:
-        UsageError: the file cannot be read, or a line has no separator; the message names the
-            line, never a password.
-    """
-    passwords: dict[str, str] = {}
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        # Not chained: that error holds all that was read.
-        raise UsageError(f"{path}: the password file is not UTF-8; save it as that") from None
-    except OSError as error:
-        problem = f"{path}: the password file cannot be read ({error.strerror or error})"
-        raise UsageError(problem) from error
-    for number, line in enumerate(text.split("\n"), 1):  # other line breaks may be in a password
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        separator = "\t" if "\t" in line else ":"
-        scheme = _FILE_SCHEME if line.lstrip().startswith(_FILE_SCHEME) else ""
-        pattern, found, password = line.lstrip().removeprefix(scheme).partition(separator)
-        if not found or not pattern.strip():
-            raise UsageError(f"{path}, line {number}: expected '<name or pattern>:<password>'")
-        passwords.setdefault(scheme + pattern.strip(), password)
-    return passwords
-
-
-def password_for(path: str, passwords: Mapping[str, str]) -> str | None:
-    """Return the password of the first pattern that fits a file, or None."""
-    names = (os.path.basename(path), path, to_uri(path))  # noqa: PTH119 - a string is enough
-    for pattern, password in passwords.items():
-        if any(fnmatch.fnmatchcase(name, pattern) for name in names):
-            return password
-    return None
 
 
 def _take(match: str, found: Expansion, seen: set[str]) -> bool:

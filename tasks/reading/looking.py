@@ -8,7 +8,7 @@ from __future__ import annotations
 from tasks.common.limits import Limits
 from tasks.common.modes import LayoutMode
 from tasks.documents import opening
-from tasks.documents.opening import OpenDocument, PageShape
+from tasks.documents.protocol import OpenDocument, PageShape
 from tasks.regions import hierarchy, layoutmodel, proposals
 from tasks.regions.figures import Boxes, inked_of
 from tasks.regions.proposals import Seen

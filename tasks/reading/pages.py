@@ -9,7 +9,7 @@ from storage.regions import Regions
 from tasks.common.limits import Limits
 from tasks.common.modes import LayoutMode, OcrMode
 from tasks.documents import ocr, opening
-from tasks.documents.opening import OpenDocument, PageShape
+from tasks.documents.protocol import OpenDocument, PageShape
 from tasks.encoders.protocol import EncoderInfo
 from tasks.reading import looking
 from tasks.reading.fingerprints import Stages

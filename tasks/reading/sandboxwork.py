@@ -13,7 +13,8 @@ from storage.records import PageInput
 from storage.regions import Regions
 from tasks.common.errors import Stage, TooLarge, UnsupportedSource
 from tasks.common.limits import Limits
-from tasks.documents.opening import OpenDocument, Pixels, open_document
+from tasks.documents.opening import open_document
+from tasks.documents.protocol import OpenDocument, Pixels
 from tasks.documents.sources import stamp_of
 from tasks.reading import pages
 from tasks.reading.pages import ReadOptions, ReadPage

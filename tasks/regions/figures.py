@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import NDArray
+
+from tasks.common.pageobjects import PageObjects
 
 Boxes = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -39,21 +39,6 @@ _INK_GRID, _LEAST_INK = 150, 3
 
 _LEAST_INKED, _LEAST_INKED_SIDE = 0.01, 0.05
 """Share of the page's area, and of each side, of a figure that is seen as ink."""
-
-_NOTHING = np.empty((0, 4), dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class PageObjects:
-    """What a page of a PDF is made of, beside text.
-
-    Attributes:
-        pictures: (n, 4) boxes in fractions of the displayed page, within it.
-        graphics: (m, 4) the same of paths and shadings that are painted.
-    """
-
-    pictures: Boxes = field(default_factory=_NOTHING.copy)
-    graphics: Boxes = field(default_factory=_NOTHING.copy)
 
 
 def pictures_of(objects: PageObjects) -> Boxes:
@@ -133,7 +118,7 @@ def _largest(boxes: Boxes) -> Boxes:
 def _clusters(boxes: Boxes, reach: float) -> Boxes:
     """Hulls of boxes that touch on a coarse grid; a page of 100,000 takes milliseconds."""
     if not len(boxes):
-        return _NOTHING
+        return np.empty((0, 4), dtype=np.float64)
     from scipy import ndimage  # here: commands that read no page need not wait for it
 
     low = np.clip(np.floor((boxes[:, :2] - reach) * _GRID), 0, _GRID - 1).astype(np.intp)

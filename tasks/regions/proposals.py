@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from storage.records import RegionKind
 from storage.regions import Regions
+from tasks.common.pageobjects import PageObjects
 from tasks.regions import captions, figures, hierarchy
 from tasks.regions.detections import Detection, Label
 from tasks.regions.drafts import (
@@ -27,7 +28,6 @@ from tasks.regions.drafts import (
     stacked,
     within,
 )
-from tasks.regions.figures import PageObjects
 from tasks.regions.ruledlines import Rules
 from tasks.regions.tablegrid import Grid, grid_of
 

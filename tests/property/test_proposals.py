@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from storage.convert import page_tables
 from storage.pages import Page
 from storage.records import PageEncoding, RegionKind, Word, WordsSource
+from tasks.common.pageobjects import PageObjects
 from tasks.regions import hierarchy
 from tasks.regions.detections import Detection, Label
-from tasks.regions.figures import PageObjects
 from tasks.regions.proposals import LEAST, MOST, Seen, propose
 from tasks.regions.ruledlines import Rules
 from tests.region_examples import Region, record_of, rows_of

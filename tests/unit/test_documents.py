@@ -26,7 +26,8 @@ from tasks.common.errors import (
     UnsupportedSource,
 )
 from tasks.documents import opening
-from tasks.documents.opening import PageShape, open_document
+from tasks.documents.opening import open_document
+from tasks.documents.protocol import PageShape
 from tests import fixtures
 
 

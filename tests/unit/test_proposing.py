@@ -18,10 +18,10 @@ from storage.regions import Regions
 from tasks.common.errors import LayoutUnavailable
 from tasks.common.modes import LayoutMode, OcrMode
 from tasks.common.packagefiles import PackageFile
+from tasks.common.pageobjects import PageObjects
 from tasks.documents.opening import open_document
 from tasks.reading.pages import ReadOptions, read_page, read_regions
 from tasks.regions import layoutmodel
-from tasks.regions.figures import PageObjects
 from tests import fixtures
 from tests.region_examples import Region, rows_of
 

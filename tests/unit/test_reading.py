@@ -12,7 +12,8 @@ from storage.records import PageInput, RegionKind, WordsSource
 from tasks.common.errors import OcrTimeout
 from tasks.common.modes import LayoutMode, OcrMode
 from tasks.documents import ocr
-from tasks.documents.opening import OpenDocument, open_document
+from tasks.documents.opening import open_document
+from tasks.documents.protocol import OpenDocument
 from tasks.reading.pages import (
     ReadOptions,
     ReadPage,

@@ -12,7 +12,7 @@ import pytest
 from storage import regionrows
 from storage.records import RegionKind, Word, WordsSource
 from storage.regions import KINDS, Regions
-from tasks.documents.opening import PageShape
+from tasks.documents.protocol import PageShape
 from tasks.reading.pages import ReadPage
 from tasks.regions import hierarchy
 from tests.region_examples import record_of, rows_of

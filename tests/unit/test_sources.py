@@ -13,15 +13,8 @@ import pytest
 from tasks.cluster import work
 from tasks.common.errors import Category, InputError, MissingSource, UsageError
 from tasks.documents import sources
-from tasks.documents.sources import (
-    Expansion,
-    expand,
-    password_for,
-    read_passwords,
-    sha256_of,
-    to_path,
-    to_uri,
-)
+from tasks.documents.passwords import password_for, read_passwords
+from tasks.documents.sources import Expansion, expand, sha256_of, to_path, to_uri
 from tasks.reading.shardplan import InspectedFile
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from tasks.documents.opening import OpenDocument, open_document
+from tasks.documents.opening import open_document
+from tasks.documents.protocol import OpenDocument
 from tasks.documents.textlayer import TextLayer
 from tests import fixtures
 from tests.fixtures import Box

@@ -1,0 +1,195 @@
+"""Image files as documents, by Pillow: PNG, JPEG, WebP, and TIFF with its pages."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from tasks.common.errors import (
+    CorruptSource,
+    Stage,
+    TooLarge,
+)
+from tasks.common.limits import Limits
+from tasks.common.pageobjects import PageObjects
+from tasks.documents import imagebombs
+from tasks.documents.protocol import (
+    POINTS_PER_INCH,
+    OpenDocument,
+    PageShape,
+    Pixels,
+    check_pixels,
+)
+from tasks.documents.textlayer import TextLayer
+from tasks.sandbox import stagewatch
+
+_PILLOW_FORMATS = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/tiff": "TIFF",
+    "image/webp": "WEBP",
+}
+_DAMAGED_IMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow raises for damaged bytes, by format and place of the damage."""
+
+_BITS = {"1": 1, "L": 8, "P": 8, "LA": 16, "PA": 16, "I;16": 16, "I;16B": 16, "RGB": 24}
+_MOST_BITS = 32
+"""Bits of a pixel by Pillow's mode, and for all other modes."""
+
+_DEFAULT_IMAGE_DPI = 150.0
+_PLAUSIBLE_DPI = (50.0, 1200.0)
+
+
+class _ImageFile:
+    def __init__(self, path: str, media_type: str, image: Image.Image, limits: Limits) -> None:
+        self.media_type = media_type
+        self._path = path
+        self._limits = limits
+        self._image = image
+        self._last: tuple[int, Image.Image] | None = None
+        # Only TIFF frames are pages; the others' frames are an animation.
+        self.page_count = getattr(image, "n_frames", 1) if media_type == "image/tiff" else 1
+
+    def _frame(self, page: int) -> Image.Image:
+        """Return a page's pixels, upright; the last page is kept, as for a PDF."""
+        if self._last is None or self._last[0] != page:
+            stagewatch.enter(Stage.RENDER)
+            place = f"{self._path}, page {page}"
+            self._last = None  # it may be the very image that is moved on now
+            try:
+                self._image.seek(page - 1)
+                self._check_size(place)
+                # Loads the frame, so that damaged data shows here; a photo is turned upright.
+                self._image.load()
+                turned = self._image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+                # A copy of a large image may be more than a page may take.
+                frame = ImageOps.exif_transpose(self._image) if turned else self._image
+                self._last = page, frame
+            except Image.DecompressionBombError as error:
+                raise _bomb(place, self._limits) from error
+            except _DAMAGED_IMAGE as error:
+                raise CorruptSource(
+                    f"{place}: the image is damaged ({error}); save it again", Stage.RENDER
+                ) from error
+        return self._last[1]
+
+    def _check_size(self, place: str) -> None:
+        """Refuse a frame that is too large, before it is unpacked.
+
+        Raises:
+            TooLarge: it is.
+        """
+        width, height = self._image.size
+        check_pixels(place, width, height, self._limits)
+        unpacked = width * height * _BITS.get(self._image.mode, _MOST_BITS) // 8
+        packed = Path(self._path).stat().st_size
+        what = f"{place}: an image of {width:,} x {height:,} pixels"
+        imagebombs.check_unpacked(unpacked, packed, self._limits, what)
+
+    def shape(self, page: int) -> PageShape:
+        frame = self._frame(page)
+        across, down = _dpi_of(frame)
+        return PageShape(
+            frame.width * POINTS_PER_INCH / across,
+            frame.height * POINTS_PER_INCH / down,
+            0,
+            max(across, down),
+            frame.size,
+        )
+
+    def text_layer(self, page: int) -> TextLayer | None:
+        return None
+
+    def objects(self, page: int) -> PageObjects:
+        return PageObjects()
+
+    def render(self, page: int, dpi: float, *, gray: bool) -> Pixels:
+        frame = _flatten(self._frame(page))
+        across, down = _dpi_of(frame)
+        size = (
+            max(1, round(frame.width * dpi / across)),
+            max(1, round(frame.height * dpi / down)),
+        )
+        check_pixels(f"{self._path}, page {page}", *size, self._limits)
+        frame = frame.convert("L" if gray else "RGB")
+        if size != frame.size:
+            frame = frame.resize(size, Image.Resampling.LANCZOS)
+        return np.asarray(frame)
+
+
+@contextmanager
+def open_image(path: str, media_type: str, limits: Limits) -> Iterator[OpenDocument]:
+    """Open an image file, whose type is known by its bytes.
+
+    Raises:
+        CorruptSource: the bytes are damaged.
+        TooLarge: it has too many pixels.
+    """
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels  # Pillow refuses twice as many, unread
+    try:
+        image = Image.open(path, formats=[_PILLOW_FORMATS[media_type]])
+    except Image.DecompressionBombError as error:
+        raise _bomb(path, limits) from error
+    except _DAMAGED_IMAGE as error:
+        raise CorruptSource(f"{path}: the image is damaged ({error}); save it again") from error
+    with image:
+        try:
+            document = _ImageFile(path, media_type, image, limits)
+        except Image.DecompressionBombError as error:
+            raise _bomb(path, limits) from error
+        except _DAMAGED_IMAGE as error:  # counting the frames of a TIFF reads all their headers
+            raise CorruptSource(f"{path}: the image is damaged ({error}); save it again") from error
+        yield document
+
+
+def _bomb(where: str, limits: Limits) -> TooLarge:
+    return TooLarge(
+        f"{where}: the image has more than the limit of {limits.max_pixels:,} pixels; scale it "
+        "down, or raise PATCHLIGHT_MAX_PIXELS"
+    )
+
+
+def _dpi_of(image: Image.Image) -> tuple[float, float]:
+    """Resolution the file states, across and down, where it is plausible; faxes have two."""
+    stated = image.info.get("dpi", (0.0, 0.0))
+    low, high = _PLAUSIBLE_DPI
+    across, down = float(stated[0]), float(stated[1])
+    if not (low <= across <= high and low <= down <= high):
+        return _DEFAULT_IMAGE_DPI, _DEFAULT_IMAGE_DPI
+    return (across, across) if abs(across - down) < 1 else (across, down)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Lay a transparent image on white, as a viewer shows it; keep 16-bit gray readable."""
+    if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
+        values = np.asarray(image, dtype=np.float32)
+        known = np.isfinite(values)
+        values = np.where(known, values, values.max(where=known, initial=0.0))
+        low, high = float(values.min()), float(values.max())
+        scaled = (values - low) * (255.0 / (high - low)) if high > low else values * 0 + 255.0
+        flat = Image.fromarray(scaled.astype(np.uint8))
+    elif "A" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        flat = Image.new("RGB", rgba.size, "white")
+        flat.paste(rgba, mask=rgba.getchannel("A"))
+    else:
+        return image
+    flat.info["dpi"] = image.info.get("dpi", (0.0, 0.0))
+    return flat
