@@ -43,7 +43,7 @@ def save_shards(folder: Path, arrays: Arrays) -> None:
     """Write a tensor a file, with an index, in place of a whole file."""
     (folder / "model.safetensors").unlink(missing_ok=True)
     where = {}
-    for number, (name, array) in enumerate(reversed(arrays.items()), 1):
+    for number, (name, array) in enumerate(reversed(list(arrays.items())), 1):
         where[name] = f"model-{number:05d}-of-{len(arrays):05d}.safetensors"
         save(folder / where[name], {name: array})
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))

@@ -30,8 +30,8 @@ class Region:
 def rows_of(regions: Regions) -> tuple[Region, ...]:
     """Take a record apart."""
     return tuple(
-        Region(index, regions.kind(row), parent, order, *box, text, confidence)
-        for row, (index, parent, order, box, text, confidence) in enumerate(
+        Region(index, regions.kind(row), parent, order, x0, y0, x1, y1, text, confidence)
+        for row, (index, parent, order, (x0, y0, x1, y1), text, confidence) in enumerate(
             zip(
                 regions.index.tolist(),
                 regions.parent.tolist(),

@@ -57,7 +57,7 @@ def range_of(field: FieldInfo) -> tuple[Any, Any]:
     """The least and the most of a field."""
     least = [limit.ge for limit in field.metadata if isinstance(limit, Ge)]
     most = [limit.le for limit in field.metadata if isinstance(limit, Le)]
-    return (least or [None])[0], (most or [None])[0]
+    return next(iter(least), None), next(iter(most), None)
 
 
 @pytest.mark.parametrize(("command", "name", "field"), FIELDS)

@@ -136,7 +136,8 @@ def infill(day: np.ndarray) -> np.ndarray:
     """Return the height of silt on each day: it builds up and is dredged on two days."""
     cycle_start = np.select([day < 92, day < 198], [0, 92], 198)
     left_over = np.select([day < 92, day < 198], [0.18, 0.10], 0.07)
-    return left_over + 0.96 * (1 - np.exp(-(day - cycle_start) / 88))
+    height: np.ndarray = left_over + 0.96 * (1 - np.exp(-(day - cycle_start) / 88))
+    return height
 
 
 class BedLevel(Drawing):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,8 @@ def _side_figure(canv: Any, top: float, figure: str, label: str) -> float:
     made = Text(label, ParagraphStyle("side", NOTE, fontSize=8, leading=10.4, textColor=GREY))
     _, tall = made.wrap(35 * mm, 200)
     made.drawOn(canv, 20 * mm, top - 15 - tall)
-    return top - tall - 44
+    below: float = top - tall - 44
+    return below
 
 
 def _change(before: float, after: float) -> str:
@@ -157,7 +159,7 @@ def _change(before: float, after: float) -> str:
 
 def _table(
     rows: list[list[Any]],
-    widths: list[float],
+    widths: Sequence[float],
     strong: tuple[int, ...],
     places: Places,
     **marks: int,
@@ -179,7 +181,7 @@ def _cargo_table(places: Places) -> MarkedTable:
     rows: list[list[Any]] = [["Commodity", "2023", "2024", "Change"]]
     for name, before, after in words.CARGO:
         rows.append([Text(name, LABEL), f"{before:,}", f"{after:,}", _change(before, after)])
-    before, after = (sum(row[column] for row in words.CARGO) for column in (1, 2))
+    before, after = sum(row[1] for row in words.CARGO), sum(row[2] for row in words.CARGO)
     rows.append(["Total", f"{before:,}", f"{after:,}", _change(before, after)])
     wind = [row[0] for row in words.CARGO].index("Offshore wind components") + 1
     return _table(rows, [62, 22, 22, 22], (len(rows) - 1,), places, cargo_wind=wind)
@@ -204,7 +206,7 @@ def _account_table(places: Places) -> MarkedTable:
         for name, before, after in lines:
             label = Text(name, LABEL) if "<" in name else name
             rows.append([label, f"{before:,}", f"{after:,}", _change(before, after)])
-        before, after = (sum(line[column] for line in lines) for column in (1, 2))
+        before, after = sum(line[1] for line in lines), sum(line[2] for line in lines)
         totals.append((before, after))
         rows.append([f"Total {title}", f"{before:,}", f"{after:,}", _change(before, after)])
         strong.append(len(rows) - 1)

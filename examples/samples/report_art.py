@@ -164,9 +164,9 @@ class WaitingLines(Drawing):
         canv.setFont("Helvetica-Bold", 8)
         canv.drawCentredString(axes.x(month), axes.y(peak) + 6, f"{peak:.1f} h")
         canv.setFont("Helvetica", 7.5)
-        for left, (shade, dash, _), label in zip((44, 104), series, ("2023", "2024"), strict=True):
+        for left, (shade, gaps, _), label in zip((44, 104), series, ("2023", "2024"), strict=True):
             canv.setStrokeColor(shade)
-            canv.setDash(*([list(dash)] if dash else []))
+            canv.setDash(*([list(gaps)] if gaps else []))
             canv.line(left, self.height - 8, left + 20, self.height - 8)
             canv.setDash()
             canv.drawString(left + 25, self.height - 10.5, label)

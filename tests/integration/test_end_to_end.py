@@ -29,7 +29,7 @@ from tasks.reading import messages
 from tasks.reading.pages import ReadOptions
 from tasks.reading.shardplan import Shard
 from tests import reference
-from tests.integration.conftest import EXAMPLES, WORKERS
+from tests.integration.conftest import EXAMPLES, WORKERS, report_of
 
 pytestmark = pytest.mark.usefixtures("engines")
 
@@ -37,7 +37,8 @@ PAGES = {"harbour-annual-report.pdf": 8, "two-column-paper.pdf": 3, "scanned-let
 
 
 def rows(db: str, sql: str) -> list[dict[str, Any]]:
-    return run_sql(db, sql).read_all().to_pylist()
+    found: list[dict[str, Any]] = run_sql(db, sql).read_all().to_pylist()
+    return found
 
 
 def answers(out: Path) -> list[dict[str, Any]]:
@@ -49,8 +50,8 @@ def answered(sample_db: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of the sample questions, with pictures."""
     out = tmp_path_factory.mktemp("out")
     file = str(EXAMPLES / "questions.jsonl")
-    report = query(
-        file=file, db=sample_db, out=str(out), top_pages=3, overlays=True, run_id="samples"
+    report = report_of(
+        query(file=file, db=sample_db, out=str(out), top_pages=3, overlays=True, run_id="samples")
     )
     assert report["bad_rows"] == [] and report["pictures_missing"] == []
     return out
@@ -73,7 +74,7 @@ def test_every_page_is_stored_once_with_words_from_the_right_place(sample_db: st
 
 def test_the_same_folder_again_adds_nothing(sample_db: str) -> None:
     before = rows(sample_db, "SELECT count(*) AS n FROM raw_pages")
-    report = ingest(source=[str(EXAMPLES / "documents")], db=sample_db)
+    report = report_of(ingest(source=[str(EXAMPLES / "documents")], db=sample_db))
     assert report["documents_unchanged"] == 3 and report["pages_unchanged"] == 13
     assert report["documents_added"] == report["pages_added"] == 0
     assert rows(sample_db, "SELECT count(*) AS n FROM raw_pages") == before
@@ -133,7 +134,7 @@ def test_scores_and_words_are_those_of_the_formulas(sample_db: str, tmp_path: Pa
     from tasks.encoders import registry
 
     file = str(EXAMPLES / "questions.jsonl")
-    blocks = {"kind": [RegionKind.BLOCK], "select": "top-k:3"}
+    blocks: dict[str, Any] = {"kind": [RegionKind.BLOCK], "select": "top-k:3"}
     query(file=file, db=sample_db, out=str(tmp_path), top_pages=1, run_id="blocks", **blocks)
 
     database = Database.open(sample_db)
@@ -238,7 +239,7 @@ def test_bad_rows_are_named_and_the_others_answered(sample_db: str, tmp_path: Pa
         '{"query_id": "far", "query": "eelgrass", "doc": "two-column-paper.pdf", "pages": [9]}\n'
         '{"query_id": "dots", "query": "..."}\n'
     )
-    report = query(file=str(file), db=sample_db, out=str(tmp_path / "out"))
+    report = report_of(query(file=str(file), db=sample_db, out=str(tmp_path / "out")))
     problems = {row["query_id"]: row["message"] for row in report["bad_rows"]}
     assert set(problems) == {"near", "lost", "far", "dots"}
     assert "'pages'" in problems["near"] and "line 2" in problems["near"]
@@ -269,8 +270,10 @@ def test_a_changed_source_costs_its_pictures_only(tmp_path: Path) -> None:
         file.write(b"\n%changed")
     (folder / "scanned-letter.tiff").unlink()
     out = tmp_path / "out"
-    report = query(
-        file=str(EXAMPLES / "questions.jsonl"), db=db, out=str(out), top_pages=3, overlays=True
+    report = report_of(
+        query(
+            file=str(EXAMPLES / "questions.jsonl"), db=db, out=str(out), top_pages=3, overlays=True
+        )
     )
     assert report["queries"] == 13 and report["regions"] > 0
     problems = "\n".join(report["pictures_missing"])
@@ -279,7 +282,7 @@ def test_a_changed_source_costs_its_pictures_only(tmp_path: Path) -> None:
     drawn = {f"overlays/{path.name}" for path in (out / "overlays").glob("*.png")}
     assert set(named) == drawn and len(drawn) == report["pictures"] > 0
     # Ingested again, the new bytes take the old ones' place.
-    again = ingest(source=[str(folder)], db=db)
+    again = report_of(ingest(source=[str(folder)], db=db))
     assert again["documents_added"] == 1
     assert rows(db, "SELECT count(*) AS n FROM documents WHERE name LIKE '%paper%'") == [{"n": 1}]
 
@@ -294,7 +297,7 @@ def test_bad_files_are_quarantined_and_the_rest_is_done(tmp_path: Path) -> None:
     (folder / "cut.pdf").write_bytes(good.read_bytes()[:2000])
     (folder / "empty.png").touch()
     (folder / "notes.docx").touch()
-    report = ingest(source=[str(folder), str(tmp_path / "missing.pdf")], db=db)
+    report = report_of(ingest(source=[str(folder), str(tmp_path / "missing.pdf")], db=db))
     assert report["documents_added"] == 1 and report["pages_added"] == 3
     assert report["documents_failed"] == 4 and report["skipped"] == {
         ".docx": [str(folder / "notes.docx")]
@@ -313,8 +316,8 @@ def test_bad_files_are_quarantined_and_the_rest_is_done(tmp_path: Path) -> None:
     # Tried again, the attempt is counted; mended, the failure is gone.
     shutil.copy(EXAMPLES / "documents" / "scanned-letter.tiff", folder / "empty.png")
     ingest(source=[str(folder)], db=db)
-    failures = {Path(f.uri).name: f.attempts for f in Database.open(db).failures()}
-    assert failures == {"text.pdf": 2, "cut.pdf": 2, "missing.pdf": 1}
+    attempts = {Path(f.uri).name: f.attempts for f in Database.open(db).failures()}
+    assert attempts == {"text.pdf": 2, "cut.pdf": 2, "missing.pdf": 1}
 
 
 def _dies_on_page_2(shard: Shard, options: ReadOptions) -> messages.ReadShard:

@@ -16,6 +16,7 @@ import pytest
 from flows.__main__ import _run, app
 from storage.database import Database
 from storage.errors import ExitCode
+from storage.schema import Table
 from tests.faults import corpus
 from tests.faults.comparing import differences, faults_at_rest
 from tests.faults.plan import Stage
@@ -123,8 +124,15 @@ def test_two_at_once_make_what_one_makes(server: dict[str, str], tmp_path: Path)
 def _contents(db: Path) -> dict[str, int]:
     """Version of each table whose rows an ingest with nothing to do must leave alone."""
     database = Database.open(db)
-    tables = ("documents", "pages", "regions", "patches", "failures", "statistics")
-    return {table: database.table(table).version for table in tables}
+    kept = (
+        Table.DOCUMENTS,
+        Table.PAGES,
+        Table.REGIONS,
+        Table.PATCHES,
+        Table.FAILURES,
+        Table.STATISTICS,
+    )
+    return {table: database.table(table).version for table in kept}
 
 
 @pytest.fixture

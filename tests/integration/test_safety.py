@@ -59,9 +59,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     root = tmp_path_factory.mktemp("safety")
     folder = root / "docs"
     folder.mkdir()
-    for number, name in enumerate(GOOD_NAMES):
+    for number, raw in enumerate(GOOD_NAMES):
         made = make_text_pdf(root / "made.pdf", [f"harbour number{number} \x1b[31m <b>*bold*</b>"])
-        Path(made).rename(folder / os.fsdecode(name))
+        Path(made).rename(folder / os.fsdecode(raw))
     (folder / os.fsdecode(BAD_NAME)).write_bytes(b"%PDF-1.4 nothing")
     for name, password in (("right.pdf", RIGHT), ("wrong.pdf", "another")):
         make_pdf(
@@ -82,7 +82,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 def ingest(root: Path, ray: Path) -> set[str]:
     """Ingest the folder ``docs``; returns where a password was seen meanwhile."""
-    sources = ["docs", "docs/../docs/..hidden.pdf", b"docs/latin-\xe9.pdf"]
+    sources: list[str | bytes] = ["docs", "docs/../docs/..hidden.pdf", b"docs/latin-\xe9.pdf"]
     options = ["--db", "db", "--passwords", "secrets", "--workers", "1", "--ocr", "never"]
     environment = {
         "PREFECT_HOME": str(root / "prefect"),

@@ -50,7 +50,8 @@ def rows(database: Database, table: Table) -> int:
 
 
 def regions_of(database: Database, key: str) -> list[str]:
-    return reader.read_regions(database.snapshot(), [key])["text"].to_pylist()
+    texts: list[str] = reader.read_regions(database.snapshot(), [key])["text"].to_pylist()
+    return texts
 
 
 def vectors_of(database: Database, key: str) -> np.ndarray:

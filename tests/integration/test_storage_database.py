@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lance
 import lancedb
@@ -115,9 +116,7 @@ def test_a_database_keeps_its_form(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other", [{"type": VectorType.FLOAT16}, {"pool": 2}, {"drop_blank": True}], ids=str
 )
-def test_another_form_is_refused_and_both_are_named(
-    tmp_path: Path, other: dict[str, object]
-) -> None:
+def test_another_form_is_refused_and_both_are_named(tmp_path: Path, other: dict[str, Any]) -> None:
     # Vectors of two forms side by side would be scored by two measures.
     form = VectorForm(VectorType.INT8, pool=3)
     Database.create_or_open(tmp_path / "db", ENCODER, form)
@@ -308,11 +307,15 @@ def test_what_is_stored_of_a_page_comes_back_without_its_source(tmp_path: Path) 
     }
     assert database.words(doc_id("a"), [1, 2, 3]) == {
         1: Regions.of_words(
-            [Word(w.text, np.float32(w.x0), 0.0, np.float32(w.x1), 0.5, 1.0) for w in (w1, w2, w0)]
+            [
+                Word(w.text, float(np.float32(w.x0)), 0.0, float(np.float32(w.x1)), 0.5, 1.0)
+                for w in (w1, w2, w0)
+            ]
         ),
         2: Regions.of_words(()),
     }
-    assert database.words(doc_id("b"), []) == database.page_rows(doc_id("b"), []) == {}
+    assert database.words(doc_id("b"), []) == {}
+    assert database.page_rows(doc_id("b"), []) == {}
 
 
 def test_page_texts_are_of_visible_documents_and_come_in_batches(tmp_path: Path) -> None:

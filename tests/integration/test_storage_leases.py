@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -218,7 +219,7 @@ def test_a_lease_must_outlive_its_renewals(database: Database) -> None:
 
 def test_whether_a_run_is_live_is_told_by_its_lease_unless_its_process_is_known_dead() -> None:
     own = this_process()
-    here = {"host": own.host, "pid": own.pid, "process": own.identity}
+    here: dict[str, Any] = {"host": own.host, "pid": own.pid, "process": own.identity}
     live = running("r", heartbeat_at=NOW, lease_s=60, **here)
     just, late = NOW + timedelta(seconds=59), NOW + timedelta(seconds=60)
     assert is_live(live, just)

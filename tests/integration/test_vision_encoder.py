@@ -39,7 +39,7 @@ from tasks.ingest.ingestrun import IngestRun
 from tasks.reading import messages
 from tasks.reading.pages import ReadOptions, read_picture
 from tests import fixtures, tiny_checkpoints
-from tests.integration.conftest import EXAMPLES
+from tests.integration.conftest import EXAMPLES, report_of
 
 pytestmark = pytest.mark.usefixtures("engines")
 
@@ -62,9 +62,7 @@ def encoder(checkpoint: str) -> Encoder:
 @pytest.fixture(scope="module")
 def db(checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     place = str(tmp_path_factory.mktemp("vision") / "db")
-    report: dict[str, Any] = ingest(
-        source=[str(EXAMPLES / "documents")], db=place, encoder=checkpoint
-    )
+    report = report_of(ingest(source=[str(EXAMPLES / "documents")], db=place, encoder=checkpoint))
     assert (report["pages_added"], report["failures"]) == (13, [])
     return place
 
@@ -133,7 +131,7 @@ def test_a_query_ranks_pages_by_all_its_tokens(db: str, encoder: Encoder, tmp_pa
     question = "How deep is the berth?"
     file = tmp_path / "questions.jsonl"
     file.write_text(json.dumps({"query_id": "q", "query": question}) + "\n")
-    report = query(file=str(file), db=db, out=str(tmp_path / "out"), top_pages=13)
+    report = report_of(query(file=str(file), db=db, out=str(tmp_path / "out"), top_pages=13))
     assert (report["queries"], report["bad_rows"]) == (1, [])
     (answer,) = map(json.loads, (tmp_path / "out" / "results.jsonl").read_text().splitlines())
     (encoded,) = encoder.encode_queries([question], None)
@@ -153,7 +151,7 @@ def test_a_query_ranks_pages_by_all_its_tokens(db: str, encoder: Encoder, tmp_pa
 def test_a_database_keeps_to_its_encoder(db: str, checkpoint: str, tmp_path: Path) -> None:
     """Another folder with the same weights is the same encoder; other weights are not."""
     copy = tiny_checkpoints.build("colqwen2_5", tmp_path / "copy")
-    assert ingest(source=[REPORT], db=db, encoder=str(copy))["documents_unchanged"] == 1
+    assert report_of(ingest(source=[REPORT], db=db, encoder=str(copy)))["documents_unchanged"] == 1
     other = tiny_checkpoints.build("colqwen2_5", tmp_path / "other", seed=5)
     with pytest.raises(EncoderMismatch, match="new --db"):
         ingest(source=[REPORT], db=db, encoder=str(other))
@@ -223,7 +221,8 @@ def test_an_actor_killed_in_mid_ingest_changes_nothing(
         pages = [f"Document {number}, page {page}: berth and tide" for page in range(1, 9)]
         fixtures.make_text_pdf(documents / f"{number}.pdf", pages)
     ingest(source=[str(documents)], db=str(tmp_path / "whole"), encoder=checkpoint)
-    place, killed = str(tmp_path / "killed"), []
+    place = str(tmp_path / "killed")
+    killed: list[int] = []
 
     def kill_one_when_some_pages_are_there() -> None:
         deadline = time.monotonic() + 120
@@ -237,7 +236,7 @@ def test_an_actor_killed_in_mid_ingest_changes_nothing(
 
     killer = threading.Thread(target=kill_one_when_some_pages_are_there)
     killer.start()
-    report = ingest(source=[str(documents)], db=place, encoder=checkpoint)
+    report = report_of(ingest(source=[str(documents)], db=place, encoder=checkpoint))
     killer.join()
     assert killed and 0 < killed[0] < 48, "no actor was at work"
     assert (report["pages_added"], report["failures"]) == (48, [])

@@ -25,7 +25,7 @@ VECTORS = arrays(
 @given(VECTORS)
 def test_the_error_is_at_most_half_a_step(vectors: FloatArray) -> None:
     integers, scales = quantise(vectors)
-    assert (integers.dtype, scales.dtype) == (np.int8, np.float16)
+    assert (integers.dtype, scales.dtype) == (np.dtype(np.int8), np.dtype(np.float16))
     assert np.abs(integers.astype(int)).max() <= LARGEST
     step = scales.astype(np.float64)[:, None]
     error = np.abs(integers * step - vectors)

@@ -103,6 +103,7 @@ def test_pages_survive_the_database_exactly(committer: Committer, given_pages: l
     assert batch.page_ids == ids
     for position, (key, page) in enumerate(zip(ids, given_pages, strict=True)):
         row = catalog[key]
+        assert page.encoding is not None
         assert (row["width_pt"], row["height_pt"]) == (page.width_pt, page.height_pt)
         assert row["n_vectors"] == len(page.encoding.vectors)
         assert texts[key] == page.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +51,11 @@ def inked(size: tuple[int, int], grid: tuple[int, int], cell: tuple[int, int]) -
     high = [int((c + 0.8) * s / n) for c, s, n in zip(cell, size[::-1], grid, strict=True)]
     drawn.image[low[0] : high[0], low[1] : high[1]] = 0
     return drawn
+
+
+def image_of(given: PageInput) -> Image.Image:
+    assert given.image is not None
+    return Image.fromarray(given.image)
 
 
 def found_ink(encoder: ColVisionEncoder, size: tuple[int, int], cell: tuple[int, int]) -> Any:
@@ -110,7 +115,8 @@ def test_a_page_is_the_same_in_any_company(shelf: Shelf, family: str) -> None:
         queries = callers.submit(encoder.encode_queries, ["what is it?"])  # tokenizers are shared
         assert len(queries.result()) == 1
     threaded[1].reverse()
-    for others in (together, *threaded):
+    runs: list[Sequence[object]] = [together, *threaded]
+    for others in runs:
         for one, other in zip(alone, others, strict=True):
             assert isinstance(other, PageEncoding)
             assert np.abs(one.vectors - other.vectors).max() < BATCH_TOLERANCE
@@ -122,7 +128,7 @@ def test_a_batch_is_what_the_library_makes(shelf: Shelf, family: str) -> None:
     encoder = shelf.encoder(family)
     processor, model = encoder._pages._processor, encoder._model
     pages = [page(size, seed=n) for n, size in enumerate((A4, STRIP, LANDSCAPE))]
-    theirs = processor.process_images([Image.fromarray(p.image) for p in pages])
+    theirs = processor.process_images([image_of(p) for p in pages])
     items = [encoder._pages.prepare(one) for one in pages]
     ours = collate(items, encoder._pad_id, encoder._pad_left, encoder._device)
     left_out = {"labels", "pixel_attention_mask"}
@@ -295,7 +301,7 @@ def test_features_that_do_not_fit_their_grid_are_an_error(shelf: Shelf) -> None:
     """Never a grid by guess: each family's reader checks what it is told against the tokens."""
     for family in ("colqwen2", "colpali", "colidefics3"):
         processor = shelf.encoder(family)._pages._processor
-        made = dict(processor.process_images([Image.fromarray(page(A4).image)]))
+        made = dict(processor.process_images([image_of(page(A4))]))
         read = grids.layout_reader(family, processor)
         ids = made["input_ids"][0].numpy()
         assert read(ids, made).rows == GRIDS[family][0][0]

@@ -15,7 +15,7 @@ import torch
 
 from storage.records import PageEncoding, QueryEncoding
 from tasks.common.errors import DeviceLost, EncoderUnavailable, EncodingFailed, OutOfMemory
-from tasks.encoders import colvision, memory
+from tasks.encoders import colvision, memory, weights
 from tasks.encoders.colvision import ColVisionEncoder
 from tasks.encoders.families import FAMILIES
 from tests.vision_examples import (
@@ -92,7 +92,7 @@ def test_a_gpu_that_fails_while_the_weights_are_loaded_is_lost(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     info = colvision.describe(str(shelf.folder("colqwen2")))
-    monkeypatch.setattr(colvision.weights, "load_model", lost)
+    monkeypatch.setattr(weights, "load_model", lost)
     monkeypatch.setattr(ColVisionEncoder, "_device_works", lambda self: False)
     with pytest.raises(DeviceLost):
         colvision.load(info, device="cpu")
@@ -224,7 +224,7 @@ def test_the_share_of_a_card_is_set_before_the_weights_are_loaded(
         assert card.fractions == [(part, device) for part in limit]
         raise EncoderUnavailable("as far as this test goes")
 
-    monkeypatch.setattr(colvision.weights, "load_model", load_model)
+    monkeypatch.setattr(weights, "load_model", load_model)
     monkeypatch.setattr(ColVisionEncoder, "_device_works", lambda self: True)
     with pytest.raises(EncoderUnavailable, match="as far as"):
         colvision.load(info, gpu_share=share)

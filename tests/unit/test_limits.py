@@ -20,6 +20,7 @@ from tasks.documents.opening import open_document
 from tasks.documents.sources import SourceFile, to_uri
 from tasks.reading import messages
 from tasks.reading.pages import ReadOptions, ReadPage, read_page, read_picture
+from tasks.reading.shardplan import InspectedFile, Shard, ShardPart
 from tests import fixtures, poison
 from tests.poison import Pdf
 
@@ -61,7 +62,7 @@ def test_a_file_too_large_is_refused_before_it_is_hashed(tmp_path: Path) -> None
     assert isinstance(found, messages.InspectionFault) and found.doc_id == ""
     assert (found.fault.category, found.fault.stage) == (Category.TOO_LARGE, Stage.OPEN)
     assert not found.fault.retryable and "PATCHLIGHT_MAX_FILE_MB" in found.fault.message
-    assert isinstance(inspect(path, Limits(max_file_mb=2)), work.InspectedFile)
+    assert isinstance(inspect(path, Limits(max_file_mb=2)), InspectedFile)
 
 
 def test_a_document_with_too_many_pages_is_refused(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_a_document_with_too_many_pages_is_refused(tmp_path: Path) -> None:
     assert isinstance(found, messages.InspectionFault) and len(found.doc_id) == 64
     assert (found.fault.category, found.fault.stage) == (Category.TOO_LARGE, Stage.OPEN)
     assert "3 pages" in found.fault.message and "PATCHLIGHT_MAX_PAGES" in found.fault.message
-    assert isinstance(inspect(path, Limits(max_pages=3)), work.InspectedFile)
+    assert isinstance(inspect(path, Limits(max_pages=3)), InspectedFile)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -155,8 +156,8 @@ def test_limits_reach_the_workers(tmp_path: Path) -> None:
     """Through the options of a shard, and not only for its opening."""
     path = poison.png_bomb(tmp_path / "a.png", 1200, 1000)
     file = inspect(path, Limits())
-    assert isinstance(file, work.InspectedFile)
-    shard = work.Shard(0, (work.ShardPart(file, (1,)),))
+    assert isinstance(file, InspectedFile)
+    shard = Shard(0, (ShardPart(file, (1,)),))
     limits = replace(Limits(), max_pixels=1_000_000)
     options = ReadOptions(OcrMode.NEVER, "eng", 150, "", 60, image_pixels=10**7, limits=limits)
     for faults in (

@@ -100,7 +100,7 @@ def test_a_missing_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UsageError, match="cannot be run"):
         ocr.languages(str(tmp_path / "tesseract"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(ocr.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"tesseract-ocr.*--ocr never"):
         ocr.find_tesseract(None)
 

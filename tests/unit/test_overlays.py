@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ RED, BLUE = (200, 30, 30), (30, 90, 200)
 WHITE: NDArray[np.uint8] = np.full((HEIGHT, WIDTH, 3), 255, dtype=np.uint8)
 
 
-def overlay(out: str = "a.png", **change: object) -> Overlay:
+def overlay(out: str = "a.png", **change: Any) -> Overlay:
     plain = Overlay(
         page=1,
         rows=ROWS,
@@ -32,10 +33,10 @@ def overlay(out: str = "a.png", **change: object) -> Overlay:
         caption=("Who pays?", "dues.pdf, page 1"),
         out=out,
     )
-    return replace(plain, **change)  # type: ignore[arg-type]
+    return replace(plain, **change)
 
 
-def drawn(**change: object) -> NDArray[np.uint8]:
+def drawn(**change: Any) -> NDArray[np.uint8]:
     """The page below its caption."""
     picture = np.asarray(overlays.compose(WHITE, overlay(**change)))
     caption = picture.shape[0] - HEIGHT

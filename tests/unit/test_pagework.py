@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 import psutil
 import pytest
+from reportlab.pdfgen.canvas import Canvas
 
 from storage.records import Source
 from tasks.cluster import work
@@ -138,7 +139,7 @@ def test_a_file_that_kills_what_opens_it_is_a_fault_of_opening(
 
 
 def test_pages_are_read_the_same_inside_and_outside(tmp_path: Path) -> None:
-    def draw(canvas: fixtures.Canvas) -> None:
+    def draw(canvas: Canvas) -> None:
         fixtures.prose(canvas)
         canvas.showPage()
         fixtures.draw_image(canvas, fixtures.scan(["Plain scan"]), (0, 0, 612, 792))

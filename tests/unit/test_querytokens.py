@@ -17,6 +17,7 @@ import torch
 
 from storage.records import QueryEncoding
 from tasks.common.errors import EncodingFailed
+from tasks.encoders.colvision import ColVisionEncoder
 from tasks.encoders.querytokens import QueryPreparer, has_meaning
 from tests.vision_examples import BATCH_TOLERANCE, Shelf, each_family
 
@@ -28,13 +29,21 @@ QUERIES = [
 ]
 
 
+def encodings(encoder: ColVisionEncoder, *queries: str) -> list[QueryEncoding]:
+    made = []
+    for outcome in encoder.encode_queries(queries):
+        assert isinstance(outcome, QueryEncoding), outcome
+        made.append(outcome)
+    return made
+
+
 @each_family
 def test_queries_are_the_librarys_and_words_are_told_from_the_rest(
     shelf: Shelf, family: str
 ) -> None:
     encoder = shelf.encoder(family)
     processor, model = encoder._pages._processor, encoder._model
-    for query, encoding in zip(QUERIES, encoder.encode_queries(QUERIES), strict=True):
+    for query, encoding in zip(QUERIES, encodings(encoder, *QUERIES), strict=True):
         theirs = processor.process_queries(queries=[query])
         with torch.inference_mode():
             vectors = model(**theirs)[0].numpy()
@@ -53,9 +62,9 @@ def test_queries_are_the_librarys_and_words_are_told_from_the_rest(
 @each_family
 def test_a_query_is_the_same_in_any_company(shelf: Shelf, family: str) -> None:
     encoder = shelf.encoder(family)
-    together = encoder.encode_queries(QUERIES)
+    together = encodings(encoder, *QUERIES)
     for query, one in zip(QUERIES, together, strict=True):
-        (alone,) = encoder.encode_queries([query])
+        (alone,) = encodings(encoder, query)
         assert alone.tokens == one.tokens
         assert np.array_equal(alone.meaning, one.meaning)
         assert np.abs(alone.vectors - one.vectors).max() < BATCH_TOLERANCE
@@ -69,8 +78,8 @@ def test_special_tokens_in_a_query_are_text(shelf: Shelf, family: str) -> None:
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     assert special & {"<image>", "<|image_pad|>", "<image_soft_token>"}
     query = "a " + " b ".join(sorted(special)) + " c <<image>image> <|im<|image_pad|>age_pad|>"
-    (hostile,) = encoder.encode_queries([query])
-    (plain,) = encoder.encode_queries(["a"])
+    (hostile,) = encodings(encoder, query)
+    (plain,) = encodings(encoder, "a")
     own = [token for token in hostile.tokens if token in special]
     around = [token for token in plain.tokens if token in special]
     assert own == around
@@ -114,6 +123,7 @@ def test_queries_that_cannot_be_prepared_end_no_other(
     one, other, odd, two = QueryPreparer("colqwen2", processor, 4096).prepare(
         ["one", "another", "odd", "two"]
     )
+    assert not isinstance(one, Exception) and not isinstance(two, Exception)
     assert (one.words[-10:], two.words[-10:]) == (("<|endoftext|>",) * 10,) * 2
     assert isinstance(other, EncodingFailed)
     assert "other tokens of the query 'another'" in str(other)

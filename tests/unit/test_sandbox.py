@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def gone(pid: int, within_s: float = 5) -> bool:
 
 @pytest.mark.parametrize("how", [poison.abort, poison.leave])
 def test_a_crash_is_tried_once_more_in_a_fresh_process(
-    sandbox: Sandbox, notes: str, how: object
+    sandbox: Sandbox, notes: str, how: Callable[[str], object]
 ) -> None:
     with pytest.raises(WorkerDied, match=r"^a\.pdf, page 3: .*opening.* died") as caught:
         sandbox.call(how, notes, label="a.pdf, page 3", limits=PLAIN)
@@ -79,7 +80,7 @@ def test_a_crash_is_tried_once_more_in_a_fresh_process(
 
 @pytest.mark.parametrize("how", [poison.sleep, poison.hold])
 def test_what_hangs_is_killed_and_tried_once_more(
-    sandbox: Sandbox, notes: str, how: object
+    sandbox: Sandbox, notes: str, how: Callable[[str], object]
 ) -> None:
     with pytest.raises(PageTimeout) as caught:
         sandbox.call(how, notes, label="a.pdf, page 3", limits=QUICK)
@@ -96,7 +97,7 @@ def test_what_hangs_is_killed_and_tried_once_more(
 
 @pytest.mark.parametrize("how", [poison.hog, poison.ask_too_much])
 def test_what_fills_the_memory_is_killed_and_tried_once_more(
-    sandbox: Sandbox, notes: str, how: object
+    sandbox: Sandbox, notes: str, how: Callable[[str], object]
 ) -> None:
     with pytest.raises(OutOfMemory, match=r"300 MiB .*PATCHLIGHT_PAGE_MEMORY_MB") as caught:
         sandbox.call(how, notes, label="a.pdf, page 3", limits=PLAIN)

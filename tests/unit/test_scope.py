@@ -67,7 +67,7 @@ def scopes() -> Scopes:
 def found(scopes: Scopes, doc: str | None, *pages: int) -> list[int]:
     positions = scopes.positions(doc, pages or None)
     assert positions is not None and positions.dtype == np.int64
-    return positions.tolist()
+    return [int(position) for position in positions]
 
 
 def test_without_a_scope_all_pages_are_looked_at(scopes: Scopes) -> None:

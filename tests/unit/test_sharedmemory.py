@@ -31,11 +31,11 @@ def test_the_other_side_reads_what_was_noted(
 def test_arrays_of_any_size_and_order_cross(sides: tuple[SharedMemory, SharedMemory]) -> None:
     here, there = sides
     whole = np.arange(3_000_000, dtype=np.uint8).reshape(1000, 1000, 3)
-    message = [whole, whole[::2, ::-1], whole[:3], np.asfortranarray(whole[..., 0]), "text", None]
+    arrays = [whole, whole[::2, ::-1], whole[:3], np.asfortranarray(whole[..., 0])]
     for _ in range(2):  # the second finds what the first has left
-        answer = here.loads(there.dumps(message))
-        assert all(np.array_equal(a, b) for a, b in zip(answer[:4], message[:4], strict=True))
-        assert answer[4:] == message[4:]
+        answer = here.loads(there.dumps([*arrays, "text", None]))
+        assert all(np.array_equal(a, b) for a, b in zip(answer[:4], arrays, strict=True))
+        assert answer[4:] == ["text", None]
     answer[0][0] = 7  # they are the receiver's own
     assert np.array_equal(here.loads(there.dumps(whole)), whole)
 

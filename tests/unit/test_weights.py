@@ -181,10 +181,11 @@ def test_no_code_of_a_checkpoint_is_run(
     mark = poison(folder, file, **values)
     monkeypatch.setattr("sys.stdin", io.StringIO("yes\n" * 20))
     checkpoint = resolve(str(folder))
-    for part in (
+    parts: list[Callable[[], object]] = [
         lambda: weights.load_processor(checkpoint, 0),
         lambda: weights.load_model(checkpoint, CPU, torch.float32),
-    ):
+    ]
+    for part in parts:
         try:
             part()
         except EncoderUnavailable as error:

@@ -69,7 +69,7 @@ def test_results_go_to_a_local_folder(model: type[Request], out: str) -> None:
 )
 def test_a_folder_is_a_path_or_a_file_uri(out: str, folder: str) -> None:
     for model in WITH_OUT:
-        assert made(model, {**GIVEN[model], "out": out}).out == folder
+        assert made(model, {**GIVEN[model], "out": out}).model_dump()["out"] == folder
 
 
 @pytest.mark.parametrize("model", GIVEN)
