@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from storage.objectstore import STORAGE_OPTIONS
+
 _NAMES = frozenset(
     {
         # The place: programs, home, language, time zone, temporary files.
@@ -48,6 +50,9 @@ _PREFIXES = (
     "OPENBLAS_",
 )
 
+_SECRETS = frozenset({STORAGE_OPTIONS})
+"""On the list by their prefix, but they may hold keys."""
+
 
 def with_more(more: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a process to be started.
@@ -58,6 +63,6 @@ def with_more(more: Mapping[str, str]) -> dict[str, str]:
     allowed = {
         name: value
         for name, value in os.environ.items()
-        if name in _NAMES or name.startswith(_PREFIXES)
+        if (name in _NAMES or name.startswith(_PREFIXES)) and name not in _SECRETS
     }
     return {**allowed, **more}

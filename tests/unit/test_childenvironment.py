@@ -6,7 +6,14 @@ import pytest
 
 from tasks.common import childenvironment
 
-SECRETS = ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "PREFECT_API_KEY", "HF_TOKEN", "SOME_OTHER")
+SECRETS = (
+    "RAY_AUTH_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "PATCHLIGHT_STORAGE_OPTIONS",
+    "PREFECT_API_KEY",
+    "HF_TOKEN",
+    "SOME_OTHER",
+)
 
 
 def test_what_is_not_on_the_list_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
