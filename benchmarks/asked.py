@@ -10,13 +10,12 @@ from typing import NamedTuple
 
 from storage.database import Database
 from storage.reader import catalog, read_patches, read_regions
+from storage.regions import Regions
 from tasks.encoders import registry
 from tasks.evaluation import datasets
 from tasks.evaluation.matching import match
 from tasks.evaluation.records import EvidencePage, Question
 from tasks.grounding.evidence import Seen
-from tasks.grounding.pageregions import PageRegions
-from tasks.grounding.places import RegionTable
 from tasks.kernels import maxsim
 from tasks.kernels.maxsim import CountedTokens
 from tasks.retrieval.scope import Catalog
@@ -58,7 +57,7 @@ class Asked(NamedTuple):
     question: Question
     evidence: EvidencePage
     page_id: str
-    regions: PageRegions
+    regions: Regions
     size_pt: tuple[float, float]
     seen: Seen
 
@@ -77,14 +76,13 @@ def asked(place: str, db: str) -> Iterator[Asked]:
     matched = match(data, pages, database.documents(), database.failures(), partial=False)
     encode = registry.load(registry.for_queries(database.encoder, None)).encode_queries
     statistics = database.latest_statistics()
-    known: dict[str, PageRegions] = {}
+    known: dict[str, Regions] = {}
     for row in matched.rows:
         if row.position is None:
             continue
         question, key = matched.questions[row.question], pages.page_ids[row.position]
         if key not in known:
-            table = RegionTable(read_regions(snapshot, [key]), [key])
-            known[key] = table.page(table.of(0)[0])
+            known[key] = read_regions(snapshot, [key])[key]
         batch = read_patches(snapshot, [int(pages.patch_rows[row.position])])
         (encoding,) = encode([question.query], statistics)
         if isinstance(encoding, Exception):

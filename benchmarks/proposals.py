@@ -15,7 +15,6 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,17 +62,9 @@ def read_rows(dataset: str, db: str) -> list[Row]:
     ids = {file: sha256_of(str(found.folder / file))[0] for file in found.files}
     evidence = [(question, at) for question in found.questions for at in question.evidence]
     keys = sorted({page_id(ids[at.file], at.page) for _, at in evidence})
-    table = reader.read_regions(snapshot, keys)
-    boxes: dict[str, dict[RegionKind, list[Any]]] = {
-        key: {kind: [] for kind in RegionKind} for key in keys
-    }
-    sides = zip(*(table[side].to_pylist() for side in ("x0", "y0", "x1", "y1")), strict=True)
-    names = zip(table["page_id"].to_pylist(), table["kind"].to_pylist(), sides, strict=True)
-    for key, kind, box in names:
-        boxes[key][RegionKind(kind)].append(box)
     stacked = {
-        key: {kind: np.array(some, dtype=np.float64).reshape(-1, 4) for kind, some in kinds.items()}
-        for key, kinds in boxes.items()
+        key: {kind: regions.only(kind).boxes for kind in RegionKind}
+        for key, regions in reader.read_regions(snapshot, keys).items()
     }
     rows = []
     for question, at in evidence:

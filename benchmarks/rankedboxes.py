@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from storage.records import BoolArray, RegionKind
+from storage.regions import KINDS, Regions
 from tasks.grounding.evidence import evidence
 from tasks.grounding.spans import spans_of
 from tasks.kernels.geometry import Doubles
@@ -57,7 +58,18 @@ def candidates(ranked: Doubles, page_pt: tuple[float, float]) -> Doubles:
     place = np.argsort(reading_order(placed * np.tile(page_pt, 2))).tolist()
     # A passage answers by itself, and is not part of a run.
     kinds = [RegionKind.BLOCK] * len(placed) + [RegionKind.PASSAGE] * len(hulls)
-    return spans_of(kinds, np.concatenate([placed, hulls]), [*place, *range(len(hulls))]).boxes
+    boxes = np.concatenate([placed, hulls])
+    count = len(boxes)
+    regions = Regions(
+        codes=np.array([KINDS.index(kind) for kind in kinds], np.uint8),
+        index=np.arange(count, dtype=np.int32),
+        parent=np.full(count, -1, np.int32),
+        order=np.array([*place, *range(len(hulls))], np.int32),
+        boxes=boxes,
+        texts=("",) * count,
+        confidence=np.ones(count),
+    )
+    return spans_of(regions).boxes
 
 
 def signals(ranked: Doubles, spans: Doubles, height_pt: float) -> Doubles:

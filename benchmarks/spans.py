@@ -24,8 +24,8 @@ from benchmarks.asked import Stopwatch, asked
 from benchmarks.fitting import Row, best_score, compare, cross_validated, fit, nested
 from benchmarks.naive import GAP_PT, naive_merging
 from storage.records import RegionKind
+from storage.regions import Regions
 from tasks.grounding.evidence import Seen
-from tasks.grounding.pageregions import PageRegions
 from tasks.grounding.questionwords import question_words
 from tasks.grounding.spansignals import LAYOUT, SIGNALS, PageSpans
 from tasks.grounding.spanweights import WEIGHTS, SpanSignals, span_scores
@@ -83,9 +83,7 @@ def read_rows(place: str, db: str, watch: Stopwatch) -> list[EvidenceRow]:
     return rows
 
 
-def naive_score(
-    regions: PageRegions, size_pt: tuple[float, float], seen: Seen, true: Floats
-) -> float:
+def naive_score(regions: Regions, size_pt: tuple[float, float], seen: Seen, true: Floats) -> float:
     """Official score of the best block by its best patch, merged with the next ones beside it."""
     boxes = regions.boxes[regions.rows(RegionKind.BLOCK)]
     if not len(boxes):

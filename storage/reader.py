@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from storage import regionrows
 from storage.engine import (
     VISIBLE_FILTER,
     engine_errors,
@@ -24,6 +25,7 @@ from storage.engine import (
 )
 from storage.errors import StorageUnavailable
 from storage.records import IntArray, RegionKind
+from storage.regions import Regions
 from storage.schema import Table
 
 _PIN_ATTEMPTS = 20
@@ -187,35 +189,21 @@ def read_patches(snapshot: Snapshot, patch_rows: Sequence[int] | NDArray[np.int6
 
 def read_regions(
     snapshot: Snapshot, page_ids: Iterable[str], kinds: Iterable[RegionKind] | None = None
-) -> pa.Table:
-    """Regions of pages, page by page in the order given, by index.
+) -> dict[str, Regions]:
+    """Regions of pages by page_id, in the order given; those of a page by index.
 
     Args:
         snapshot: of the database.
         page_ids: distinct keys of pages; unknown ones are left out.
         kinds: which kinds; None for all.
 
-    Returns:
-        Columns page_id, doc_id, page, region_id, index, kind, parent (index or -1),
-        reading_order, x0, y0, x1, y1 (fractions of the page), text, confidence.
-
     Raises:
         StorageUnavailable: the database cannot be read.
     """
-    rows = _take(snapshot, Table.REGIONS, _rows_of(snapshot, Table.REGIONS, page_ids))
-    lists = rows["regions"]
-    page = np.repeat(np.arange(len(lists)), np.diff(_offsets(lists)))
-    structs = lists.flatten()
-    columns = {name: rows[name].take(page) for name in ("page_id", "doc_id", "page")}
-    names = [field.name for field in structs.type.fields]
-    columns |= dict(zip(names, structs.flatten(), strict=True))
-    number = pc.utf8_lpad(columns["index"].cast(pa.string()), 5, "0")
-    columns["region_id"] = pc.binary_join_element_wise(columns["page_id"], number, ":")
-    regions = pa.table(columns)
-    if kinds is None:
-        return regions
-    wanted = pa.array([kind.value for kind in kinds], pa.string())
-    return regions.filter(pc.is_in(regions["kind"], value_set=wanted))
+    columns = ["page_id", "regions"]
+    rows = _take(snapshot, Table.REGIONS, _rows_of(snapshot, Table.REGIONS, page_ids), columns)
+    regions = regionrows.regions_of(rows["regions"], kinds)
+    return dict(zip(rows["page_id"].to_pylist(), regions, strict=True))
 
 
 def page_texts(snapshot: Snapshot, page_ids: Iterable[str]) -> dict[str, str]:

@@ -419,9 +419,9 @@ def page_id(doc_id: str, page: int) -> str:
     return f"{doc_id}:{page:05d}"
 
 
-def region_id(doc_id: str, page: int, index: int) -> str:
+def region_id(page: str, index: int) -> str:
     """Key of a region: ``<page_id>:<index, five digits at least>``."""
-    return f"{page_id(doc_id, page)}:{index:05d}"
+    return f"{page}:{index:05d}"
 
 
 def failure_id(failure: Failure) -> str:

@@ -158,3 +158,6 @@ class Regions:
         """Return the words in reading order."""
         words = self.only(RegionKind.WORD)
         return tuple(map(Word, words.texts, *words.boxes.T.tolist(), words.confidence.tolist()))
+
+
+NO_REGIONS = Regions.of_words(())

@@ -11,9 +11,10 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from storage.records import RegionKind
+from storage.regions import Regions
 from tasks.grounding.evidence import Seen
-from tasks.grounding.pageregions import PageRegions
 from tasks.kernels.geometry import Doubles
+from tests.region_examples import page_of
 
 # Sixteenths: what is equal stays equal when it is scaled or shifted.
 SIXTEENTHS = st.integers(-16, 16).map(lambda i: i / 16)
@@ -38,7 +39,7 @@ QUESTIONS = st.sampled_from(
 class Case:
     """A page, a question, and what the page's patches say to it."""
 
-    regions: PageRegions
+    regions: Regions
     question: str
     token_scores: NDArray[np.float64]
     weights: NDArray[np.float64]
@@ -64,16 +65,16 @@ def boxes(draw: st.DrawFn, most: int = 8) -> Doubles:
 
 
 @st.composite
-def pages(draw: st.DrawFn, kinds: Sequence[RegionKind] = tuple(RegionKind)) -> PageRegions:
+def pages(draw: st.DrawFn, kinds: Sequence[RegionKind] = tuple(RegionKind)) -> Regions:
     places = draw(boxes())
     n = len(places)
     seen = st.tuples(st.sampled_from(kinds), TEXTS, st.sampled_from([0.0, 0.5, 1.0]))
     rows = draw(st.lists(seen, min_size=n, max_size=n))
-    return PageRegions(
+    return page_of(
         kinds=[kind for kind, _, _ in rows],
         boxes=places,
         order=draw(st.permutations(range(n))),
-        confidence=np.array([confidence for _, _, confidence in rows]),
+        confidence=[confidence for _, _, confidence in rows],
         texts=[text for _, text, _ in rows],
     )
 

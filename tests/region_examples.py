@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from storage.records import RegionKind
 from storage.regions import KINDS, Regions
@@ -56,4 +57,24 @@ def record_of(rows: Iterable[Region]) -> Regions:
         boxes=np.array([(r.x0, r.y0, r.x1, r.y1) for r in rows], np.float64).reshape(-1, 4),
         texts=tuple(r.text for r in rows),
         confidence=np.array([r.confidence for r in rows], np.float64),
+    )
+
+
+def page_of(
+    kinds: Sequence[RegionKind],
+    boxes: NDArray[np.float64],
+    order: Sequence[int] | None = None,
+    confidence: Sequence[float] | None = None,
+    texts: Sequence[str] | None = None,
+) -> Regions:
+    """Regions that belong to nothing, in the order of their index."""
+    n = len(kinds)
+    return Regions(
+        codes=np.array([KINDS.index(kind) for kind in kinds], np.uint8),
+        index=np.arange(n, dtype=np.int32),
+        parent=np.full(n, -1, np.int32),
+        order=np.array(range(n) if order is None else order, np.int32),
+        boxes=np.asarray(boxes, np.float64).reshape(-1, 4),
+        texts=("",) * n if texts is None else tuple(texts),
+        confidence=np.ones(n) if confidence is None else np.array(confidence, np.float64),
     )

@@ -125,7 +125,7 @@ def retrieval(run: str, query: str, index: int = 0, score: float = 0.5) -> Retri
         width_pt=612.0,
         height_pt=792.0,
         region_rank=index + 1,
-        region_id=region_id(doc_id("a"), 1, index),
+        region_id=region_id(page_id(doc_id("a"), 1), index),
         kind="word",
         text="x",
         score=score,

@@ -16,6 +16,7 @@ import pypdfium2.raw as raw
 from numpy.typing import NDArray
 
 from storage.records import Word
+from tasks.kernels import geometry
 
 logger = logging.getLogger("patchlight.worker")
 
@@ -175,15 +176,8 @@ def _words(
     first = np.nonzero(np.diff(word_of[inked], prepend=-1))[0]  # first inked one of each word
     if not len(first):
         return ()
-    hulls = np.concatenate(
-        [
-            np.minimum.reduceat(boxes[inked, :2], first),
-            np.maximum.reduceat(boxes[inked, 2:], first),
-        ],
-        axis=1,
-    )
-    centres = (hulls[:, :2] + hulls[:, 2:]) / 2
-    on_page = ((centres >= 0) & (centres <= 1)).all(axis=1)
+    hulls = geometry.hulls(boxes[inked], first)
+    [on_page] = geometry.centres_in(hulls, np.array([[0.0, 0.0, 1.0, 1.0]]), strict=False)
     hulls = np.clip(hulls, 0.0, 1.0)
     numbers = word_of[inked[first]]
     begin = np.searchsorted(word_of, numbers, side="left")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from storage.regions import Regions
 from tasks.evaluation.bm25 import Bm25, best_first
 from tasks.evaluation.choices import Truth
-from tasks.evaluation.stored import Regions, StoredPage
-from tasks.kernels.geometry import Indices
+from tasks.evaluation.stored import StoredPage
+from tasks.kernels.geometry import Doubles, Indices
 
 WHOLE_PAGE = "blind: whole page"
 LARGEST = "blind: largest region"
@@ -19,9 +20,8 @@ ALL = "blind: all regions"
 BEST_REGION = "BM25: best region"
 BEST_LINE = "BM25: best line"
 
-PAGE = "page"
-"""Kind of the region that is the whole page."""
-_WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
+WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
+"""(1, 4) the page as a whole."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,16 +29,21 @@ class Choice:
     """Regions that a baseline returns.
 
     Attributes:
-        among: what it chooses from.
+        among: what it chooses from; None for the page as a whole.
         order: distinct rows of these, best first; of no meaning for a random choice.
         returned: how many of them are returned.
         random: whether they are drawn at random instead.
     """
 
-    among: Regions
+    among: Regions | None
     order: Indices
     returned: int
     random: bool = False
+
+    @property
+    def boxes(self) -> Doubles:
+        """(n, 4) of what it chooses from."""
+        return WHOLE if self.among is None else self.among.boxes
 
     @property
     def chosen(self) -> Indices:
@@ -89,7 +94,6 @@ def choices(
     regions = page.regions
     by_area = best_first((regions.boxes[:, 2:] - regions.boxes[:, :2]).prod(axis=1))
     everything = np.arange(len(by_area))
-    page_itself = Regions(_WHOLE, [page.text], [PAGE])
     found = {
         LARGEST: Choice(regions, by_area, 1),
         RANDOM: Choice(regions, everything, 1, random=True),
@@ -98,7 +102,7 @@ def choices(
         found[k_largest(setting)] = Choice(regions, by_area, count)
         found[k_random(setting)] = Choice(regions, everything, count, random=True)
     found[ALL] = Choice(regions, everything, len(everything))
-    found[WHOLE_PAGE] = Choice(page_itself, np.zeros(1, np.intp), 1)
+    found[WHOLE_PAGE] = Choice(None, np.zeros(1, np.intp), 1)
     found[BEST_REGION] = Choice(regions, _by_words(query, regions), 1)
     if truth is Truth.ANY:
         found[BEST_LINE] = Choice(page.lines, _by_words(query, page.lines), 1)

@@ -9,7 +9,7 @@ import numpy as np
 from storage.records import BoolArray
 from tasks.evaluation.areas import Mosaic, mosaic
 from tasks.evaluation.metrics import chance_of_any, random_choices
-from tasks.kernels.geometry import Doubles, Floats, Indices
+from tasks.kernels.geometry import Doubles, Floats, Indices, centres_in
 
 WRITTEN = 0.05
 """Share of a box that its words must fill for it to count as text; in charts and pictures they
@@ -47,14 +47,14 @@ class Evidence:
     ) -> None:
         parts = parts or mosaic(np.concatenate([boxes, true_boxes]))
         self.count, self._any_box = len(boxes), any_box
-        centres = (words[:, :2] + words[:, 2:]) / 2
-        in_true = _holds(true_boxes, centres)
+        in_true = centres_in(words, true_boxes, strict=False)
         written = filled(true_boxes, words) >= WRITTEN
         # Of each true box either the words or the parts of the page have a weight.
         text = in_true * written[:, None].astype(np.float64)
         drawn = parts.cover[self.count :] * parts.area * ~written[:, None]
         weights = np.concatenate([text, drawn], axis=1)
-        cover = np.concatenate([_holds(boxes, centres), parts.cover[: self.count]], axis=1)
+        inside = centres_in(words, boxes, strict=False)
+        cover = np.concatenate([inside, parts.cover[: self.count]], axis=1)
         pieces = weights.any(axis=0)
         weights = weights[:, pieces]
         self._weights: Doubles = weights / weights.sum(axis=1, keepdims=True)
@@ -104,16 +104,8 @@ def filled(boxes: Floats, words: Floats) -> Doubles:
         boxes: (n, 4).
         words: (w, 4) all words of the page.
     """
-    share: Doubles = _holds(boxes, (words[:, :2] + words[:, 2:]) / 2) @ _areas(words)
+    share: Doubles = centres_in(words, boxes, strict=False) @ _areas(words)
     return share / _areas(boxes)
-
-
-def _holds(boxes: Floats, points: Floats) -> BoolArray:
-    """Return (n, w) which boxes hold which points."""
-    x, y = points[:, 0], points[:, 1]
-    x0, y0, x1, y1 = (side[:, None] for side in boxes.T)
-    found: BoolArray = (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)
-    return found
 
 
 def _areas(boxes: Floats) -> Doubles:

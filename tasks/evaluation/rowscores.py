@@ -86,7 +86,7 @@ class _RowScorer:
             scored.given[name][number] = values
         for name, choice in choices.items():
             if not choice.random:
-                scored.boxes[name][number] = choice.among.boxes[choice.chosen]
+                scored.boxes[name][number] = choice.boxes[choice.chosen]
         scored.page_text[number] = tokencost.text_tokens(page.text)
         scored.page_image[number] = tokencost.page_tokens(width, height)
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from storage.regions import Regions
 from tasks.answers import tokencost
 from tasks.evaluation.areas import mosaic
-from tasks.evaluation.baselines import PAGE, Choice
+from tasks.evaluation.baselines import WHOLE, Choice
 from tasks.evaluation.choices import Truth
 from tasks.evaluation.coverage import WRITTEN, Evidence, filled
 from tasks.evaluation.metrics import PlaceScore, PlaceScorer, chance_of_any, hits
 from tasks.evaluation.protocols import Returned
-from tasks.evaluation.stored import Regions, StoredPage
+from tasks.evaluation.stored import StoredPage
 from tasks.kernels.geometry import Doubles, Indices, iou
 
 FIRST, FIRST_THREE = "top1_", "top3_"
@@ -72,8 +73,8 @@ class Target:
 
 def score_returned(returned: Returned, target: Target) -> Doubles:
     """Return the measures of what a setting returned, (c,) in the order of `MEASURES`."""
-    regions = Regions(returned.boxes, list(returned.texts), list(returned.kinds))
-    return _Scorer(regions, target).ordered(np.arange(len(returned.boxes)), len(returned.boxes))
+    scorer = _Scorer(returned.boxes, _tokens(returned.boxes, returned.texts, target), target)
+    return scorer.ordered(np.arange(len(returned.boxes)), len(returned.boxes))
 
 
 def score_choices(choices: Mapping[str, Choice], target: Target) -> dict[str, Doubles]:
@@ -83,7 +84,7 @@ def score_choices(choices: Mapping[str, Choice], target: Target) -> dict[str, Do
     """
     # Most choose among the same regions.
     among = {id(choice.among): choice.among for choice in choices.values()}
-    scorers = {key: _Scorer(regions, target) for key, regions in among.items()}
+    scorers = {key: _scorer(regions, target) for key, regions in among.items()}
     found = {}
     for name, choice in choices.items():
         scorer = scorers[id(choice.among)]
@@ -96,10 +97,15 @@ def score_choices(choices: Mapping[str, Choice], target: Target) -> dict[str, Do
 
 
 class _Scorer:
-    """Scores choices among some regions."""
+    """Scores choices among some places.
 
-    def __init__(self, regions: Regions, target: Target) -> None:
-        boxes = regions.boxes
+    Args:
+        boxes: (n, 4) of them.
+        tokens: (n,) what each costs as context.
+        target: what they are held against.
+    """
+
+    def __init__(self, boxes: Doubles, tokens: Doubles, target: Target) -> None:
         self._count = len(boxes)
         self._seed = target.seed
         true = target.true_boxes
@@ -109,7 +115,7 @@ class _Scorer:
         self._evidence = Evidence(boxes, true, target.page.words, any_box=any_box, parts=parts)
         self._hits = hits(boxes, true)
         self._reach = iou(boxes, true).max(axis=1)
-        self._tokens = _tokens(regions, target)
+        self._tokens = tokens
         self._drawn: dict[int, PlaceScore] = {}
 
     def ordered(self, order: Indices, returned: int) -> Doubles:
@@ -148,20 +154,28 @@ class _Scorer:
         return self._drawn[k]
 
 
-def _tokens(regions: Regions, target: Target) -> Doubles:
-    """Return (n,) what regions cost as context: their text, or of what is none their picture."""
-    written = filled(regions.boxes, target.page.words) >= WRITTEN
-    costs = []
-    for text, box, kind, is_text in zip(
-        regions.texts, regions.boxes.tolist(), regions.kinds, written, strict=True
-    ):
-        if text.strip() and (is_text or kind == PAGE):
-            costs.append(_text_tokens(text))
-        else:
-            x0, y0, x1, y1 = box
-            size = (x1 - x0) * target.width_pt, (y1 - y0) * target.height_pt
-            costs.append(tokencost.page_tokens(*size))
+def _scorer(regions: Regions | None, target: Target) -> _Scorer:
+    """Score choices among regions, or the page as a whole, which costs its text if it has any."""
+    if regions is not None:
+        return _Scorer(regions.boxes, _tokens(regions.boxes, regions.texts, target), target)
+    text = target.page.text
+    cost = _text_tokens(text) if text.strip() else _picture_tokens(WHOLE[0], target)
+    return _Scorer(WHOLE, np.array([cost], np.float64), target)
+
+
+def _tokens(boxes: Doubles, texts: Sequence[str], target: Target) -> Doubles:
+    """Return (n,) what places cost as context: their text, or of what is none their picture."""
+    written = filled(boxes, target.page.words) >= WRITTEN
+    costs = [
+        _text_tokens(text) if text.strip() and is_text else _picture_tokens(box, target)
+        for text, box, is_text in zip(texts, boxes, written, strict=True)
+    ]
     return np.array(costs, np.float64)
+
+
+def _picture_tokens(box: Doubles, target: Target) -> int:
+    x0, y0, x1, y1 = box.tolist()
+    return tokencost.page_tokens((x1 - x0) * target.width_pt, (y1 - y0) * target.height_pt)
 
 
 @lru_cache(maxsize=4096)

@@ -6,34 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from storage import reader
 from storage.reader import Snapshot
 from storage.records import RegionKind
+from storage.regions import NO_REGIONS, Regions
 from tasks.kernels.geometry import Doubles
 
 _PAGES_AT_ONCE = 64
-_SIDES = ("x0", "y0", "x1", "y1")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Regions:
-    """Regions of a page, in reading order.
-
-    Attributes:
-        boxes: (n, 4) fractions of the page.
-        texts: what is written in them.
-        kinds: what they are.
-    """
-
-    boxes: Doubles
-    texts: list[str]
-    kinds: list[str]
-
-
-NO_REGIONS = Regions(np.zeros((0, 4)), [], [])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +23,8 @@ class StoredPage:
     Attributes:
         words: (w, 4) boxes of its words.
         text: all that is written on it.
-        regions: those that the baselines choose from.
+        regions: those that the baselines choose from, kind by kind as they are stored, each
+            kind in reading order.
         lines: its lines.
     """
 
@@ -74,23 +55,15 @@ def read_pages(
     for start in range(0, len(page_ids), _PAGES_AT_ONCE):
         chunk = page_ids[start : start + _PAGES_AT_ONCE]
         texts = reader.page_texts(snapshot, chunk)
-        table = reader.read_regions(snapshot, chunk, wanted)
+        stored = reader.read_regions(snapshot, chunk, wanted)
         for page_id in chunk:
-            of_page = table.filter(pc.equal(table["page_id"], page_id))
+            regions = stored.get(page_id, NO_REGIONS)
             yield (
                 page_id,
                 StoredPage(
-                    _regions(of_page, [RegionKind.WORD]).boxes,
+                    regions.only(RegionKind.WORD).boxes,
                     texts[page_id],
-                    _regions(of_page, kinds),
-                    _regions(of_page, [RegionKind.LINE]),
+                    regions.only(*kinds),
+                    regions.only(RegionKind.LINE),
                 ),
             )
-
-
-def _regions(table: pa.Table, kinds: Sequence[RegionKind]) -> Regions:
-    """Take the regions of some kinds; kind by kind as they are stored, in reading order."""
-    names = pa.array([kind.value for kind in kinds], pa.string())
-    rows = table.filter(pc.is_in(table["kind"], value_set=names))
-    sides = [rows[side].to_numpy().astype(np.float64) for side in _SIDES]
-    return Regions(np.stack(sides, axis=1), rows["text"].to_pylist(), rows["kind"].to_pylist())

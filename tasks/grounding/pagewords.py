@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.records import RegionKind
-from tasks.grounding.pageregions import PageRegions
+from storage.regions import Regions
 from tasks.grounding.questionwords import QuestionWords, stems_of
+from tasks.kernels import geometry
 from tasks.kernels.geometry import Doubles
 
 Booleans = NDArray[np.bool_]
@@ -23,7 +24,7 @@ class PageWords:
         boxes: (W, 4) of its words.
     """
 
-    def __init__(self, regions: PageRegions) -> None:
+    def __init__(self, regions: Regions) -> None:
         words = regions.rows(RegionKind.WORD)
         self.boxes = regions.boxes[words]
         self._stems = [stems_of(regions.texts[row]) for row in words]
@@ -31,9 +32,7 @@ class PageWords:
 
     def inside(self, boxes: Doubles) -> Booleans:
         """Return which words have their centre in which of (S, 4) boxes: (S, W)."""
-        centres = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
-        inside = (centres > boxes[:, None, :2]) & (centres < boxes[:, None, 2:])
-        return np.asarray(inside.all(axis=2))
+        return geometry.centres_in(self.boxes, boxes, strict=True)
 
     def named(self, question: QuestionWords) -> tuple[Doubles, Doubles]:
         """Find the words of a question that are on the page.

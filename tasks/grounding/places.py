@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from storage.reader import PatchBatch, Snapshot, read_patches, read_regions
-from storage.records import FloatArray, QueryEncoding, RegionKind
+from storage.records import FloatArray, QueryEncoding, RegionKind, region_id
+from storage.regions import NO_REGIONS, Regions
 from tasks.grounding import selection
 from tasks.grounding.evidence import Seen
-from tasks.grounding.pageregions import PageRegions
 from tasks.grounding.questionwords import question_words
 from tasks.grounding.records import (
     USUAL_KINDS,
@@ -60,14 +58,16 @@ def ground(
         queries.
     """
     as_spans = options.selection.rule is SelectionRule.SPANS
-    regions = RegionTable(
-        read_regions(snapshot, pages, None if as_spans else options.kinds or USUAL_KINDS),
-        list(pages),
-    )
+    regions = read_regions(snapshot, pages, None if as_spans else options.kinds or USUAL_KINDS)
     batch = read_patches(snapshot, [page.patch_row for page in pages.values()])
     places = _spans if as_spans else _places
     return {
-        page: places(_PagePatches.of(batch, number, found, options), number, regions, options)
+        page: places(
+            page,
+            regions.get(page, NO_REGIONS),
+            _PagePatches.of(batch, number, found, options),
+            options,
+        )
         for number, (page, found) in enumerate(pages.items())
     }
 
@@ -114,11 +114,10 @@ class _PagePatches:
 
 
 def _places(
-    patches: _PagePatches, number: int, regions: RegionTable, options: GroundingOptions
+    page_id: str, regions: Regions, patches: _PagePatches, options: GroundingOptions
 ) -> list[PagePlaces]:
     """Propagate a page's patches to its regions, and select, for each of its queries."""
-    rows, boxes = regions.of(number)
-    touched = geometry.touched_cells(boxes, *patches.grid)
+    touched = geometry.touched_cells(regions.boxes, *patches.grid)
     how = options.region_aggregate
     region_scores = propagation.region_scores_from(np.stack(patches.maps), touched, how)
     places = []
@@ -131,7 +130,7 @@ def _places(
         parts = propagation.region_parts(np.where(at[:, None] < 0, 0, tokens[at]), shares)
         words = _words(query, options.region_tokens, parts)
         found = [
-            regions.hit(int(rows[i]), float(scores[i]), words_of)
+            _hit(page_id, regions, (int(i),), float(scores[i]), words_of)
             for i, words_of in zip(chosen, words, strict=True)
         ]
         places.append(PagePlaces(*patches.grid, cells, tuple(found)))
@@ -139,11 +138,10 @@ def _places(
 
 
 def _spans(
-    patches: _PagePatches, number: int, regions: RegionTable, options: GroundingOptions
+    page_id: str, regions: Regions, patches: _PagePatches, options: GroundingOptions
 ) -> list[PagePlaces]:
     """Choose the spans of a page that answer each of its queries."""
-    rows, _ = regions.of(number)
-    page, score = _candidates(regions.page(rows), options.kinds)
+    page, score = _candidates(regions, options.kinds)
     ratio = options.selection.value or selection.USUAL_RATIO
     places = []
     for query, question, cells, tokens in zip(
@@ -156,7 +154,7 @@ def _spans(
         chosen = choose_spans(scores, page.spans.boxes, ratio, options.top_regions)
         words = _words(query, options.region_tokens, page.carried(chosen, seen))
         found = [
-            regions.span(rows[list(page.spans.members[i])], float(scores[i]), words_of)
+            _hit(page_id, regions, page.spans.members[i], float(scores[i]), words_of)
             for i, words_of in zip(chosen, words, strict=True)
         ]
         places.append(PagePlaces(*patches.grid, cells, tuple(found)))
@@ -164,7 +162,7 @@ def _spans(
 
 
 def _candidates(
-    regions: PageRegions, kinds: Sequence[RegionKind]
+    regions: Regions, kinds: Sequence[RegionKind]
 ) -> tuple[PageSpans | PageValues, Callable[[Doubles, SpanSignals], Doubles]]:
     """Find what may be returned of a page, and how it is scored."""
     if kinds and all(kind in VALUES for kind in kinds):
@@ -194,52 +192,19 @@ def _words(
     ]
 
 
-class RegionTable:
-    """The regions of some pages.
+def _hit(
+    page_id: str,
+    regions: Regions,
+    rows: Sequence[int],
+    score: float,
+    words: tuple[WordScore, ...],
+) -> RegionHit:
+    """Return the place that some regions of a page make together, in reading order.
 
-    Args:
-        table: of ``read_regions``.
-        page_ids: the pages.
+    Its key is theirs, joined by ``+``.
     """
-
-    def __init__(self, table: pa.Table, page_ids: Sequence[str]) -> None:
-        self._ids, self._kinds, self._texts = (
-            table[name].to_pylist() for name in ("region_id", "kind", "text")
-        )
-        sides = [table[name].to_numpy().astype(np.float64) for name in ("x0", "y0", "x1", "y1")]
-        self._boxes = np.stack(sides, axis=1)
-        self._order = table["reading_order"].to_numpy()
-        self._confidence = table["confidence"].to_numpy().astype(np.float64)
-        number = pc.index_in(table["page_id"], value_set=pa.array(page_ids, pa.string()))
-        self._page = number.to_numpy()
-
-    def of(self, page: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Return rows and boxes, (R, 4), of a page's regions in the order of the table."""
-        rows = np.flatnonzero(self._page == page)
-        return rows, self._boxes[rows]
-
-    def page(self, rows: NDArray[np.intp]) -> PageRegions:
-        """Return the regions of some rows, for finding spans among them."""
-        return PageRegions(
-            kinds=[RegionKind(self._kinds[row]) for row in rows],
-            boxes=self._boxes[rows],
-            order=self._order[rows].tolist(),
-            confidence=self._confidence[rows],
-            texts=[self._texts[row] for row in rows],
-        )
-
-    def span(self, rows: NDArray[np.intp], score: float, words: tuple[WordScore, ...]) -> RegionHit:
-        """Return the span that regions make together; its key is theirs, joined by ``+``."""
-        low, high = self._boxes[rows, :2].min(axis=0), self._boxes[rows, 2:].max(axis=0)
-        (x0, y0), (x1, y1) = low.tolist(), high.tolist()
-        first, *others = [self._ids[row] for row in rows]
-        key = "+".join([first, *(other.rpartition(":")[2] for other in others)])
-        text = "\n".join(self._texts[row] for row in rows)
-        return RegionHit(key, self._kinds[rows[0]], (x0, y0, x1, y1), text, score, words)
-
-    def hit(self, row: int, score: float, words: tuple[WordScore, ...]) -> RegionHit:
-        """Return the region of a row with its score and words."""
-        x0, y0, x1, y1 = self._boxes[row].tolist()
-        return RegionHit(
-            self._ids[row], self._kinds[row], (x0, y0, x1, y1), self._texts[row], score, words
-        )
+    x0, y0, x1, y1 = geometry.hull(regions.boxes[list(rows)]).tolist()
+    index = [int(regions.index[row]) for row in rows]
+    key = "+".join([region_id(page_id, index[0]), *(f"{number:05d}" for number in index[1:])])
+    text = "\n".join(regions.texts[row] for row in rows)
+    return RegionHit(key, regions.kind(rows[0]).value, (x0, y0, x1, y1), text, score, words)

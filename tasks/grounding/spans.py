@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.records import RegionKind
-from tasks.common.errors import ShapeError
+from storage.regions import Regions
 from tasks.kernels import geometry
-from tasks.kernels.geometry import Doubles, Indices
+from tasks.kernels.geometry import Doubles
 
 GRAPHIC = (RegionKind.FIGURE, RegionKind.PICTURE, RegionKind.DRAWING)
 COMPETING = (
@@ -84,68 +84,53 @@ class Spans:
 
 
 def spans_of(
-    kinds: Sequence[RegionKind],
-    boxes: Doubles,
-    order: Sequence[int],
+    regions: Regions,
     wanted: Collection[RegionKind] = COMPETING,
 ) -> Spans:
     """Find the spans of a page.
 
     Args:
-        kinds: of its R regions.
-        boxes: (R, 4) fractions of the page.
-        order: of each region its place in reading order among its kind.
+        regions: of the page.
         wanted: kinds that spans may be of; others than `COMPETING` never are.
 
     Returns:
         Regions first, by the rank of their kinds and then by row; then runs, by their length and
         first member.
-
-    Raises:
-        ShapeError: there is not one box and one place a region.
     """
-    if boxes.shape != (len(kinds), 4) or len(order) != len(kinds):
-        raise ShapeError(f"{len(kinds)} regions, boxes {boxes.shape}, {len(order)} places")
     found: list[tuple[RegionKind, tuple[int, ...]]] = [
         (kind, (row,))
         for kind in COMPETING
         if kind in wanted
-        for row, its in enumerate(kinds)
-        if its is kind
+        for row in regions.rows(kind).tolist()
     ]
     runs: list[tuple[RegionKind, tuple[int, ...]]] = []
     for kind in _RUNS_OF:
         if kind not in wanted:
             continue
-        rows = sorted((r for r, its in enumerate(kinds) if its is kind), key=lambda r: order[r])
-        runs += [(kind, run) for run in _runs(rows, boxes)]
+        rows = sorted(regions.rows(kind).tolist(), key=regions.order.__getitem__)
+        runs += [(kind, run) for run in _runs(rows, regions.boxes)]
     found = (found + sorted(runs, key=lambda run: len(run[1])))[:_MOST_COMPARED]
     if not found:
         return Spans((), np.empty((0, 4)), ())
-    hulls = np.stack([_hull(boxes[list(rows)]) for _, rows in found])
-    kept = _distinct(hulls)[:MOST]
+    hulls = np.stack([geometry.hull(regions.boxes[list(rows)]) for _, rows in found])
+    kept = geometry.distinct(hulls, SAME, strict=False)[:MOST]
     return Spans(tuple(found[i][0] for i in kept), hulls[kept], tuple(found[i][1] for i in kept))
 
 
-def values_of(kinds: Sequence[RegionKind], boxes: Doubles, wanted: Collection[RegionKind]) -> Spans:
+def values_of(regions: Regions, wanted: Collection[RegionKind]) -> Spans:
     """Find the places of a page that hold a value: its lines, its cells, or both.
 
     Args:
-        kinds: of its R regions.
-        boxes: (R, 4) fractions of the page.
+        regions: of the page.
         wanted: kinds that count; others than `VALUES` never do.
 
     Returns:
         Regions by their row, of nearly equal ones the first.
-
-    Raises:
-        ShapeError: there is not one box a region.
     """
-    if boxes.shape != (len(kinds), 4):
-        raise ShapeError(f"{len(kinds)} regions, boxes {boxes.shape}")
-    found = [row for row, kind in enumerate(kinds) if kind in VALUES and kind in wanted]
-    found = [found[at] for at in _distinct(boxes[found[:_MOST_VALUES]])]
-    return Spans(tuple(kinds[row] for row in found), boxes[found], tuple((row,) for row in found))
+    rows = regions.rows(*(kind for kind in VALUES if kind in wanted))[:_MOST_VALUES]
+    rows = rows[geometry.distinct(regions.boxes[rows], SAME, strict=False)]
+    kinds = tuple(regions.kind(row) for row in rows)
+    return Spans(kinds, regions.boxes[rows], tuple((row,) for row in rows.tolist()))
 
 
 def _runs(rows: Sequence[int], boxes: Doubles) -> list[tuple[int, ...]]:
@@ -159,20 +144,6 @@ def _runs(rows: Sequence[int], boxes: Doubles) -> list[tuple[int, ...]]:
             narrower = min(hull[2] - hull[0], box[2] - box[0])
             if overlap < _RUN_OVERLAP * narrower or box[1] - hull[3] > _RUN_GAP:
                 break
-            hull = _hull(np.stack([hull, box]))
+            hull = geometry.hull(np.stack([hull, box]))
             found.append(tuple(rows[first : last + 1]))
     return found
-
-
-def _distinct(boxes: Doubles) -> Indices:
-    """Rows of which no one before is nearly equal."""
-    same = geometry.iou(boxes, boxes) >= SAME
-    kept: list[int] = []
-    for row in range(len(boxes)):
-        if not same[row, kept].any():
-            kept.append(row)
-    return np.array(kept, dtype=np.intp)
-
-
-def _hull(boxes: Doubles) -> Doubles:
-    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.records import RegionKind
+from storage.regions import Regions
 from tasks.grounding.evidence import HeldPatches, Seen, evidence
-from tasks.grounding.pageregions import PageRegions
 from tasks.grounding.pagewords import PageWords
 from tasks.grounding.questionwords import QuestionWords
 from tasks.grounding.spans import COMPETING, GRAPHIC, Spans, spans_of
@@ -76,9 +76,9 @@ class PageSpans:
         kinds: spans that are of these.
     """
 
-    def __init__(self, regions: PageRegions, kinds: Collection[RegionKind] = COMPETING) -> None:
+    def __init__(self, regions: Regions, kinds: Collection[RegionKind] = COMPETING) -> None:
         self.regions = regions
-        self.spans: Spans = spans_of(regions.kinds, regions.boxes, regions.order, kinds)
+        self.spans: Spans = spans_of(regions, kinds)
         self._lines = regions.rows(RegionKind.LINE)
         self._words = PageWords(regions)
         self._holds = self._words.inside(self.spans.boxes)

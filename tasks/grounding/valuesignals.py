@@ -12,9 +12,9 @@ from collections.abc import Collection
 import numpy as np
 
 from storage.records import RegionKind
+from storage.regions import Regions
 from tasks.grounding import surroundings
 from tasks.grounding.evidence import HeldPatches, Seen
-from tasks.grounding.pageregions import PageRegions
 from tasks.grounding.pagewords import PageWords
 from tasks.grounding.questionwords import QuestionWords
 from tasks.grounding.spans import VALUES, Spans, values_of
@@ -45,9 +45,9 @@ class PageValues:
         kinds: which of `VALUES` count.
     """
 
-    def __init__(self, regions: PageRegions, kinds: Collection[RegionKind] = VALUES) -> None:
+    def __init__(self, regions: Regions, kinds: Collection[RegionKind] = VALUES) -> None:
         self.regions = regions
-        self.spans: Spans = values_of(regions.kinds, regions.boxes, kinds)
+        self.spans: Spans = values_of(regions, kinds)
         boxes = self.spans.boxes
         texts = [regions.texts[row] for (row,) in self.spans.members]
         self._types = [value_types(text) for text in texts]

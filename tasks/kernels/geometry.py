@@ -11,6 +11,7 @@ agree about which cells a box touches.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,7 +168,7 @@ def touched_cells(boxes: Floats, rows: int, cols: int) -> TouchedCells:
     c0, width = _window(x0, x1, x)
     r0, height = _window(y0, y1, y)
     count = width * height
-    start = np.cumsum(count) - count
+    start = offsets(count)[:-1]
     box = np.repeat(np.arange(len(boxes)), count)
     down, across = np.divmod(np.arange(len(box)) - start[box], width[box])
     r, c = r0[box] + down, c0[box] + across
@@ -230,6 +231,92 @@ def iou(a: Floats, b: Floats) -> Doubles:
     union = (p[..., 2:] - p[..., :2]).prod(axis=-1) + (q[..., 2:] - q[..., :2]).prod(axis=-1)
     ratio: Doubles = np.minimum(shared / (union - shared), 1.0)
     return ratio
+
+
+def hull(boxes: Doubles) -> Doubles:
+    """Return the box around boxes.
+
+    Args:
+        boxes: (n, 4), n at least 1, in any unit.
+
+    Returns:
+        (4,).
+
+    >>> hull(np.array([[0.1, 0.2, 0.3, 0.4], [0.2, 0.1, 0.6, 0.3]])).tolist()
+    [0.1, 0.1, 0.6, 0.4]
+    """
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+
+
+def hulls(boxes: Doubles, starts: NDArray[np.integer[Any]]) -> Doubles:
+    """Return the box around each of some runs of boxes.
+
+    Args:
+        boxes: (n, 4), n at least 1, in any unit; those of a run follow each other.
+        starts: (m,) row of the first box of each run, rising, the first 0.
+
+    Returns:
+        (m, 4).
+
+    >>> hulls(np.array([[0, 2, 1, 4], [3, 1, 6, 3], [5, 5, 6, 6]]), np.array([0, 2])).tolist()
+    [[0, 1, 6, 4], [5, 5, 6, 6]]
+    """
+    low = np.minimum.reduceat(boxes[:, :2], starts)
+    return np.concatenate([low, np.maximum.reduceat(boxes[:, 2:], starts)], axis=1)
+
+
+def offsets(lengths: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
+    """Return where each of things of these lengths begins, and where the last one ends: (n + 1,).
+
+    >>> offsets([2, 0, 3]).tolist()
+    [0, 2, 2, 5]
+    """
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def centres_in(boxes: Floats, holders: Floats, *, strict: bool) -> NDArray[np.bool_]:
+    """Return which boxes have their centre in which others.
+
+    Args:
+        boxes: (n, 4).
+        holders: (m, 4) in the same unit; may be without an area.
+        strict: whether a centre on an edge is outside.
+
+    Returns:
+        (m, n).
+
+    >>> box, holder = np.array([[0.0, 0.0, 1.0, 1.0]]), np.array([[0.5, 0.0, 1.0, 1.0]])
+    >>> centres_in(box, holder, strict=False).item(), centres_in(box, holder, strict=True).item()
+    (True, False)
+    """
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    low, high = holders[:, None, :2], holders[:, None, 2:]
+    above, below = (np.greater, np.less) if strict else (np.greater_equal, np.less_equal)
+    return np.asarray((above(centres, low) & below(centres, high)).all(axis=2))
+
+
+def distinct(boxes: Floats, same: float, *, strict: bool) -> list[int]:
+    """Return rows of which no one before that is returned is nearly equal.
+
+    Args:
+        boxes: (n, 4), the ones that matter most first.
+        same: IoU of boxes that are one.
+        strict: whether their IoU must be larger.
+
+    Raises:
+        BoxError, ShapeError: as `iou`.
+
+    >>> boxes = np.array([[0.0, 0.0, 0.5, 1.0], [0.0, 0.0, 1.0, 1.0], [0.5, 0.0, 1.0, 1.0]])
+    >>> distinct(boxes, 0.5, strict=False), distinct(boxes, 0.5, strict=True)
+    ([0, 2], [0, 1, 2])
+    """
+    shared = iou(boxes, boxes)
+    near = shared > same if strict else shared >= same
+    kept: list[int] = []
+    for row in range(len(boxes)):
+        if not near[row, kept].any():
+            kept.append(row)
+    return kept
 
 
 def box_points(boxes: Floats, width_pt: float, height_pt: float) -> Doubles:

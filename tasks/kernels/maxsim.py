@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from storage.records import BoolArray, FloatArray, QueryEncoding
 from tasks.common.errors import NotFiniteError, ShapeError, unknown_aggregation
-from tasks.kernels.geometry import Floats
+from tasks.kernels.geometry import Floats, offsets
 
 Integers = NDArray[np.integer[Any]]
 
@@ -89,7 +89,7 @@ class CountedTokens:
         counted = [which.counted(q.meaning) for q in queries]
         return cls(
             np.concatenate([q.vectors[c] for q, c in zip(queries, counted, strict=True)]),
-            np.concatenate([[0], np.cumsum([c.sum() for c in counted])]),
+            offsets([c.sum() for c in counted]),
             np.concatenate([q.weights[c] for q, c in zip(queries, counted, strict=True)]),
         )
 

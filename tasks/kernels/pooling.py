@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from storage.records import BoolArray, FloatArray, IntArray, PageEncoding
 from tasks.common.errors import ShapeError
-from tasks.kernels.geometry import Doubles
+from tasks.kernels.geometry import Doubles, offsets
 
 BLANK_SPREAD = 24
 """A cell is blank if no colour channel spreads further, of 255, or is further from the paper's.
@@ -206,7 +206,7 @@ def _profiles(vectors: Doubles) -> Doubles:
 def _means(vectors: FloatArray, cluster: IntArray, clusters: int) -> FloatArray:
     """Mean of each cluster's vectors, unit length; the first vector where the mean is ~0."""
     size = np.bincount(cluster, minlength=clusters)
-    start = np.cumsum(size) - size
+    start = offsets(size)[:-1]
     by_cluster = np.argsort(cluster, kind="stable")
     means = np.add.reduceat(vectors[by_cluster], start, axis=0, dtype=np.float64) / size[:, None]
     length = np.linalg.norm(means, axis=1)

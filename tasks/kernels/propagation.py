@@ -13,7 +13,7 @@ from enum import StrEnum
 import numpy as np
 
 from tasks.common.errors import NotFiniteError, ShapeError, unknown_aggregation
-from tasks.kernels.geometry import Doubles, Floats, Indices, TouchedCells, touched_cells
+from tasks.kernels.geometry import Doubles, Floats, Indices, TouchedCells, offsets, touched_cells
 
 SLAB = 1 << 22
 """Gathered cell scores held at once, in numbers; bounds memory for many maps of one page."""
@@ -208,7 +208,7 @@ def cell_shares(
     if not np.isfinite(cell_scores).all():
         raise NotFiniteError("a cell score is not finite; fix the vectors it came from")
     count = touched.count[regions]
-    start = np.cumsum(count) - count
+    start = offsets(count)[:-1]
     region = np.repeat(np.arange(len(regions)), count)
     at = np.arange(len(region)) + (touched.start[regions] - start)[region]
     cell = touched.cell[at]

@@ -94,7 +94,7 @@ def decode(outputs: Sequence[Scores], height: int, width: int) -> list[Detection
         order = members[np.argsort(-scores[members, number], kind="stable")][:_MOST_A_CLASS]
         found += [
             Detection(label, float(scores[i, number]), tuple(boxes[i].tolist()))
-            for i in order[_distinct(boxes[order])]
+            for i in order[geometry.distinct(boxes[order], _SAME, strict=True)]
         ]
     return sorted(found, key=lambda detection: -detection.score)
 
@@ -110,15 +110,3 @@ def _boxes(logits: Boxes, stride: int, height: int, width: int) -> Boxes:
     points = np.stack([x, y, x, y], axis=1)
     boxes: Boxes = points + distance * np.array([-1.0, -1.0, 1.0, 1.0])
     return boxes
-
-
-def _distinct(boxes: Boxes) -> list[int]:
-    """Positions of boxes that none before them, and kept, is nearly the same as."""
-    kept: list[int] = []
-    if not len(boxes):
-        return kept
-    same = geometry.iou(boxes, boxes) > _SAME
-    for i in range(len(boxes)):
-        if not same[i, kept].any():
-            kept.append(i)
-    return kept

@@ -81,14 +81,8 @@ def stacked(proposals: Sequence[Draft]) -> Boxes:
 
 def within(boxes: Boxes, box: Boxes) -> NDArray[np.bool_]:
     """Which boxes have their centre in a box."""
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    sides: NDArray[np.bool_] = (centres >= box[:2]) & (centres <= box[2:])
-    return sides[:, 0] & sides[:, 1]
-
-
-def hull_of(boxes: Boxes) -> Boxes:
-    """Return the box around boxes, (n, 4) with n at least 1."""
-    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+    inside: NDArray[np.bool_] = geometry.centres_in(boxes, box[None], strict=False)[0]
+    return inside
 
 
 def area_of(box: Boxes) -> float:

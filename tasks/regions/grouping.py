@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.kernels import geometry
+
 Boxes = NDArray[np.float64]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -121,10 +123,7 @@ def group(texts: Sequence[str], boxes: Boxes) -> Grouping:
 def hulls(boxes: Boxes, groups: Groups) -> Boxes:
     """Return the box around each group's members: (len(groups), 4)."""
     members = np.concatenate([np.asarray(g) for g in groups])
-    starts = np.cumsum([0] + [len(g) for g in groups[:-1]])
-    low = np.minimum.reduceat(boxes[members, :2], starts)
-    high = np.maximum.reduceat(boxes[members, 2:], starts)
-    return np.concatenate([low, high], axis=1)
+    return geometry.hulls(boxes[members], geometry.offsets([len(g) for g in groups])[:-1])
 
 
 def _bands(texts: Sequence[str], boxes: Boxes) -> tuple[Floats, Boxes]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.records import RegionKind, Word
 from storage.regions import Regions
+from tasks.kernels import geometry
 from tasks.regions import grouping
 from tasks.regions.grouping import Boxes, Grouping, Groups, hulls
 
@@ -182,25 +183,22 @@ def _assemble(words: Sequence[Word], boxes: Boxes, grouped: Grouping) -> Regions
         (RegionKind.BLOCK, _joined(paragraph_text, block_sizes, "\n"), block_sizes),
     ):
         words_below = levels[-1][2]
-        counts = np.add.reduceat(words_below, np.cumsum([0, *sizes[:-1]]))
+        counts = np.add.reduceat(words_below, geometry.offsets(sizes)[:-1])
         levels.append((kind, texts, counts))
 
     parents = [np.repeat(np.arange(len(s)), s) for s in (line_sizes, paragraph_sizes, block_sizes)]
     regions: list[Regions] = []
     first = 0
     for (kind, texts, counts), above in zip_longest(levels, parents):
-        starts = np.cumsum(counts) - counts
-        low = np.minimum.reduceat(word_boxes[:, :2], starts)
-        high = np.maximum.reduceat(word_boxes[:, 2:], starts)
+        starts = geometry.offsets(counts)[:-1]
         means = np.add.reduceat(confidence, starts) / counts
         parent = None if above is None else above + first + len(texts)
-        hulls = np.concatenate([low, high], axis=1)
-        regions.append(Regions.of_kind(hulls, kind, texts, means, parent, first))
+        around = geometry.hulls(word_boxes, starts)
+        regions.append(Regions.of_kind(around, kind, texts, means, parent, first))
         first += len(texts)
     return Regions.joined(regions)
 
 
 def _joined(texts: Sequence[str], sizes: Sequence[int], separator: str) -> list[str]:
     """Join so many texts each, in order."""
-    ends = np.cumsum(sizes).tolist()
-    return [separator.join(texts[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
+    return [separator.join(texts[a:b]) for a, b in pairwise(geometry.offsets(sizes).tolist())]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from storage.records import RegionKind
 from storage.regions import Regions
 from tasks.common.pageobjects import PageObjects
+from tasks.kernels.geometry import hull
 from tasks.regions import captions, figures, hierarchy
 from tasks.regions.detections import Detection, Label
 from tasks.regions.drafts import (
@@ -23,7 +24,6 @@ from tasks.regions.drafts import (
     Draft,
     Written,
     area_of,
-    hull_of,
     is_any,
     stacked,
     within,
@@ -162,8 +162,8 @@ def _snapped(page: Written, detections: Iterable[Detection]) -> list[Draft]:
             continue
         inside = page.lines.boxes[within(page.lines.boxes, box)]
         if len(inside):
-            lines = hull_of(inside)
-            box = hull_of(np.stack([box, lines])) if kind in _GRAPHIC else lines
+            lines = hull(inside)
+            box = hull(np.stack([box, lines])) if kind in _GRAPHIC else lines
         table = kind is RegionKind.TABLE
         rivals = [p for p in kept if (p.kind is RegionKind.TABLE) is table]
         if not is_any(box, rivals, _OTHER_CLASS):
@@ -204,9 +204,9 @@ def _tables(
         members, grid = _grid(page, box, points)
         if not _is_table(grid):
             continue
-        hull = hull_of(page.words.boxes[members])
-        if not is_any(hull, tables, _OVERLAP):
-            tables.append(Draft(RegionKind.TABLE, hull, trust))
+        around = hull(page.words.boxes[members])
+        if not is_any(around, tables, _OVERLAP):
+            tables.append(Draft(RegionKind.TABLE, around, trust))
             parts += _parts_of(page, tables[-1], members, grid, len(tables))
     return tables, parts
 
@@ -243,7 +243,7 @@ def _parts_of(
         text = " ".join(page.words.texts[word] for word in words)
         made = Draft(
             RegionKind.CELL,
-            hull_of(boxes[some]),
+            hull(boxes[some]),
             trust,
             text,
             rank=(number, place.row, place.first),
@@ -257,10 +257,10 @@ def _parts_of(
         (RegionKind.COLUMN, columns, "\n"),
     ):
         for at, cells in sorted(groups.items()):
-            hull = hull_of(np.stack([cell.box for cell in cells]))
+            around = hull(np.stack([cell.box for cell in cells]))
             trust = sum(cell.confidence for cell in cells) / len(cells)
             text = separator.join(cell.text for cell in cells)
-            part = Draft(kind, hull, trust, text, table, (number, at))
+            part = Draft(kind, around, trust, text, table, (number, at))
             found.append(part)
             if kind is RegionKind.ROW:
                 for cell in cells:
@@ -297,11 +297,11 @@ def _exhibits(page: Written, holders: Sequence[Draft], others: Sequence[Draft]) 
     found: list[Draft] = []
     for holder in holders:
         captions_of = [p.box for p in others if p.parent is holder and p.kind is RegionKind.CAPTION]
-        hulls = [hull_of(np.stack([holder.box, *captions_of]))] if captions_of else []
+        hulls = [hull(np.stack([holder.box, *captions_of]))] if captions_of else []
         if holder.kind in _GRAPHIC:
             margin = np.array([-_CLOSE, -_CLOSE, _CLOSE, _CLOSE])
             close = page.lines.boxes[within(page.lines.boxes, holder.box + margin)]
-            hulls.append(hull_of(np.concatenate([holder.box[None], close])))
+            hulls.append(hull(np.concatenate([holder.box[None], close])))
         for box in hulls:
             if not is_any(box, [*holders, *found], _DUPLICATE):
                 found.append(Draft(RegionKind.EXHIBIT, box, holder.confidence))
@@ -322,8 +322,8 @@ def _sections(page: Written, elements: Sequence[Draft], others: Sequence[Draft])
     found = list(headings)
     for heading, members in zip(headings, under, strict=True):
         if members:
-            hull = hull_of(np.concatenate([heading.box[None], boxes[members]]))
-            heading.parent = Draft(RegionKind.SECTION, hull, heading.confidence)
+            around = hull(np.concatenate([heading.box[None], boxes[members]]))
+            heading.parent = Draft(RegionKind.SECTION, around, heading.confidence)
             found.append(heading.parent)
     return found
 

@@ -59,12 +59,13 @@ def blocks_of(db: str) -> dict[str, list[float]]:
     """Name of a block of the page -> its box."""
     snapshot = Database.open(db).snapshot()
     pages = reader.catalog(snapshot)["page_id"].to_pylist()
-    table = reader.read_regions(snapshot, pages, [RegionKind.BLOCK]).to_pylist()
+    [*blocks] = reader.read_regions(snapshot, pages, [RegionKind.BLOCK]).values()
     return {
-        name: [region[side] for side in ("x0", "y0", "x1", "y1")]
+        name: box
         for name, lines in LINES.items()
-        for region in table
-        if region["text"].startswith(lines[0])
+        for page in blocks
+        for text, box in zip(page.texts, page.boxes.tolist(), strict=True)
+        if text.startswith(lines[0])
     }
 
 

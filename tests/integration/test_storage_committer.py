@@ -50,8 +50,7 @@ def rows(database: Database, table: Table) -> int:
 
 
 def regions_of(database: Database, key: str) -> list[str]:
-    texts: list[str] = reader.read_regions(database.snapshot(), [key])["text"].to_pylist()
-    return texts
+    return list(reader.read_regions(database.snapshot(), [key])[key].texts)
 
 
 def vectors_of(database: Database, key: str) -> np.ndarray:

@@ -19,7 +19,6 @@ from storage.records import (
     VectorForm,
     VectorType,
     page_id,
-    region_id,
 )
 from storage.schema import Table
 from tests.storage_examples import DIM, ENCODER, doc_id, document, fill, page, put
@@ -55,7 +54,7 @@ def test_an_empty_database_gives_empty_answers(database: Database) -> None:
     assert reader.catalog(snapshot, "page = 1").num_rows == 0
     batch = reader.read_patches(snapshot, [])
     assert (batch.vectors.shape, batch.vector_offsets.tolist()) == ((0, DIM), [0])
-    assert reader.read_regions(snapshot, ["unknown"]).num_rows == 0
+    assert reader.read_regions(snapshot, ["unknown"]) == {}
     assert reader.page_texts(snapshot, ["unknown"]) == {}
 
 
@@ -69,7 +68,8 @@ def test_a_pinned_snapshot_does_not_change(database: Database) -> None:
     put(committer, document("a", 2, DocumentStatus.FAILED))
     fill(database, "b", 2)
     assert reader.catalog(pinned).equals(before)
-    assert reader.read_regions(pinned, [page_id(doc_id("a"), 1)]).num_rows == 4
+    [before_it] = reader.read_regions(pinned, [page_id(doc_id("a"), 1)]).values()
+    assert len(before_it) == 4
     assert reader.page_texts(pinned, [page_id(doc_id("b"), 1)]) == {}
     now = reader.catalog(database.snapshot())
     assert set(now["doc_id"].to_pylist()) == {doc_id("b")}
@@ -93,7 +93,7 @@ def test_pinning_fits_the_tables_together(
     monkeypatch.setattr(reader, "_version", busy)
     snapshot = database.snapshot()
     assert reader.page_texts(snapshot, [key]) == {key: "a-1-0"}
-    assert reader.read_regions(snapshot, [key]).num_rows == 2
+    assert len(reader.read_regions(snapshot, [key])[key]) == 2
 
 
 def test_pinning_shows_no_document_without_a_page_that_is_being_redone(
@@ -213,12 +213,15 @@ def test_regions_come_page_by_page_and_by_kind(database: Database) -> None:
     ids = fill(database, "a", 2)
     snapshot = database.snapshot()
     regions = reader.read_regions(snapshot, [ids[1], "unknown", ids[0]])
-    assert regions["page_id"].to_pylist() == [ids[1]] * 4 + [ids[0]] * 4
-    assert regions["index"].to_pylist() == [0, 1, 2, 3] * 2
-    assert regions["region_id"][3].as_py() == region_id(doc_id("a"), 2, 3)
+    assert list(regions) == [ids[1], ids[0]]
+    assert [page.index.tolist() for page in regions.values()] == [[0, 1, 2, 3]] * 2
+    assert regions[ids[1]].texts[0] == "a-2-0"
     lines = reader.read_regions(snapshot, ids, [RegionKind.LINE])
-    assert lines["text"].to_pylist() == ["a-1-0 a-1-1 a-1-2", "a-2-0 a-2-1 a-2-2"]
-    assert lines["parent"].to_pylist() == [-1, -1]
+    texts = ("a-1-0 a-1-1 a-1-2",), ("a-2-0 a-2-1 a-2-2",)
+    assert tuple(page.texts for page in lines.values()) == texts
+    assert [(page.index.tolist(), page.parent.tolist()) for page in lines.values()] == [
+        ([3], [-1])
+    ] * 2
 
 
 def test_pages_whose_patches_are_gone_are_not_passed_over(database: Database) -> None:

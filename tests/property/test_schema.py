@@ -22,7 +22,6 @@ from storage.records import (
     Source,
     WordsSource,
     page_id,
-    region_id,
 )
 from storage.regions import Regions
 from storage.schema import STAGES
@@ -119,17 +118,7 @@ def test_pages_survive_the_database_exactly(committer: Committer, given_pages: l
         assert (read.rows, read.cols) == (page.encoding.rows, page.encoding.cols)
         np.testing.assert_array_equal(read.vectors, page.encoding.vectors)
         np.testing.assert_array_equal(read.cell_to_vector, page.encoding.cell_to_vector)
-        assert regions_of(snapshot, key) == page.regions
-
-
-def regions_of(snapshot: reader.Snapshot, key: str) -> Regions:
-    made = []
-    for row in reader.read_regions(snapshot, [key]).to_pylist():
-        assert row.pop("region_id") == region_id(row.pop("doc_id"), row.pop("page"), row["index"])
-        assert row.pop("page_id") == key
-        row["order"] = row.pop("reading_order")
-        made.append(Region(**row | {"kind": RegionKind(row["kind"])}))
-    return record_of(made)
+        assert reader.read_regions(snapshot, [key]) == {key: page.regions}
 
 
 @given(arrays(np.float32, (3, DIM), elements=st.floats(-1, 1, width=32)))

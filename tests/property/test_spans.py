@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from storage.records import RegionKind
+from storage.regions import Regions
 from tasks.grounding.evidence import cells_held, evidence, patch_mass
-from tasks.grounding.pageregions import PageRegions
 from tasks.grounding.questionwords import question_words
 from tasks.grounding.spans import COMPETING, MOST, SAME, spans_of
 from tasks.grounding.spansignals import PageSpans
@@ -33,17 +33,17 @@ def signals_of(case: Case) -> Doubles:
 
 @settings(deadline=None)
 @given(pages())
-def test_spans_are_made_of_regions_and_differ(page: PageRegions) -> None:
-    spans = spans_of(page.kinds, page.boxes, page.order)
+def test_spans_are_made_of_regions_and_differ(page: Regions) -> None:
+    spans = spans_of(page)
     assert len(spans) == len(spans.members) == len(spans.boxes) <= MOST
     if len(spans):
         geometry.check_boxes(spans.boxes)
     for kind, box, members in zip(spans.kinds, spans.boxes, spans.members, strict=True):
-        assert kind in COMPETING and {page.kinds[row] for row in members} == {kind}
+        assert kind in COMPETING and {page.kind(row) for row in members} == {kind}
         assert [page.order[row] for row in members] == sorted(page.order[row] for row in members)
         own = page.boxes[list(members)]
         assert box.tolist() == [*own[:, :2].min(axis=0), *own[:, 2:].max(axis=0)]
-    if any(kind in COMPETING for kind in page.kinds):
+    if len(page.rows(*COMPETING)):
         alike = geometry.iou(spans.boxes, spans.boxes) - np.eye(len(spans))
         assert len(spans) and alike.max() < SAME
     assert spans.runs.tolist() == [len(members) > 1 for members in spans.members]
@@ -51,11 +51,10 @@ def test_spans_are_made_of_regions_and_differ(page: PageRegions) -> None:
 
 @settings(deadline=None)
 @given(pages())
-def test_every_region_that_answers_is_a_span_or_nearly_one(page: PageRegions) -> None:
-    spans = spans_of(page.kinds, page.boxes, page.order)
-    for kind, box in zip(page.kinds, page.boxes, strict=True):
-        if kind in COMPETING:
-            assert geometry.iou(box[None], spans.boxes).max() >= SAME
+def test_every_region_that_answers_is_a_span_or_nearly_one(page: Regions) -> None:
+    spans = spans_of(page)
+    for box in page.boxes[page.rows(*COMPETING)]:
+        assert geometry.iou(box[None], spans.boxes).max() >= SAME
 
 
 @settings(deadline=None)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.records import RegionKind
+from storage.regions import Regions
 from tasks.grounding.evidence import Seen
-from tasks.grounding.pageregions import PageRegions
 from tasks.grounding.questionwords import question_words
 from tasks.grounding.spans import SAME, VALUES, values_of
 from tasks.grounding.spanweights import SpanSignals
@@ -21,6 +21,7 @@ from tasks.grounding.valueweights import value_scores
 from tasks.kernels import geometry
 from tasks.kernels.geometry import Doubles
 from tests.page_examples import Case, boxes, cases, pages
+from tests.region_examples import page_of
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy says what became NaN or infinite
 
@@ -36,17 +37,17 @@ def signals_of(case: Case) -> Doubles:
 @settings(deadline=None)
 @given(pages((WORD, LINE, CELL, RegionKind.TABLE)), KINDS)
 def test_values_are_the_regions_of_the_kinds_and_differ(
-    page: PageRegions, kinds: tuple[RegionKind, ...]
+    page: Regions, kinds: tuple[RegionKind, ...]
 ) -> None:
-    values = values_of(page.kinds, page.boxes, kinds)
+    values = values_of(page, kinds)
     rows = [row for (row,) in values.members]
     assert rows == sorted(rows)
     assert set(values.kinds) <= set(kinds)
-    assert values.kinds == tuple(page.kinds[row] for row in rows)
+    assert values.kinds == tuple(page.kind(row) for row in rows)
     assert values.boxes.tolist() == page.boxes[rows].tolist()
     alike = geometry.iou(values.boxes, values.boxes) - np.eye(len(values))
     assert alike.max(initial=0.0) < SAME
-    for row in {row for row, kind in enumerate(page.kinds) if kind in kinds} - set(rows):
+    for row in set(page.rows(*kinds).tolist()) - set(rows):
         earlier = [other for other in rows if other < row]
         assert geometry.iou(page.boxes[[row]], page.boxes[earlier]).max() >= SAME
 
@@ -133,7 +134,7 @@ QUESTIONS = (
 )
 
 
-def form(under: bool, dx: float, dy: float) -> PageRegions:
+def form(under: bool, dx: float, dy: float) -> Regions:
     """Labels in a column, with their values on the right or under them, and all words."""
     rows: list[tuple[RegionKind, tuple[float, ...], str]] = []
     for at, (label, answer) in enumerate(zip(LABELS, ANSWERS, strict=True)):
@@ -149,7 +150,7 @@ def form(under: bool, dx: float, dy: float) -> PageRegions:
             ]
     kinds, places, texts = zip(*rows, strict=True)
     moved = np.array(places) + np.array([dx, dy, dx, dy])
-    return PageRegions(kinds, moved, list(range(len(rows))), np.ones(len(rows)), texts)
+    return page_of(kinds, moved, texts=texts)
 
 
 @settings(deadline=None)

@@ -5,23 +5,30 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from storage.records import RegionKind
+from storage.regions import NO_REGIONS
 from tasks.answers.tokencost import page_tokens, text_tokens
 from tasks.evaluation import baselines
 from tasks.evaluation.choices import Truth
 from tasks.evaluation.coverage import Evidence
 from tasks.evaluation.protocols import NOTHING_RETURNED, Returned
 from tasks.evaluation.scoring import MEASURES, NOTHING, Target, score_choices, score_returned
-from tasks.evaluation.stored import Regions, StoredPage
+from tasks.evaluation.stored import StoredPage
 from tasks.kernels.geometry import Doubles
+from tests.region_examples import page_of
 
 # Three blocks of a page, in reading order: a heading, a paragraph, and a picture without words.
 HEAD, TEXT, PICTURE = (0.1, 0.1, 0.9, 0.15), (0.1, 0.2, 0.9, 0.4), (0.1, 0.5, 0.9, 0.9)
 WORDS = [(0.1, 0.1, 0.5, 0.15), *[(0.1 + 0.2 * i, 0.2, 0.3 + 0.2 * i, 0.3) for i in range(4)]]
-REGIONS = Regions(
-    np.array([HEAD, TEXT, PICTURE]), ["Depths", "The berth is deep", ""], ["block"] * 3
+REGIONS = page_of(
+    [RegionKind.BLOCK] * 3,
+    np.array([HEAD, TEXT, PICTURE]),
+    texts=["Depths", "The berth is deep", ""],
 )
-LINES = Regions(
-    np.array([HEAD, (0.1, 0.2, 0.9, 0.3)]), ["Depths", "The berth is deep"], ["line"] * 2
+LINES = page_of(
+    [RegionKind.LINE] * 2,
+    np.array([HEAD, (0.1, 0.2, 0.9, 0.3)]),
+    texts=["Depths", "The berth is deep"],
 )
 PAGE = StoredPage(np.array(WORDS), "Depths\nThe berth is deep", REGIONS, LINES)
 WIDTH, HEIGHT = 612.0, 792.0
@@ -162,8 +169,7 @@ def test_lines_are_asked_where_any_box_is_enough() -> None:
 
 
 def test_a_page_without_regions_is_scored_too() -> None:
-    nothing = Regions(np.zeros((0, 4)), [], [])
-    empty = StoredPage(np.zeros((0, 4)), "", nothing, nothing)
+    empty = StoredPage(np.zeros((0, 4)), "", NO_REGIONS, NO_REGIONS)
     choices = baselines.choices("any", empty, {"ours": 0}, Truth.ANY)
     scores = score_choices(choices, Target(np.array([TEXT]), empty, WIDTH, HEIGHT, 0))
     for name, values in scores.items():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from storage.records import RegionKind
-from tasks.grounding.pageregions import PageRegions
 from tasks.grounding.pagewords import PageWords
 from tasks.grounding.questionwords import question_words
+from tests.region_examples import page_of
 
 WORD, LINE = RegionKind.WORD, RegionKind.LINE
 
@@ -19,7 +19,7 @@ def page(*regions: tuple[RegionKind, str], boxes: object = None) -> PageWords:
     n = len(regions)
     places = np.tile([0.0, 0.0, 0.5, 0.5], (n, 1)) if boxes is None else np.array(boxes)
     kinds, texts = [kind for kind, _ in regions], [text for _, text in regions]
-    return PageWords(PageRegions(kinds, places, list(range(n)), np.ones(n), texts))
+    return PageWords(page_of(kinds, places, texts=texts))
 
 
 def test_named_words_count_by_their_rarity_on_lines() -> None:

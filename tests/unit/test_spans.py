@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from storage.records import RegionKind
-from tasks.common.errors import ShapeError
 from tasks.grounding.spans import COMPETING, MOST, VALUES, Spans, spans_of, values_of
+from tests.region_examples import page_of
 
 PARAGRAPH, BLOCK = RegionKind.PARAGRAPH, RegionKind.BLOCK
 Box = tuple[float, float, float, float]
@@ -15,7 +15,7 @@ Box = tuple[float, float, float, float]
 
 def spans(*regions: tuple[RegionKind, Box], order: list[int] | None = None) -> Spans:
     boxes = np.array([box for _, box in regions], dtype=np.float64).reshape(-1, 4)
-    return spans_of([kind for kind, _ in regions], boxes, order or list(range(len(regions))))
+    return spans_of(page_of([kind for kind, _ in regions], boxes, order))
 
 
 def column(n: int, gap: float = 0.02) -> list[tuple[RegionKind, Box]]:
@@ -101,12 +101,6 @@ def test_every_kind_is_ranked_once() -> None:
     assert not {RegionKind.WORD, RegionKind.LINE, RegionKind.CELL} & set(COMPETING)
 
 
-@pytest.mark.parametrize(("boxes", "order"), [((2, 4), [0]), ((1, 3), [0]), ((1, 4), [0, 1])])
-def test_what_does_not_fit_together_is_refused(boxes: tuple[int, int], order: list[int]) -> None:
-    with pytest.raises(ShapeError):
-        spans_of([PARAGRAPH], np.full(boxes, 0.5), order)
-
-
 def test_a_long_page_has_runs_everywhere() -> None:
     """Of a page with too many spans the longest runs are left out, not those at its end."""
     found = spans(*((PARAGRAPH, (0.1, y / 100, 0.9, (y + 0.9) / 100)) for y in range(100)))
@@ -139,7 +133,7 @@ FORM = (
 )
 def test_values_are_lines_and_cells_by_row(wanted: set[RegionKind], rows: tuple[int, ...]) -> None:
     kinds, boxes = [kind for kind, _ in FORM], np.array([box for _, box in FORM])
-    found = values_of(kinds, boxes, wanted)
+    found = values_of(page_of(kinds, boxes), wanted)
     assert found.members == tuple((row,) for row in rows)
     assert found.kinds == tuple(kinds[row] for row in rows)
     assert found.boxes.tolist() == boxes[list(rows)].tolist()
@@ -149,10 +143,4 @@ def test_values_are_lines_and_cells_by_row(wanted: set[RegionKind], rows: tuple[
 def test_of_too_many_values_the_later_ones_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.grounding.spans._MOST_VALUES", 3)
     boxes = np.array([(0.1, y / 10, 0.9, (y + 1) / 10) for y in range(5)])
-    assert values_of([LINE] * 5, boxes, VALUES).members == ((0,), (1,), (2,))
-
-
-@pytest.mark.parametrize("boxes", [(2, 4), (1, 3), (0, 4)])
-def test_values_without_a_box_each_are_refused(boxes: tuple[int, int]) -> None:
-    with pytest.raises(ShapeError):
-        values_of([LINE], np.full(boxes, 0.5), VALUES)
+    assert values_of(page_of([LINE] * 5, boxes), VALUES).members == ((0,), (1,), (2,))

@@ -9,9 +9,9 @@ import pytest
 
 from storage.records import RegionKind
 from tasks.grounding.evidence import Seen
-from tasks.grounding.pageregions import PageRegions
 from tasks.grounding.questionwords import question_words
 from tasks.grounding.spansignals import LAYOUT, SIGNALS, PageSpans
+from tests.region_examples import page_of
 
 # On the left two paragraphs under each other, on the right a figure. A line each, of two words.
 UPPER, LOWER, FIGURE = (0.0, 0.0, 0.5, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.0, 1.0, 0.5)
@@ -36,7 +36,7 @@ NOTHING = Seen(np.zeros((4, 1), np.float32), np.ones(1, np.float32), CELLS, GRID
 def spans() -> PageSpans:
     kinds, boxes, confidence, texts = zip(*ROWS, strict=True)
     order = [0, 1, 0, 0, 1, 0, 1, 2, 3]
-    page = PageSpans(PageRegions(kinds, np.array(boxes), order, np.array(confidence), texts))
+    page = PageSpans(page_of(kinds, np.array(boxes), order, confidence, texts))
     assert page.spans.members == ((2,), (0,), (1,), (0, 1))
     return page
 
@@ -138,12 +138,11 @@ def test_prose_is_the_share_of_long_lines() -> None:
     long, short = "one two three four five six", "one two"
     for texts, share in (((long,) * 4, 1.0), ((long, long, short, short), 0.5), ((short,) * 4, 0)):
         lines = [(0.1, 0.1 + i / 10, 0.9, 0.2 + i / 10) for i in range(4)]
-        page = PageRegions(
+        page = page_of(
             [RegionKind.PARAGRAPH, *[RegionKind.LINE] * 4],
             np.array([(0.1, 0.1, 0.9, 0.5), *lines]),
             [0, 0, 1, 2, 3],
-            np.ones(5),
-            ["", *texts],
+            texts=["", *texts],
         )
         (prose,) = PageSpans(page).layout[:, LAYOUT.index("prose")]
         assert prose == pytest.approx(share)

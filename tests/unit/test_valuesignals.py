@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from storage.records import RegionKind
+from storage.regions import Regions
 from tasks.grounding.evidence import Seen
-from tasks.grounding.pageregions import PageRegions
 from tasks.grounding.questionwords import question_words
 from tasks.grounding.spanweights import SpanSignals
 from tasks.grounding.valuesignals import LAYOUT, SIGNALS, PageValues
 from tasks.grounding.valueweights import value_scores
+from tests.region_examples import page_of
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy says what became NaN or infinite
 
@@ -24,10 +25,9 @@ Placed = tuple[RegionKind, Box, str]
 NOTHING = Seen(np.empty((0, 1)), np.ones(1), np.full(4, -1), (2, 2))
 
 
-def page(*regions: Placed) -> PageRegions:
+def page(*regions: Placed) -> Regions:
     kinds, boxes, texts = zip(*regions, strict=True) if regions else ((), (), ())
-    n = len(regions)
-    return PageRegions(kinds, np.array(boxes).reshape(-1, 4), list(range(n)), np.ones(n), texts)
+    return page_of(kinds, np.array(boxes), texts=texts)
 
 
 def words(box: Box, text: str) -> list[Placed]:
@@ -140,7 +140,7 @@ def test_words_count_by_their_rarity() -> None:
 TABLE = [["", "2019", "2020"], ["Profit", "11", "12"], ["Loss", "21", "22"]]
 
 
-def table() -> PageRegions:
+def table() -> Regions:
     """Cells, and lines over their rows, as wide as their words."""
     boxes = [
         [(0.1 + x * 0.3, 0.1 + y * 0.1, 0.3 + x * 0.3, 0.14 + y * 0.1) for x in range(3)]
