@@ -1,0 +1,1 @@
+"""Tests of files: which are meant, opening them, their text, and OCR."""

@@ -1,0 +1,1 @@
+"""Tests of the places on a page that answer a question."""
