@@ -8,7 +8,7 @@ only, as it does there.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -194,10 +194,6 @@ def _words(
         for begin, end in offsets
     ]
     return words, [has_meaning(part) for part in inside]
-
-
-Around = Callable[[Any, str], tuple[str, str]]
-"""(processor, the user's text) -> what stands before and after it in what the model reads."""
 
 
 def _prompted(processor: Any, text: str) -> tuple[str, str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from storage import reader
 from storage.reader import Snapshot
 from storage.records import RegionKind
@@ -32,10 +30,6 @@ class StoredPage:
     text: str
     regions: Regions
     lines: Regions
-
-
-EMPTY_PAGE = StoredPage(np.zeros((0, 4)), "", NO_REGIONS, NO_REGIONS)
-"""What there is of a page that could not be ingested."""
 
 
 def read_pages(

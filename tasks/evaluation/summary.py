@@ -14,9 +14,6 @@ from tasks.kernels.geometry import Doubles, Indices
 Interval = tuple[float, float, float]
 """Value, lower and upper end of its 95 % interval; NaN where there is none."""
 
-Measured = Mapping[str, Mapping[str, Interval]]
-"""System -> measure -> value."""
-
 
 @dataclass(frozen=True, slots=True)
 class Group:

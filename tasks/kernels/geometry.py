@@ -113,30 +113,6 @@ def check_grid(rows: int, cols: int) -> None:
         raise ShapeError(f"a patch grid needs at least 1 x 1 cells, got {rows} x {cols}")
 
 
-def cell_boxes(rows: int, cols: int) -> Doubles:
-    """Boxes of all cells of a grid.
-
-    Args:
-        rows: patches down the page, at least 1.
-        cols: patches across the page, at least 1.
-
-    Returns:
-        (rows * cols, 4) float64 in raster order.
-
-    Raises:
-        ShapeError: the grid has no cell.
-
-    >>> cell_boxes(2, 1).tolist()
-    [[0.0, 0.0, 1.0, 0.5], [0.0, 0.5, 1.0, 1.0]]
-    """
-    check_grid(rows, cols)
-    x, y = _edges(cols), _edges(rows)
-    boxes = np.empty((rows, cols, 4))
-    boxes[..., 0], boxes[..., 2] = x[:-1], x[1:]
-    boxes[..., 1], boxes[..., 3] = y[:-1, None], y[1:, None]
-    return boxes.reshape(rows * cols, 4)
-
-
 def touched_cells(boxes: Floats, rows: int, cols: int) -> TouchedCells:
     """Find the cells each box touches, and how much.
 
@@ -178,31 +154,6 @@ def touched_cells(boxes: Floats, rows: int, cols: int) -> TouchedCells:
     # Rounding can put a box that equals its cell a hair above 1.
     iou = np.minimum(area / union, 1.0)
     return TouchedCells(start=start, count=count, box=box, cell=r * cols + c, iou=iou, area=area)
-
-
-def cell_iou(boxes: Floats, rows: int, cols: int) -> Floats:
-    """IoU of every box with every cell of a grid.
-
-    Args:
-        boxes: (R, 4) fractions of the displayed page, x0 y0 x1 y1, top-left origin.
-        rows: patches down the page, at least 1.
-        cols: patches across the page, at least 1.
-
-    Returns:
-        (R, rows * cols) of the dtype of `boxes`, in [0, 1]; at least one cell of each box is
-        above 0.
-
-    Raises:
-        BoxError: a box is not finite, inverted, empty, or off the page.
-        ShapeError: `boxes` is not (R, 4), or the grid has no cell.
-
-    >>> cell_iou(np.array([[0.0, 0.0, 0.5, 1.0], [0.5, 0.5, 1.0, 1.0]]), 2, 2).tolist()
-    [[0.5, 0.0, 0.5, 0.0], [0.0, 0.0, 0.0, 1.0]]
-    """
-    touched = touched_cells(boxes, rows, cols)
-    dense = np.zeros((len(boxes), rows * cols), dtype=boxes.dtype)
-    dense[touched.box, touched.cell] = touched.iou
-    return dense
 
 
 def iou(a: Floats, b: Floats) -> Doubles:

@@ -244,42 +244,6 @@ def page_scores_from(
     return scores
 
 
-def page_scores(
-    vectors: Floats,
-    vector_offsets: Integers,
-    query_vectors: Floats,
-    query_offsets: Integers,
-    weights: FloatArray,
-) -> FloatArray:
-    """Late-interaction score of every page for every query.
-
-    Args:
-        vectors: (N, D) float16 or float32, patch vectors of all pages, page after page.
-        vector_offsets: (P + 1,) rows where pages begin, from 0 to N, never falling.
-        query_vectors: (T, D) float32, token vectors of all queries, query after query.
-        query_offsets: (Q + 1,) rows where queries begin, from 0 to T, always rising.
-        weights: (T,) float32 > 0, what each token's best match counts.
-
-    Returns:
-        (P, Q) float32, ``sum_i w_i max_j <q_i, d_j>``; -inf for a page without vectors. For
-        float32 rounding between batches see the module's docstring.
-
-    Raises:
-        ShapeError: the arrays do not fit together.
-        NotFiniteError: a weight is not a finite number above 0, or a score is not finite.
-
-    The negative score of the second page stays below that of the first: there is no padding.
-
-    >>> patches = np.array([[0.6, 0.8], [1.0, 0.0], [-1.0, 0.0]], np.float32)
-    >>> token = np.array([[1.0, 0.0]], np.float32)
-    >>> weights = np.array([2.0], np.float32)
-    >>> page_scores(patches, np.array([0, 2, 3]), token, np.array([0, 1]), weights).tolist()
-    [[2.0], [-2.0]]
-    """
-    similarity = similarities(vectors, query_vectors)
-    return page_scores_from(similarity, vector_offsets, query_offsets, weights)
-
-
 def token_scores(similarity: FloatArray, weights: FloatArray) -> FloatArray:
     """Score of each patch vector of one page for each token of one query, by itself.
 

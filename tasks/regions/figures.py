@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from tasks.common.pageobjects import PageObjects
 
 Boxes = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 _GRID = 200
 """Cells a side of the page: graphics that lie in cells that touch are one drawing."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from storage.records import FloatArray
 from tasks.common.errors import AggregationError, NotFiniteError, ShapeError
 from tasks.kernels import maxsim
+from tasks.kernels.geometry import Floats
 from tasks.kernels.maxsim import Integers, QueryTokens, TokenAggregation
 from tests import reference
 
@@ -31,6 +32,18 @@ def offsets(sizes: list[int]) -> Integers:
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
+def page_scores(
+    vectors: Floats,
+    vector_offsets: Integers,
+    query_vectors: Floats,
+    query_offsets: Integers,
+    weights: FloatArray,
+) -> FloatArray:
+    """(P, Q) scores of pages for queries, as ranking makes them."""
+    similarity = maxsim.similarities(vectors, query_vectors)
+    return maxsim.page_scores_from(similarity, vector_offsets, query_offsets, weights)
+
+
 @settings(deadline=None, max_examples=40)
 @given(SIZES, TOKENS, DIMS, SEEDS, st.sampled_from([np.float16, np.float32]))
 def test_equals_the_loop(
@@ -41,7 +54,7 @@ def test_equals_the_loop(
     queries = unit(rng, sum(tokens), dim)
     weights = rng.uniform(0.1, 5, sum(tokens)).astype(np.float32)
     pages, starts = offsets(sizes), offsets(tokens)
-    ours = maxsim.page_scores(vectors, pages, queries, starts, weights)
+    ours = page_scores(vectors, pages, queries, starts, weights)
     assert ours.shape == (len(sizes), len(tokens))
     assert ours.dtype == np.float32
     for p in range(len(sizes)):
@@ -65,11 +78,11 @@ def test_a_page_scores_the_same_alone_and_in_a_batch(
     vectors, queries = unit(rng, sum(sizes), dim), unit(rng, sum(tokens), dim)
     weights = rng.uniform(0.1, 5, sum(tokens)).astype(np.float32)
     pages, starts = offsets(sizes), offsets(tokens)
-    batch = maxsim.page_scores(vectors, pages, queries, starts, weights)
+    batch = page_scores(vectors, pages, queries, starts, weights)
     for p, size in enumerate(sizes):
         for q, count in enumerate(tokens):
             span = slice(starts[q], starts[q + 1])
-            alone = maxsim.page_scores(
+            alone = page_scores(
                 vectors[pages[p] : pages[p + 1]],
                 offsets([size]),
                 queries[span],
@@ -92,7 +105,7 @@ def test_a_negative_best_stays_negative(short: int, long: int, tokens: int, seed
     opposite = -np.abs(unit(rng, short, 8))
     vectors = np.concatenate([opposite, np.abs(unit(rng, long, 8))])
     weights = np.ones(tokens, np.float32)
-    scores = maxsim.page_scores(vectors, offsets([short, long]), query, offsets([tokens]), weights)
+    scores = page_scores(vectors, offsets([short, long]), query, offsets([tokens]), weights)
     assert scores[0, 0] < 0 < scores[1, 0]
     assert scores[0, 0] == pytest.approx(
         reference.page_score(opposite.tolist(), query.tolist(), weights.tolist()), abs=1e-4
@@ -103,13 +116,13 @@ def test_pages_without_vectors_score_minus_infinity_wherever_they_are() -> None:
     rng = np.random.default_rng(0)
     query, weights = unit(rng, 3, 8), np.ones(3, np.float32)
     sizes = [0, 2, 0, 0, 3, 0]
-    scores = maxsim.page_scores(unit(rng, 5, 8), offsets(sizes), query, offsets([3]), weights)
+    scores = page_scores(unit(rng, 5, 8), offsets(sizes), query, offsets([3]), weights)
     assert (np.isneginf(scores[:, 0]) == (np.array(sizes) == 0)).all()
-    none = maxsim.page_scores(unit(rng, 0, 8), offsets([0, 0]), query, offsets([3]), weights)
+    none = page_scores(unit(rng, 0, 8), offsets([0, 0]), query, offsets([3]), weights)
     assert np.isneginf(none).all()
-    no_pages = maxsim.page_scores(unit(rng, 0, 8), offsets([]), query, offsets([3]), weights)
+    no_pages = page_scores(unit(rng, 0, 8), offsets([]), query, offsets([3]), weights)
     assert no_pages.shape == (0, 1)
-    no_queries = maxsim.page_scores(
+    no_queries = page_scores(
         unit(rng, 5, 8), offsets(sizes), unit(rng, 0, 8), offsets([]), weights[:0]
     )
     assert no_queries.shape == (6, 0)
@@ -124,7 +137,7 @@ def test_similarities_serve_pages_and_patches() -> None:
     assert similarity.dtype == np.float32
     assert (
         maxsim.page_scores_from(similarity, pages, starts, weights)
-        == maxsim.page_scores(vectors, pages, queries, starts, weights)
+        == page_scores(vectors, pages, queries, starts, weights)
     ).all()
     best = maxsim.best_matches(similarity, pages)
     assert (best[1] == similarity[4:9].max(axis=0)).all()
@@ -235,20 +248,20 @@ def test_what_is_wrong_is_refused() -> None:
         np.array([0, 3, 1, 4], np.uint32),
     ):
         with pytest.raises(ShapeError, match="vector offsets"):
-            maxsim.page_scores(vectors, bad_pages, query, starts, one)
+            page_scores(vectors, bad_pages, query, starts, one)
     with pytest.raises(ShapeError, match="query offsets"):
-        maxsim.page_scores(vectors, pages, query, offsets([2, 0]), one)  # a query of no token
+        page_scores(vectors, pages, query, offsets([2, 0]), one)  # a query of no token
     with pytest.raises(ShapeError):
-        maxsim.page_scores(vectors, pages, unit(rng, 2, 7), starts, one)
+        page_scores(vectors, pages, unit(rng, 2, 7), starts, one)
     with pytest.raises(ShapeError):
-        maxsim.page_scores(vectors, pages, query, starts, np.ones(3, np.float32))
+        page_scores(vectors, pages, query, starts, np.ones(3, np.float32))
     for weight in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(NotFiniteError, match="weight"):
-            maxsim.page_scores(vectors, pages, query, starts, np.array([1, weight], np.float32))
+            page_scores(vectors, pages, query, starts, np.array([1, weight], np.float32))
     damaged = vectors.copy()
     damaged[2, 3] = math.nan
     with pytest.raises(NotFiniteError, match="page score"):
-        maxsim.page_scores(damaged, pages, query, starts, one)
+        page_scores(damaged, pages, query, starts, one)
     similarity = vectors @ query.T
     with pytest.raises(ShapeError):
         maxsim.token_scores(similarity, one[:1])
