@@ -23,7 +23,7 @@ from tasks.kernels.propagation import (
     region_scores_many,
 )
 from tests import reference
-from tests.property.test_geometry import grids_and_boxes
+from tests.property.kernels.test_geometry import grids_and_boxes
 
 Case = tuple[int, int, NDArray[np.float64]]
 FULL_PAGE = (0.0, 0.0, 1.0, 1.0)

@@ -19,7 +19,7 @@ from tasks.kernels import maxsim
 from tasks.kernels.pooling import BLANK_SPREAD, blank_cells, drop_blank, pool
 from tasks.kernels.propagation import RegionAggregation, region_scores
 from tests import reference
-from tests.property.test_maxsim import unit
+from tests.property.kernels.test_maxsim import unit
 
 FACTORS = st.integers(1, 6)
 
