@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
 from tasks.common.errors import Stage, TooLarge
 from tasks.common.limits import MEBIBYTE, Limits
+from tasks.documents import pagewalk
 
 JUDGED = 64 * MEBIBYTE
 """Bytes of an unpacked picture up to which nobody asks how small it was before."""
-
-_MAX_DEPTH = 4
-"""Forms within forms that are looked into."""
-
-
-def by_address(function: object, *arguments: type) -> Callable[..., int]:
-    """Return a PDFium function that takes addresses as plain numbers; pointers cost 10x."""
-    address = ctypes.cast(function, ctypes.c_void_p).value  # type: ignore[arg-type]
-    return ctypes.PYFUNCTYPE(ctypes.c_size_t, *arguments)(address or 0)
-
-
-_HANDLE, _INDEX = ctypes.c_void_p, ctypes.c_int
-_get_object = by_address(raw.FPDFPage_GetObject, _HANDLE, _INDEX)
-_get_form_object = by_address(raw.FPDFFormObj_GetObject, _HANDLE, ctypes.c_ulong)
-_get_type = by_address(raw.FPDFPageObj_GetType, _HANDLE)
 
 
 def check(page: pdfium.PdfPage, limits: Limits, place: str) -> None:
@@ -44,7 +29,10 @@ def check(page: pdfium.PdfPage, limits: Limits, place: str) -> None:
         TooLarge: a picture takes more memory than a page may, or unpacks to too many times its
             size in the file.
     """
-    for picture in _pictures(page):
+    for found, kind, _ in pagewalk.objects(page):
+        if kind != raw.FPDF_PAGEOBJ_IMAGE:
+            continue
+        picture = ctypes.cast(found, raw.FPDF_PAGEOBJECT)
         width, height = ctypes.c_uint(), ctypes.c_uint()
         if not raw.FPDFImageObj_GetImagePixelSize(picture, width, height):
             continue
@@ -82,24 +70,6 @@ def check_unpacked(unpacked: int, packed: int, limits: Limits, what: str) -> Non
             "PATCHLIGHT_MAX_EXPANSION",
             Stage.RENDER,
         )
-
-
-def _pictures(page: pdfium.PdfPage) -> Iterator[ctypes.c_void_p]:
-    """Yield a page's picture objects, those in its forms too."""
-    handle = ctypes.cast(page.raw, ctypes.c_void_p).value
-    count = raw.FPDFPage_CountObjects(page)
-    yield from _among((_get_object(handle, i) for i in range(count)), _MAX_DEPTH)
-
-
-def _among(objects: Iterator[int], depth: int) -> Iterator[ctypes.c_void_p]:
-    for found in objects:
-        kind = _get_type(found)
-        if kind == raw.FPDF_PAGEOBJ_IMAGE:
-            yield ctypes.cast(found, raw.FPDF_PAGEOBJECT)
-        elif kind == raw.FPDF_PAGEOBJ_FORM and depth > 1:
-            count = raw.FPDFFormObj_CountObjects(ctypes.cast(found, raw.FPDF_PAGEOBJECT))
-            inner = (_get_form_object(found, i) for i in range(max(count, 0)))
-            yield from _among(inner, depth - 1)
 
 
 def _bits(picture: ctypes.c_void_p, page: pdfium.PdfPage) -> int:

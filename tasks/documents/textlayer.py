@@ -16,6 +16,7 @@ import pypdfium2.raw as raw
 from numpy.typing import NDArray
 
 from storage.records import Word
+from tasks.documents import pagewalk
 from tasks.kernels import geometry
 
 logger = logging.getLogger("patchlight.worker")
@@ -212,20 +213,24 @@ def _text(letters: str) -> str:
 def _picture_coverage(page: pdfium.PdfPage, to_display: DisplayTransform) -> float:
     """Share of the displayed page under its largest picture."""
     largest = 0.0
-    try:
-        for picture in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
-            box = np.clip(to_display(np.array([_bounds(picture)], dtype=np.float64))[0], 0, 1)
-            largest = max(largest, float((box[2] - box[0]) * (box[3] - box[1])))
-    except pdfium.PdfiumError:  # a damaged picture does not make the words unreadable
-        logger.debug("a picture of the page cannot be located", exc_info=True)
+    for found, kind, forms in pagewalk.objects(page):
+        if kind != raw.FPDF_PAGEOBJ_IMAGE:
+            continue
+        place = _place(found, forms)
+        if place is None:  # a damaged picture does not make the words unreadable
+            logger.debug("a picture of the page cannot be located")
+            break
+        box = np.clip(to_display(np.array([place], dtype=np.float64))[0], 0, 1)
+        largest = max(largest, float((box[2] - box[0]) * (box[3] - box[1])))
     return largest
 
 
-def _bounds(picture: pdfium.PdfObject) -> tuple[float, float, float, float]:
+def _place(picture: int, forms: tuple[int, ...]) -> tuple[float, float, float, float] | None:
     """Left, bottom, right, top of a picture in page space, wherever it is nested."""
-    left, bottom, right, top = picture.get_bounds()
-    holder = picture.container
-    while holder is not None:  # PDFium gives the place within the form that holds the picture
-        left, bottom, right, top = holder.get_matrix().on_rect(left, bottom, right, top)
-        holder = holder.container
-    return left, bottom, right, top
+    place = pagewalk.bounds(picture)
+    for form in reversed(forms):  # PDFium gives the place within the form that holds the picture
+        matrix = pagewalk.matrix_of(form)
+        if place is None or matrix is None:
+            return None
+        place = matrix.on_rect(*place)
+    return place
