@@ -49,6 +49,13 @@ check: $(FULL) ## run all checks: lint, format, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+# What `make explore` runs. A single test may take an hour.
+WHERE = tests/property
+
+.PHONY: explore
+explore: $(FULL) ## try the property tests on new random inputs; one file: make explore WHERE=file
+	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --timeout=3600 $(WHERE)
+
 .PHONY: lock
 lock: $(FULL) ## rewrite requirements.lock; newer versions: make lock UPGRADE=--upgrade
 	$(BIN)/uv pip compile --quiet --no-config --universal --generate-hashes --python-version 3.11 \
