@@ -59,7 +59,7 @@ def delete_command(
     reports.show_removal(removal)
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError("nothing was removed: give --yes where nobody can be asked")
+            raise UsageError("nothing was removed: there is no terminal to ask on; give --yes")
         if not typer.confirm("Remove this?", err=True):
             print("nothing was removed")
             return ExitCode.OK

@@ -217,7 +217,7 @@ class Committer:
             self._writer.delete(Table.RETRIEVALS, f"run_id = {quoted(run_id)}")
         for batch in batches:
             if pc.any(pc.not_equal(batch["run_id"], run_id)).as_py():
-                raise ValueError(f"retrievals of another run than {run_id}")
+                raise ValueError(f"the retrievals are of another run than {run_id}")
             with self._lock:
                 self._writer.upsert(Table.RETRIEVALS, batch)
 

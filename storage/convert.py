@@ -124,7 +124,7 @@ def _check_page(page: Page, dim: int) -> None:
     if not 0 < page.scale <= 1:
         raise ValueError(f"drawn at a scale of {page.scale}")
     if page.kept is None and (page.regions is None or page.encoding is None):
-        raise ValueError("something of it is to be kept, but its stored row is not given")
+        raise ValueError("a part of the page is kept, so its stored row is needed")
     if page.encoding is not None and page.encoding.vectors.shape[1] != dim:
         raise ValueError(f"vectors of {page.encoding.vectors.shape[1]} values, expected {dim}")
     if page.regions is not None:

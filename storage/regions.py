@@ -70,7 +70,7 @@ class Regions:
                     f"got {column.shape} {column.dtype}"
                 )
         if count and self.codes.max() >= len(KINDS):
-            raise ValueError(f"{self.codes.max()} is the code of no kind of region")
+            raise ValueError(f"{self.codes.max()} is not the code of a kind of region")
 
     def __len__(self) -> int:
         return len(self.texts)

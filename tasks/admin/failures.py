@@ -77,8 +77,8 @@ def choose(database: Database, choice: Choice) -> list[NamedFailure]:
     known = choice.doc is None or any(fits(choice.doc, d.doc_id, d.sources) for d in documents)
     if not known and not chosen:
         raise InputError(
-            f"there is no document or failure of {shown(choice.doc or '')!r}; give its id, URI, "
-            "path or name as 'patchlight failures' or the table documents has it"
+            f"no document and no failure is called {shown(choice.doc or '')!r}; give its id, URI, "
+            "path or name as in 'patchlight failures' or the table documents"
         )
     return chosen
 

@@ -50,7 +50,7 @@ def check_evaluation(request: EvaluateRequest) -> None:
     """Raise what the evaluation flow would raise at its start for a wrong argument.
 
     Raises:
-        DatasetError: there is no such data set, or it is of no format that is read.
+        DatasetError: there is no such data set, or it is not in a supported format.
         StorageError: the database is not there or does not fit.
         EncoderUnavailable: its encoder cannot be had here.
         SelectionError: a selection is wrong.

@@ -126,7 +126,9 @@ class QueryRun:
         for answer in answers:
             if not answer.pages:
                 report.queries_without_pages += 1
-                logger.warning("%s: no page that it may look at has words", answer.row.place)
+                logger.warning(
+                    "%s: none of the pages that it may search has words", answer.row.place
+                )
         report.pages += sum(len(answer.pages) for answer in answers)
         report.regions += sum(len(p.regions) for answer in answers for p in answer.pages)
         for line in lines:

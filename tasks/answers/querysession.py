@@ -57,7 +57,7 @@ class QuerySession:
         where: SQL condition over documents joined to pages; None for all.
 
     Raises:
-        InputError: there is no page to look at.
+        InputError: there is no page to search.
         SqlError: the condition is wrong.
     """
 
@@ -69,9 +69,9 @@ class QuerySession:
         self.statistics = database.latest_statistics()
         if not len(self.catalog):
             raise InputError(
-                f"--where {where!r} leaves no page of {database.uri}"
+                f"--where {where!r} matches no page of {database.uri}"
                 if where
-                else f"{database.uri} has no page to look at; run 'patchlight ingest' first"
+                else f"{database.uri} has no page to search; run 'patchlight ingest' first"
             )
         self._documents = {document.doc_id: document for document in database.documents()}
         self._scopes = Scopes(self.catalog, list(self._documents.values()))

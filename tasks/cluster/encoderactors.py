@@ -128,8 +128,8 @@ class EncoderActors:
             short = short + 1 if there < self._gpus else 0
             if short > _SHORT_LOOKS:
                 raise EncoderUnavailable(
-                    f"{self._name}: was given {self._gpus:g} GPUs, and Ray's cluster has "
-                    f"{there:g} now; run it again when they are back"
+                    f"{self._name}: works on {self._gpus:g} GPUs, but Ray's cluster has "
+                    f"only {there:g} now; run it again when they are back"
                 )
 
     def get(self, call: Any) -> Any:

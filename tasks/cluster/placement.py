@@ -98,7 +98,7 @@ def place(info: EncoderInfo, settings: Settings, workers: int, nodes: Sequence[N
     asked = there if settings.gpus is None else settings.gpus
     if asked > there:
         raise UsageError(
-            f"{asked} GPUs are asked for (--gpus, PATCHLIGHT_GPUS) and Ray's cluster has {there}; "
+            f"{asked} GPUs are asked for (--gpus, PATCHLIGHT_GPUS), but Ray's cluster has {there}; "
             "ask for fewer, or name a larger cluster in PATCHLIGHT_RAY_ADDRESS"
         )
     if not asked:

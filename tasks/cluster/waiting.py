@@ -30,7 +30,7 @@ def check_alive() -> None:
     for name in _VITAL:
         if name in dead:
             raise RayLost(
-                f"Ray is gone: its process {name} ended, which may have been killed for memory. "
+                f"Ray is gone: its process {name} ended, perhaps killed for lack of memory. "
                 "What was committed stays. Run it again, with fewer --workers if memory is short"
             )
 

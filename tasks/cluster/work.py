@@ -409,7 +409,7 @@ def _fault(error: BaseException, stage: Stage) -> Fault:
 def _check_size(file: SourceFile, size: int, limits: Limits) -> None:
     if size > limits.max_file_mb * MEBIBYTE:
         raise TooLarge(
-            f"{file.source.name}: has {size / MEBIBYTE:,.1f} MiB, and the limit is "
+            f"{file.source.name}: {size / MEBIBYTE:,.1f} MiB are more than the limit of "
             f"{limits.max_file_mb:,}; cut it into parts, or raise PATCHLIGHT_MAX_FILE_MB"
         )
 

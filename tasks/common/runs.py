@@ -97,7 +97,7 @@ def at_work(database: Database, run_id: str) -> dict[str, Run]:
         run_id: the run that asks.
     """
     for dead in abandon_expired(database, run_id, datetime.now(UTC)):
-        logger.warning("run %s was cut off; what it left is taken up", dead.run_id)
+        logger.warning("run %s was cut off; this run goes on with what it left", dead.run_id)
     runs = database.runs()
     return {run.run_id: run for run in runs if run.status == RUNNING and run.run_id != run_id}
 

@@ -89,5 +89,5 @@ def media_type_of(path: str) -> str:
             f"{path}: named .pdf but not a PDF (no %PDF- header); export it again as PDF"
         )
     raise UnsupportedSource(
-        f"{path}: not a type that is read (PDF, PNG, JPEG, TIFF, WebP); convert it to PDF"
+        f"{path}: not a supported file type (PDF, PNG, JPEG, TIFF, WebP); convert it to PDF"
     )

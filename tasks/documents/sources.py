@@ -146,8 +146,8 @@ def describe_skipped(skipped: Mapping[str, Sequence[str]]) -> str:
 def _nothing(found: Expansion) -> str:
     kinds = ", ".join(sorted(READ_SUFFIXES))
     problems = "; ".join(str(error) for _, error in found.missing)
-    others = f" There is: {describe_skipped(found.skipped)}." if found.skipped else ""
-    return f"{problems}. Read are files of type {kinds}.{others}"
+    others = f" Found instead: {describe_skipped(found.skipped)}." if found.skipped else ""
+    return f"{problems}. Supported file types: {kinds}.{others}"
 
 
 def sha256_of(path: str) -> tuple[str, int]:

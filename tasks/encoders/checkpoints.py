@@ -161,7 +161,7 @@ def needs_engine() -> None:
     missing = [name for name in ("colpali_engine", "torch") if find_spec(name) is None]
     if missing:
         raise EncoderUnavailable(
-            f"{' and '.join(missing)} not installed, which this encoder needs; "
+            f"this encoder needs {' and '.join(missing)}, not installed here; "
             "run 'make install' in the checkout of patchlight, or use --encoder text-patch"
         )
 
@@ -175,7 +175,7 @@ def _resolve(name: str) -> Checkpoint:
             f"{folder} holds no config.json and no {ADAPTER_CONFIG}; give the folder that does"
         )
     if pin and not adapts:
-        raise Unusable(f"{source} is no adapter and has no base; leave out +{pin}")
+        raise Unusable(f"{source} is not an adapter, so it has no base model; leave out +{pin}")
     check_settings(folder)
     base = None
     if adapts:
@@ -229,7 +229,7 @@ def _find(name: str) -> tuple[str, Path]:
     parts = hub.split(name)
     if parts is None:
         raise Unusable(
-            "there is no such folder, and it can be no id of a hub; give a folder that holds a "
+            "there is no such folder, and it is not an id of a hub; give a folder that holds a "
             f"checkpoint, owner/name or owner/name@revision of a hub, or text-patch. {_known()}"
         )
     repo, revision = parts
@@ -339,7 +339,7 @@ def _family(folder: Path, base: Path | None) -> Family:
                 return known[name]
     named = (*own.models, *below.models, *own.processors, *below.processors)
     raise Unusable(
-        f"its class {named[0]} is none of the ColVision models. {_known()}"
+        f"its class {named[0]} is not one of the ColVision models. {_known()}"
         if named
         else f"its configuration does not say which model it is. {_known()}"
     )

@@ -285,7 +285,7 @@ class ColVisionEncoder:
         cells, most = len(features.layout.patches), self.info.identity.visual_tokens
         if most and cells > most:  # a strip so narrow that one row of cells is too many
             raise TooLarge(
-                f"the page is so long a strip that it takes {cells} patches, and {most} are "
+                f"the page is too long and narrow: it takes {cells} patches, and {most} are "
                 "allowed; cut it into parts, or ingest it into a new --db with more "
                 "--visual-tokens (an existing database keeps its number)",
                 Stage.ENCODE,

@@ -66,7 +66,7 @@ def fetch(repo: str, revision: str | None, *, cache_first: bool = False) -> Path
             does not hold it.
     """
     if split(repo if revision is None else f"{repo}@{revision}") != (repo, revision):
-        raise Unusable(f"{revision} can be no revision of {repo}; give a branch, a tag or a commit")
+        raise Unusable(f"{revision} is not a revision of {repo}; give a branch, a tag or a commit")
     try:
         from huggingface_hub import HfApi, snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError

@@ -87,8 +87,8 @@ def for_queries(identity: EncoderIdentity, name: str | None = None) -> EncoderIn
     here = info.identity
     if (here.fingerprint, here.dim) != (identity.fingerprint, identity.dim):
         raise EncoderMismatch(
-            f"the database belongs to encoder {identity.name} ({identity.fingerprint}), and "
-            f"{here.name} is {here.fingerprint}; name the encoder that made it with --encoder, "
+            f"the database was made with encoder {identity.name} ({identity.fingerprint}), "
+            f"but {here.name} here is {here.fingerprint}; name that encoder with --encoder, "
             "or ingest into a new --db"
         )
     return info

@@ -104,7 +104,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for name in sorted(set(map(str, where.values()))):
         shard = folder / name
         if not _SHARD.fullmatch(name):
-            raise Unusable(f"{index} names {name}, which is no safetensors file beside it")
+            raise Unusable(f"{index} names {name}, which is not a safetensors file beside it")
         if not shard.exists():
             raise Unusable(f"{shard} is missing, which {index.name} names; fetch it again")
         found |= _header(shard)
@@ -128,7 +128,7 @@ def read_json(path: Path) -> dict[str, object]:
     except (OSError, ValueError) as error:
         raise Unusable(f"{path} cannot be read ({error}); fetch it again") from error
     if not isinstance(found, dict):
-        raise Unusable(f"{path} holds no JSON object; fetch it again")
+        raise Unusable(f"{path} is not a JSON object; fetch it again")
     return found
 
 
@@ -146,13 +146,12 @@ def check_settings(folder: Path) -> None:
         for key, value in _pairs(settings):
             if key in _ELSEWHERE and value is not None:
                 raise Unusable(
-                    f"{path} has {key}, by which {_ELSEWHERE[key]} would be loaded, which is not "
-                    "checked here; take a checkpoint without it"
+                    f"{path} has {key}, which would load {_ELSEWHERE[key]} unchecked; take a "
+                    "checkpoint without it"
                 )
             if key.lstrip("_") in _IMPLEMENTATIONS and "/" in json.dumps(value):
                 raise Unusable(
-                    f"{path} has {key}, by which code of a hub would be run; take a checkpoint "
-                    "without it"
+                    f"{path} has {key}, which would run code of a hub; take a checkpoint without it"
                 )
             if key == "quantization_config" and value is not None:
                 raise Unusable(
@@ -236,7 +235,7 @@ def _header(path: Path) -> dict[str, Tensor]:
                     f"{path} is a pointer of Git LFS, not the weights; fetch them by git lfs pull"
                 )
             if not 0 < length <= min(_HEADER_LIMIT, size - 8):
-                raise Unusable(f"{path} is cut off or no safetensors file; fetch it again")
+                raise Unusable(f"{path} is cut off or not a safetensors file; fetch it again")
             entries = json.loads(data.read(length))
         found = {
             name: _tensor(path, entry, 8 + length)

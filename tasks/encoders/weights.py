@@ -233,8 +233,8 @@ def _reported(checkpoint: Checkpoint) -> Iterator[None]:
     except Exception as error:
         if "trust_remote_code" in str(error):  # their advice, which cannot be followed here
             raise EncoderUnavailable(
-                f"{checkpoint.name}: needs code of its own, which is not run; take a checkpoint "
-                "made with colpali-engine"
+                f"{checkpoint.name}: needs code of its own, which patchlight does not run; take "
+                "a checkpoint made with colpali-engine"
             ) from error
         raise EncoderUnavailable(
             f"{checkpoint.name}: cannot be loaded ({type(error).__name__}: {error})"

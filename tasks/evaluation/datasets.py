@@ -37,7 +37,7 @@ def load(place: str | Path) -> Dataset:
             file, in the folder of the documents.
 
     Raises:
-        DatasetError: there is none, or a line is of no format that is read; names file and line.
+        DatasetError: there is none, or a line is not in a supported format; names file and line.
     """
     lines = lines_of(place)
     form = _format_of(lines[0])
@@ -61,7 +61,7 @@ def lines_of(place: str | Path) -> list[Line]:
     file = _file_of(Path(place))
     lines = [Line(file, number, _object(file, number, row)) for number, row in json_lines(file)]
     if not lines:
-        raise DatasetError(f"{file}: there is no question in it")
+        raise DatasetError(f"{file}: holds no question")
     return lines
 
 
@@ -76,9 +76,9 @@ def _file_of(place: Path) -> Path:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise DatasetError(f"{place}: there is neither {QUESTIONS} nor another .jsonl file in it")
+        raise DatasetError(f"{place}: holds neither {QUESTIONS} nor another .jsonl file")
     names = ", ".join(path.name for path in found)
-    raise DatasetError(f"{place}: there are several .jsonl files in it; name one of {names}")
+    raise DatasetError(f"{place}: holds several .jsonl files; name one of {names}")
 
 
 def _object(file: Path, line: int, row: Mapping[str, Any] | str) -> Mapping[str, Any]:
@@ -92,4 +92,4 @@ def _format_of(first: Line) -> _Format:
         if form.keys <= first.row.keys():
             return form
     known = "; ".join(f"{form.name}: {', '.join(sorted(form.keys))}" for form in _FORMATS)
-    raise first.error(f"is of no format that is read. They are told by their keys: {known}")
+    raise first.error(f"is not in a supported format. Each format has its keys: {known}")

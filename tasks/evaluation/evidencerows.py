@@ -42,7 +42,7 @@ def read(folder: Path, lines: list[Line]) -> tuple[Question, ...]:
 
     Raises:
         DatasetError: a line is not as the module says, lines of one question do not fit
-            together, or a document is not there.
+            together, or a document is missing.
     """
     grouped: dict[str, list[Line]] = {}
     for line in lines:
@@ -108,4 +108,5 @@ def _document(folder: Path, line: Line) -> str:
     for name in tried:
         if (folder / name).is_file():
             return name
-    raise line.error(f"its document is not there: {' nor '.join(str(folder / n) for n in tried)}")
+    places = " or ".join(str(folder / name) for name in tried)
+    raise line.error(f"its document is missing: it should be {places}")

@@ -49,8 +49,8 @@ class Plan:
             raise UsageError(f"a setting cannot be called {min(taken)!r}; that is a baseline")
         if self.reference not in (*self.settings, *blind):
             raise UsageError(
-                f"--reference {self.reference!r}: is neither a setting nor a baseline; there are "
-                f"{', '.join(map(repr, (*self.settings, *blind)))}"
+                f"--reference {self.reference!r}: is neither a setting nor a baseline; choose "
+                f"one of {', '.join(map(repr, (*self.settings, *blind)))}"
             )
 
     @property

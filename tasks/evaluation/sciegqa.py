@@ -93,7 +93,7 @@ def _image(folder: Path, line: Line, page: int, named: object) -> str:
         if (folder / name).is_file():
             return name
     places = " nor ".join(str(folder / name) for name in tried)
-    raise line.error(f"the image of page {page} is not there: {places}")
+    raise line.error(f"the image of page {page} is missing: {places}")
 
 
 def _size_px(path: Path, line: Line, limits: Limits) -> tuple[float, float]:

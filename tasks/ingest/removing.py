@@ -112,7 +112,7 @@ def _one(name: str, documents: Sequence[Document]) -> Document | None:
     found = current or found
     if len(found) > 1:
         listed = ", ".join(f"{d.doc_id[:12]} ({name_of(d)})" for d in found)
-        raise InputError(f"{shown(name)!r} may be {listed}; give the id or the URI")
+        raise InputError(f"{shown(name)!r} is ambiguous: {listed}; give the id or the URI")
     return found[0] if found else None
 
 
@@ -120,7 +120,7 @@ def _failed_source(name: str, failures: Sequence[Failure]) -> str:
     """URI of a file that never became a document."""
     uris = {f.uri for f in failures if fits(name, f.doc_id, (Source(f.uri, ""),))}
     if len(uris) > 1:
-        raise InputError(f"{shown(name)!r} may be {', '.join(sorted(uris))}; give the URI")
+        raise InputError(f"{shown(name)!r} is ambiguous: {', '.join(sorted(uris))}; give the URI")
     if not uris:
         raise InputError(
             f"there is no document {shown(name)!r}; give its id, URI, path or name as "

@@ -61,8 +61,8 @@ def inspect(where: Where) -> Inspected:
     most = where.limits.max_pages
     if document.page_count > most:
         raise TooLarge(
-            f"{where.path}: has {document.page_count:,} pages, and the limit is {most:,}; cut it "
-            "into parts, or raise PATCHLIGHT_MAX_PAGES"
+            f"{where.path}: {document.page_count:,} pages are more than the limit of {most:,}; cut "
+            "it into parts, or raise PATCHLIGHT_MAX_PAGES"
         )
     return Inspected(document.media_type, document.page_count)
 

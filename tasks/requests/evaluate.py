@@ -105,7 +105,7 @@ class EvaluateRequest(RetrievalRequest, _Measured):
             if not equals or not name or name.startswith("-"):
                 raise UsageError(f"--setting {text!r}: expected 'name=options', e.g. '{_EXAMPLE}'")
             if name in found:
-                raise UsageError(f"--setting {text!r}: there is a setting {name!r} already")
+                raise UsageError(f"--setting {text!r}: the name {name!r} is given twice")
             found[name] = parsed(given, base).options()
         return found
 

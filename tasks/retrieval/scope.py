@@ -93,7 +93,7 @@ class Scopes:
         if doc is not None:
             document = self._find(doc)
             if document.doc_id not in self._ranges:
-                raise InputError(f"--where leaves no page of doc {doc!r}")
+                raise InputError(f"--where matches no page of doc {doc!r}")
             beyond = [page for page in pages or () if page > document.page_count]
             if beyond:
                 raise InputError(
@@ -105,8 +105,8 @@ class Scopes:
             found = found[np.isin(self._pages[start:end], np.asarray(pages))]
         if not len(found):
             raise InputError(
-                f"none of pages {list(pages or ())} can be searched: quarantined (see the table "
-                "failures), or left out by --where"
+                f"none of pages {list(pages or ())} can be searched: they are quarantined (see "
+                "the table failures), or left out by --where"
             )
         return found
 
@@ -123,4 +123,6 @@ class Scopes:
             )
         some = [self._documents[i].sources[0].uri for i in ids[:_CANDIDATES_SHOWN]]
         more = f" and {len(ids) - len(some)} more" if len(ids) > len(some) else ""
-        raise InputError(f"doc {doc!r} may be {', '.join(some)}{more}; give the URI or the id")
+        raise InputError(
+            f"doc {doc!r} is ambiguous: {', '.join(some)}{more}; give the URI or the id"
+        )

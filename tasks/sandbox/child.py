@@ -114,7 +114,7 @@ def _die_with(parent: int, by: signal.Signals) -> None:
 def _refuse_network(event: str, args: tuple[object, ...]) -> None:
     """Audit hook: a document must not make this process talk to anybody."""
     if event in _NETWORK:
-        raise PermissionError(f"{event}: what reads documents opens no connections")
+        raise PermissionError(f"{event}: the process that reads documents may open no connections")
 
 
 def _folder() -> str:

@@ -152,7 +152,7 @@ class Child:
             problem = ""
         self.end()
         problem = problem or self._how()
-        raise ChildProcessError(f"a process that reads documents did not start: {problem}")
+        raise ChildProcessError(f"the process that reads documents did not start: {problem}")
 
     @property
     def alive(self) -> bool:

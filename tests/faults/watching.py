@@ -113,7 +113,7 @@ def look(db: str, question: str, watched: Watched) -> list[str]:
         return []
     except InputError as error:
         watched.looks += 1
-        return [] if "no page to look at" in str(error) else [str(error)]
+        return [] if "no page to search" in str(error) else [str(error)]
     watched.looks += 1
     watched.answers += bool(asked.answer.pages)
     catalog = asked.session.catalog

@@ -258,7 +258,7 @@ def test_where_limits_the_pages(sample_db: str, tmp_path: Path) -> None:
     )
     (line,) = answers(tmp_path / "out")
     assert [(p["source"][-5:], p["page"]) for p in line["pages"]] == [(".tiff", 2)]
-    with pytest.raises(InputError, match="leaves no page"):
+    with pytest.raises(InputError, match="matches no page"):
         query(file=str(file), db=sample_db, out=str(tmp_path / "out2"), where="page > 100")
 
 

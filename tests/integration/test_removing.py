@@ -110,7 +110,7 @@ def test_several_documents_by_several_names(database: Database) -> None:
 
 
 def test_a_file_that_never_became_a_document_is_removed_by_its_failure(database: Database) -> None:
-    with pytest.raises(InputError, match=r"may be file:///locked\.pdf, file:///other"):
+    with pytest.raises(InputError, match=r"is ambiguous: file:///locked\.pdf, file:///other"):
         removing.find(database, ["locked.pdf"])
     removal = removing.find(database, ["/other/locked.pdf"])
     assert not removal.documents
@@ -126,7 +126,7 @@ def test_a_name_of_several_documents_is_an_error_that_lists_them(database: Datab
         for name in ("x", "y")
     ]
     put(committer, *twins)
-    with pytest.raises(InputError, match="may be") as caught:
+    with pytest.raises(InputError, match="is ambiguous") as caught:
         removing.find(database, ["twin.pdf"])
     assert all(twin.doc_id[:12] in str(caught.value) for twin in twins)
     assert removing.find(database, ["/x/twin.pdf"]).documents[0].doc_id == doc_id("x")

@@ -69,7 +69,7 @@ def test_a_failure_has_the_name_of_its_document_or_the_path_of_its_file(database
 
 
 def test_a_document_that_is_not_there_is_an_error(database: Database) -> None:
-    with pytest.raises(InputError, match="no document or failure of 'c'"):
+    with pytest.raises(InputError, match="no document and no failure is called 'c'"):
         choose(database, Choice(doc="c"))
 
 

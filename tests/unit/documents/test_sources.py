@@ -103,7 +103,7 @@ def test_what_is_not_there_is_one_error_an_argument(folder: Path) -> None:
 
 def test_folders_without_a_document_say_what_was_skipped(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"Read are files of type.*\.pdf.*1 \.txt") as caught:
+    with pytest.raises(InputError, match=r"Supported file types: .*\.pdf.*1 \.txt") as caught:
         expand([str(tmp_path), str(tmp_path / "gone.pdf")])
     assert str(tmp_path) in str(caught.value) and "gone.pdf" in str(caught.value)
 

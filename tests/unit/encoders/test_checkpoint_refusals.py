@@ -43,8 +43,8 @@ pytestmark = pytest.mark.usefixtures("no_network")
         ("ColQwen2ForRetrieval", "take vidore/colqwen2-v1.0, or a checkpoint made with colpali-e"),
         ("ColModernVBertForRetrieval", "take ModernVBERT/colmodernvbert, or a checkpoint made"),
         ("ColQwen2_5Omni", "ColQwen2_5Omni is not among the models"),
-        ("Qwen2VLForConditionalGeneration", "Qwen2VLForConditionalGeneration is none of the Col"),
-        ("OpsColQwen3Model", "OpsColQwen3Model is none of the ColVision models"),
+        ("Qwen2VLForConditionalGeneration", "Qwen2VLForConditionalGeneration is not one of"),
+        ("OpsColQwen3Model", "OpsColQwen3Model is not one of the ColVision models"),
         (None, "does not say which model it is"),
     ],
 )
@@ -121,8 +121,8 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     data = weights.read_bytes()
     for part, reason in (
         (data[:-1], "is cut off: "),
-        (data[:50], "is cut off or no safetensors file"),
-        (b"", "is cut off or no safetensors file"),
+        (data[:50], "is cut off or not a safetensors file"),
+        (b"", "is cut off or not a safetensors file"),
         (data[:8] + b"{" * (len(data) - 8), "is damaged"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     ):
@@ -184,7 +184,7 @@ def test_an_index_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> 
     (folder / "model.safetensors").rename(folder / name)
     where = dict.fromkeys(arrays(), name)
     write(folder, **{"model.safetensors.index": {"weight_map": where}})
-    assert "no safetensors file beside it" in refusal(folder)
+    assert "not a safetensors file beside it" in refusal(folder)
 
 
 def test_an_adapter_in_several_files_is_refused(tmp_path: Path) -> None:

@@ -206,7 +206,9 @@ def test_a_class_that_only_a_checkpoint_has_is_refused(
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "unknown"}))
     monkeypatch.setattr("sys.stdin", io.StringIO("yes\n" * 20))
-    with pytest.raises(EncoderUnavailable, match="needs code of its own, which is not run"):
+    with pytest.raises(
+        EncoderUnavailable, match="needs code of its own, which patchlight does not"
+    ):
         weights.load_processor(resolve(str(folder)), 768)
     assert not mark.exists()
 

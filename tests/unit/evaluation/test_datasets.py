@@ -151,7 +151,7 @@ def test_truth_is_all_boxes_but_for_small_ones(folder: Path) -> None:
         ({"gt_boxes": [[300.0, 80.0, 60.0, 400.0]]}, "is inverted"),
         ({"gt_boxes": [[60.0, 80.0, 1300.0, 400.0]]}, "leaves the page"),
         ({"page_size": [600.0, 0.0]}, "above 0"),
-        ({"doc": "other.pdf"}, "its document is not there"),
+        ({"doc": "other.pdf"}, "its document is missing"),
         ({"all_evidence_pages": ["two"]}, "'all_evidence_pages'"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_wrong_line_is_named(folder: Path, change: dict[str, Any], problem: st
     [
         ({"evidence_page": [0, 3]}, "'evidence_page' must be page numbers from 1"),
         ({"bbox": [[[100, 0, 200, 400]]]}, "an entry for each of the 2 pages"),
-        ({"evidence_page": [5, 4]}, "the image of page 4 is not there"),
+        ({"evidence_page": [5, 4]}, "the image of page 4 is missing"),
         ({"bbox": [[[100, 0, 900, 400]], [[0, 0, 50, 100]]]}, "leaves the page of 200 x 400"),
         ({"doc_name": ""}, "'doc_name'"),
     ],
@@ -193,11 +193,11 @@ def test_rows_of_one_question_must_fit_together(folder: Path) -> None:
 
 
 def test_other_formats_and_folders_are_refused(folder: Path) -> None:
-    with pytest.raises(DatasetError, match="line 1: is of no format that is read"):
+    with pytest.raises(DatasetError, match="line 1: is not in a supported format"):
         datasets.load(write(folder, {"question": "?", "answer": "!"}))
     with pytest.raises(DatasetError, match="line 1: is not JSON"):
         datasets.load(write(folder, "{"))
-    with pytest.raises(DatasetError, match="no question in it"):
+    with pytest.raises(DatasetError, match="holds no question"):
         datasets.load(write(folder, ""))
     with pytest.raises(DatasetError, match="no such folder"):
         datasets.load(folder / "nowhere")

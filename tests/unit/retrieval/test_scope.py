@@ -131,7 +131,7 @@ def test_what_where_leaves_out_is_out() -> None:
     assert found(scopes, C, 2, 3) == [2]
     with pytest.raises(InputError, match=r"none of pages \[1\] can be searched.*--where"):
         scopes.positions(A, [1])
-    with pytest.raises(InputError, match=r"--where leaves no page of doc 'copy\.pdf'"):
+    with pytest.raises(InputError, match=r"--where matches no page of doc 'copy\.pdf'"):
         scopes.positions("copy.pdf", None)
 
 
