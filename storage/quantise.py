@@ -32,13 +32,13 @@ def quantise(vectors: FloatArray) -> tuple[NDArray[np.int8], NDArray[np.float16]
     >>> integers.tolist(), scales.tolist()
     ([[127, -64], [0, 0]], [1.0, 0.0])
     """
-    largest = np.abs(vectors).max(axis=1, initial=0.0)
-    exact = largest / np.float32(LARGEST)
+    largest = np.abs(vectors).max(axis=1, initial=0.0)  # (n,)
+    exact = largest / np.float32(LARGEST)  # (n,)
     with np.errstate(over="ignore"):
         scales = exact.astype(np.float16)
     low = scales.astype(np.float32) * LARGEST < largest  # exact: 11 bits times 7
     scales[low] = np.nextafter(scales[low], np.float16(np.inf))
     if not np.isfinite(scales).all():
         raise ValueError("a patch vector is too large for int8; vectors must be unit length")
-    divisor = np.where(scales == 0, 1, scales).astype(np.float32)
+    divisor = np.where(scales == 0, 1, scales).astype(np.float32)  # (n,)
     return np.rint(vectors / divisor[:, None]).astype(np.int8), scales

@@ -83,9 +83,9 @@ def evidence(mass: Doubles, share: Doubles, weights: Doubles, background: float)
     """
     if mass.shape != (len(share), len(weights)):
         raise ShapeError(f"{mass.shape} masses of {len(share)} spans and {len(weights)} tokens")
-    part = np.maximum(share, 1e-6)[:, None]
-    density = np.log((1 - background) * mass / part + background) @ weights
-    coverage = np.log((1 - background) * mass + background) @ weights
+    part = np.maximum(share, 1e-6)[:, None]  # (S, 1)
+    density = np.log((1 - background) * mass / part + background) @ weights  # (S,)
+    coverage = np.log((1 - background) * mass + background) @ weights  # (S,)
     return Evidence(density, coverage)
 
 
@@ -104,16 +104,16 @@ def patch_mass(token_scores: Floats) -> Doubles:
     >>> patch_mass(np.array([[0.9, 0.3], [-0.9, 0.3]])).tolist()
     [[0.881, 0.5], [0.119, 0.5]]
     """
-    scores = token_scores.astype(np.float64)
+    scores = token_scores.astype(np.float64)  # (N, T)
     if not len(scores):
         return scores
-    deviation = scores.std(axis=0)
+    deviation = scores.std(axis=0)  # (T,)
     # Rounding must not turn a constant column into a pattern.
-    flat = deviation <= 1e-6 * np.abs(scores).max(axis=0, initial=0.0)
-    scores = (scores - scores.mean(axis=0)) / np.where(flat, 1.0, deviation)
-    scores = np.where(flat, 0.0, scores)
-    mass = np.exp(_STEEP * np.minimum(scores, _FARTHEST))
-    spread: Doubles = mass / mass.sum(axis=0)
+    flat = deviation <= 1e-6 * np.abs(scores).max(axis=0, initial=0.0)  # (T,)
+    scores = (scores - scores.mean(axis=0)) / np.where(flat, 1.0, deviation)  # (N, T)
+    scores = np.where(flat, 0.0, scores)  # (N, T)
+    mass = np.exp(_STEEP * np.minimum(scores, _FARTHEST))  # (N, T)
+    spread: Doubles = mass / mass.sum(axis=0)  # (N, T)
     return spread
 
 
@@ -123,11 +123,11 @@ def cells_held(boxes: Doubles, rows: int, cols: int) -> Doubles:
     >>> cells_held(np.array([[0.0, 0.0, 0.75, 0.5]]), 2, 2).tolist()
     [[1.0, 0.5, 0.0, 0.0]]
     """
-    y, x = np.arange(rows), np.arange(cols)
-    down = np.minimum(boxes[:, 3:] * rows, y + 1) - np.maximum(boxes[:, 1:2] * rows, y)
+    y, x = np.arange(rows), np.arange(cols)  # (rows,), (cols,)
+    down = np.minimum(boxes[:, 3:] * rows, y + 1) - np.maximum(boxes[:, 1:2] * rows, y)  # (S, rows)
     across = np.minimum(boxes[:, 2:3] * cols, x + 1) - np.maximum(boxes[:, :1] * cols, x)
     held: Doubles = np.clip(down, 0, 1)[:, :, None] * np.clip(across, 0, 1)[:, None, :]
-    return held.reshape(len(boxes), rows * cols)
+    return held.reshape(len(boxes), rows * cols)  # (S, rows * cols)
 
 
 class HeldPatches:
@@ -163,11 +163,11 @@ class HeldPatches:
         >>> mass.tolist(), part.tolist()
         ([[0.119]], [0.5])
         """
-        there = np.flatnonzero(cell_to_vector >= 0)
+        there = np.flatnonzero(cell_to_vector >= 0)  # (n,)
         if not len(there):
             return np.zeros((len(self._boxes), token_scores.shape[1])), np.zeros(len(self._boxes))
         if grid not in self._held:
             self._held[grid] = cells_held(self._boxes, *grid)
-        held = self._held[grid][:, there]
-        mass = held @ patch_mass(token_scores[cell_to_vector[there]])
+        held = self._held[grid][:, there]  # (S, n)
+        mass = held @ patch_mass(token_scores[cell_to_vector[there]])  # (S, T)
         return np.minimum(mass, 1.0), held.mean(axis=1)

@@ -45,10 +45,10 @@ class PageWords:
         equal = np.array(
             [[stem in stems for stem in question.stems] for stems in self._stems], dtype=np.float64
         ).reshape(len(self._stems), len(question.stems))
-        there = np.flatnonzero(equal.any(axis=0))
+        there = np.flatnonzero(equal.any(axis=0))  # (Q,)
         lines = len(self._line_stems)
         on_lines = np.array(
             [sum(question.stems[at] in stems for stems in self._line_stems) for at in there]
         )
-        weights: Doubles = np.log(1 + (lines - on_lines + 0.5) / (on_lines + 0.5))
+        weights: Doubles = np.log(1 + (lines - on_lines + 0.5) / (on_lines + 0.5))  # (Q,)
         return equal[:, there], weights / weights.sum()

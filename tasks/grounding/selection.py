@@ -181,8 +181,8 @@ def select(scores: Floats, selection: Selection) -> Indices:
     if not np.isfinite(scores).all():
         raise NotFiniteError("a region score is not finite")
     # float64, so that a cut-off is not rounded to the scores' own precision.
-    exact = scores.astype(np.float64)
-    order = np.argsort(-exact, kind="stable")
+    exact = scores.astype(np.float64)  # (R,)
+    order = np.argsort(-exact, kind="stable")  # (R,)
     if len(order) == 0:
         return order
     if selection.rule is SelectionRule.MAX:

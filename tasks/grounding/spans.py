@@ -112,7 +112,7 @@ def spans_of(
     found = (found + sorted(runs, key=lambda run: len(run[1])))[:_MOST_COMPARED]
     if not found:
         return Spans((), np.empty((0, 4)), ())
-    hulls = np.stack([geometry.hull(regions.boxes[list(rows)]) for _, rows in found])
+    hulls = np.stack([geometry.hull(regions.boxes[list(rows)]) for _, rows in found])  # (n, 4)
     kept = geometry.distinct(hulls, SAME, strict=False)[:MOST]
     return Spans(tuple(found[i][0] for i in kept), hulls[kept], tuple(found[i][1] for i in kept))
 

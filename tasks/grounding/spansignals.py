@@ -128,30 +128,30 @@ class PageSpans:
         }
         columns["run"] = spans.runs.astype(np.float64)
         seen = regions.rows(RegionKind.FIGURE, RegionKind.TABLE)
-        near = geometry.iou(boxes, regions.boxes[seen]) > _SEEN
+        near = geometry.iou(boxes, regions.boxes[seen]) > _SEEN  # (S, K)
         columns["confidence"] = (near * regions.confidence[seen]).max(axis=1, initial=0.0)
 
-        area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-        lines = regions.boxes[self._lines]
-        met = _overlaps(boxes, lines)
-        line_area = (lines[:, 2:] - lines[:, :2]).prod(axis=1)
-        inside = (met > 0.5 * line_area).astype(np.float64)
-        counts = inside.sum(axis=1)
-        long = np.array([len(regions.texts[i].split()) for i in self._lines])
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)  # (S,)
+        lines = regions.boxes[self._lines]  # (L, 4)
+        met = _overlaps(boxes, lines)  # (S, L)
+        line_area = (lines[:, 2:] - lines[:, :2]).prod(axis=1)  # (L,)
+        inside = (met > 0.5 * line_area).astype(np.float64)  # (S, L)
+        counts = inside.sum(axis=1)  # (S,)
+        long = np.array([len(regions.texts[i].split()) for i in self._lines])  # (L,)
         columns["filled"] = np.minimum(met.sum(axis=1) / area, 1.0)
         columns["prose"] = _share(inside @ (long >= _LONG_LINE), counts) * columns["filled"]
         columns["size"] = (np.log(area + _LEAST_AREA) - _USUAL_LOG_AREA) ** 2
-        graphic = _best_iou(boxes, regions.boxes[regions.rows(*GRAPHIC)])
-        table = _best_iou(boxes, regions.boxes[regions.rows(RegionKind.TABLE)])
+        graphic = _best_iou(boxes, regions.boxes[regions.rows(*GRAPHIC)])  # (S,)
+        table = _best_iou(boxes, regions.boxes[regions.rows(RegionKind.TABLE)])  # (S,)
         self._graphic = graphic * (1 - columns["prose"])
         columns["text"] = 1 - np.maximum(self._graphic, table)
         return np.column_stack([columns[name] for name in LAYOUT])
 
     def _of_words(self, question: QuestionWords) -> dict[str, Doubles]:
-        equal, weights = self._words.named(question)
+        equal, weights = self._words.named(question)  # (W, Q), (Q,)
         if not len(weights):
             return {name: np.zeros(len(self.spans)) for name in QUESTION[:2]}
-        mass = (self._holds @ equal) / equal.sum(axis=0)
+        mass = (self._holds @ equal) / equal.sum(axis=0)  # (S, Q)
         found = evidence(mass, self._holds.mean(axis=1), weights, _WORD_BACKGROUND)
         return {
             "words": (mass > 0) @ weights,
@@ -174,7 +174,7 @@ class PageSpans:
             span beyond the part of the page's patches that does; in [-1, 1].
         """
         mass, part = self._patches.mass(seen.token_scores, seen.cell_to_vector, seen.grid)
-        carried: Doubles = (mass[rows] - part[rows, None]) * seen.shares
+        carried: Doubles = (mass[rows] - part[rows, None]) * seen.shares  # (R, T)
         return carried
 
     def _of_patches(
@@ -182,7 +182,7 @@ class PageSpans:
         seen: Seen,
     ) -> dict[str, Doubles]:
         mass, part = self._patches.mass(seen.token_scores, seen.cell_to_vector, seen.grid)
-        density = evidence(mass, part, seen.shares, _PATCH_BACKGROUND).density
+        density = evidence(mass, part, seen.shares, _PATCH_BACKGROUND).density  # (S,)
         if not part.any():  # no patch, no evidence
             density = np.zeros(len(self.spans))
         return {"patch_density": density, "text_patch_density": density * self._text}
@@ -190,15 +190,15 @@ class PageSpans:
 
 def _overlaps(a: Doubles, b: Doubles) -> Doubles:
     """Return the areas (n, m) that boxes share."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared: Doubles = np.clip(high - low, 0.0, None).prod(axis=2)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])  # (A, B, 2)
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])  # (A, B, 2)
+    shared: Doubles = np.clip(high - low, 0.0, None).prod(axis=2)  # (A, B)
     return shared
 
 
 def _best_iou(boxes: Doubles, others: Doubles) -> Doubles:
     """Return each box's largest IoU with any of the others, 0 where there is none."""
-    best: Doubles = geometry.iou(boxes, others).max(axis=1, initial=0.0)
+    best: Doubles = geometry.iou(boxes, others).max(axis=1, initial=0.0)  # (S,)
     return best
 
 

@@ -115,8 +115,8 @@ def beliefs(signals: Doubles, names: Sequence[str], weights: Mapping[str, float]
     if signals.ndim != 2 or signals.shape[1] != len(names):
         raise ShapeError(f"(S, {len(names)}) signals expected, got {signals.shape}")
     # A sum a row, not a product of matrices, whose rounding depends on the other rows.
-    sums = (signals * np.array([weights.get(name, 0.0) for name in names])).sum(axis=1)
-    belief: Doubles = np.exp(sums - sums.max(initial=-np.inf))
+    sums = (signals * np.array([weights.get(name, 0.0) for name in names])).sum(axis=1)  # (S,)
+    belief: Doubles = np.exp(sums - sums.max(initial=-np.inf))  # (S,)
     return belief / belief.sum() if len(belief) else belief
 
 

@@ -39,7 +39,7 @@ def left_of(boxes: Doubles) -> Doubles:
 def row_of(boxes: Doubles) -> Doubles:
     """Return the same strips with a margin above and below."""
     strips = left_of(boxes)
-    margin = _ROW_MARGIN * (boxes[:, 3] - boxes[:, 1])
+    margin = _ROW_MARGIN * (boxes[:, 3] - boxes[:, 1])  # (S,)
     strips[:, 1] -= margin
     strips[:, 3] += margin
     return strips
@@ -54,7 +54,7 @@ def above(boxes: Doubles) -> Doubles:
 
 def words_above(boxes: Doubles, words: Doubles) -> Booleans:
     """Return which of (W, 4) words stand over which boxes, in the same column: (S, W)."""
-    middle = (words[:, 1] + words[:, 3]) / 2
+    middle = (words[:, 1] + words[:, 3]) / 2  # (W,)
     return np.asarray(_in_column(boxes, words) & (middle < boxes[:, 1:2]))
 
 
@@ -77,9 +77,9 @@ def next_lines(boxes: Doubles, lines: Doubles) -> tuple[Doubles, Doubles]:
     >>> before.tolist() == [label], over.tolist() == [heading]
     (True, True)
     """
-    heights = (boxes[:, 3] - boxes[:, 1])[:, None]
+    heights = (boxes[:, 3] - boxes[:, 1])[:, None]  # (S, 1)
     down = np.minimum(boxes[:, 3:], lines[:, 3]) - np.maximum(boxes[:, 1:2], lines[:, 1])
-    beside = down > _SAME_ROW * np.minimum(heights, lines[:, 3] - lines[:, 1])
+    beside = down > _SAME_ROW * np.minimum(heights, lines[:, 3] - lines[:, 1])  # (S, L)
     before = (
         beside
         & (lines[:, 2] <= boxes[:, :1] + _TOUCHING * heights)
@@ -96,15 +96,15 @@ def next_lines(boxes: Doubles, lines: Doubles) -> tuple[Doubles, Doubles]:
 
 def _in_column(boxes: Doubles, others: Doubles) -> Booleans:
     across = np.minimum(boxes[:, 2:3], others[:, 2]) - np.maximum(boxes[:, :1], others[:, 0])
-    widths = (boxes[:, 2] - boxes[:, 0])[:, None]
+    widths = (boxes[:, 2] - boxes[:, 0])[:, None]  # (S, 1)
     return np.asarray(across > _SAME_COLUMN * np.minimum(widths, others[:, 2] - others[:, 0]))
 
 
 def _nearest(lines: Doubles, there: Booleans, edge: Doubles) -> Doubles:
     """Return of each box the line with the largest edge among those there."""
-    found = np.zeros((len(there), 4))
+    found = np.zeros((len(there), 4))  # (S, 4)
     if len(lines):
-        best = np.where(there, edge, -np.inf).argmax(axis=1)
-        some = there.any(axis=1)
+        best = np.where(there, edge, -np.inf).argmax(axis=1)  # (S,)
+        some = there.any(axis=1)  # (S,)
         found[some] = lines[best[some]]
     return found

@@ -90,8 +90,8 @@ class PageValues:
             (S, len(SIGNALS)) float64.
         """
         asked = question.types
-        of_type = np.array([bool(types & asked) for types in self._types], dtype=np.float64)
-        equal, counts = self._words.named(question)
+        of_type = np.array([bool(types & asked) for types in self._types], dtype=np.float64)  # (S,)
+        equal, counts = self._words.named(question)  # (W, Q), (Q,)
         has = {
             where: (words.astype(np.float64) @ equal > 0).astype(np.float64)
             for where, words in self._holds.items()
@@ -99,12 +99,12 @@ class PageValues:
         own, left, beside, row, over = (
             has[where] @ counts for where in ("own", "left", "next", "row", "above")
         )
-        crossing = np.maximum(has["row"], has["above"]) @ counts - np.maximum(row, over)
-        found = np.column_stack([of_type, own, left, beside, crossing])
-        mass, part = self._around(seen)
+        crossing = np.maximum(has["row"], has["above"]) @ counts - np.maximum(row, over)  # (S,)
+        found = np.column_stack([of_type, own, left, beside, crossing])  # (S, 5)
+        mass, part = self._around(seen)  # (3, S, T), (3, S, 1)
         dense = np.log((1 - _PATCH_BACKGROUND) * mass / np.maximum(part, 1e-6) + _PATCH_BACKGROUND)
-        patches = np.where(part > 0, dense, 0.0).max(axis=0, initial=-np.inf)
-        by_patch = patches @ seen.shares
+        patches = np.where(part > 0, dense, 0.0).max(axis=0, initial=-np.inf)  # (S, T)
+        by_patch = patches @ seen.shares  # (S,)
         return np.column_stack([self._layout, found, _again(found), by_patch])
 
     def carried(
@@ -123,9 +123,9 @@ class PageValues:
             place, on its left or above it, whichever has most beyond the part of the page's patches
             that does; in [-1, 1].
         """
-        mass, part = self._around(seen)
-        beyond = (mass - part)[:, rows].max(axis=0)
-        carried: Doubles = beyond * seen.shares
+        mass, part = self._around(seen)  # (3, S, T), (3, S, 1)
+        beyond = (mass - part)[:, rows].max(axis=0)  # (R, T)
+        carried: Doubles = beyond * seen.shares  # (R, T)
         return carried
 
     def _around(self, seen: Seen) -> tuple[Doubles, Doubles]:
@@ -138,7 +138,7 @@ class PageValues:
 def _again(found: Doubles) -> Doubles:
     """Count of each row how many equal it before; at most `_MOST_AGAIN`."""
     seen: dict[bytes, int] = {}
-    again = np.zeros(len(found))
+    again = np.zeros(len(found))  # (S,)
     for at, row in enumerate(found.round(_SAME_EVIDENCE) + 0.0):  # no negative zero
         key = row.tobytes()
         again[at] = min(seen.get(key, 0), _MOST_AGAIN)

@@ -77,13 +77,13 @@ def check_boxes(boxes: Floats) -> None:
     # Whole numbers or float16 would turn an IoU into 0 further on.
     if boxes.dtype not in (np.float32, np.float64):
         raise ShapeError(f"boxes must be float32 or float64, got {boxes.dtype}")
-    x0, y0, x1, y1 = np.asarray(boxes, np.float64).T
+    x0, y0, x1, y1 = np.asarray(boxes, np.float64).T  # each (R,)
     # Written so that NaN fails every test: `not (good)` instead of `bad`.
-    on_page = (x0 >= 0) & (y0 >= 0) & (x1 <= 1) & (y1 <= 1)
-    upright = (x0 <= x1) & (y0 <= y1)
+    on_page = (x0 >= 0) & (y0 >= 0) & (x1 <= 1) & (y1 <= 1)  # (R,)
+    upright = (x0 <= x1) & (y0 <= y1)  # (R,)
     with np.errstate(invalid="ignore", over="ignore"):
-        filled = (x1 - x0) * (y1 - y0) >= MIN_AREA
-    good = on_page & upright & filled
+        filled = (x1 - x0) * (y1 - y0) >= MIN_AREA  # (R,)
+    good = on_page & upright & filled  # (R,)
     if good.all():
         return
     row = int(np.argmin(good))
@@ -139,20 +139,20 @@ def touched_cells(boxes: Floats, rows: int, cols: int) -> TouchedCells:
     """
     check_boxes(boxes)
     check_grid(rows, cols)
-    x0, y0, x1, y1 = np.asarray(boxes, np.float64).T
-    x, y = _edges(cols), _edges(rows)
-    c0, width = _window(x0, x1, x)
-    r0, height = _window(y0, y1, y)
-    count = width * height
-    start = offsets(count)[:-1]
-    box = np.repeat(np.arange(len(boxes)), count)
-    down, across = np.divmod(np.arange(len(box)) - start[box], width[box])
-    r, c = r0[box] + down, c0[box] + across
-    area = np.minimum(x1[box], x[c + 1]) - np.maximum(x0[box], x[c])
+    x0, y0, x1, y1 = np.asarray(boxes, np.float64).T  # each (R,)
+    x, y = _edges(cols), _edges(rows)  # (cols + 1,), (rows + 1,)
+    c0, width = _window(x0, x1, x)  # each (R,)
+    r0, height = _window(y0, y1, y)  # each (R,)
+    count = width * height  # (R,)
+    start = offsets(count)[:-1]  # (R,)
+    box = np.repeat(np.arange(len(boxes)), count)  # (n,)
+    down, across = np.divmod(np.arange(len(box)) - start[box], width[box])  # each (n,)
+    r, c = r0[box] + down, c0[box] + across  # each (n,)
+    area = np.minimum(x1[box], x[c + 1]) - np.maximum(x0[box], x[c])  # (n,)
     area *= np.minimum(y1[box], y[r + 1]) - np.maximum(y0[box], y[r])
-    union = ((x1 - x0) * (y1 - y0) + 1 / (rows * cols))[box] - area
+    union = ((x1 - x0) * (y1 - y0) + 1 / (rows * cols))[box] - area  # (n,)
     # Rounding can put a box that equals its cell a hair above 1.
-    iou = np.minimum(area / union, 1.0)
+    iou = np.minimum(area / union, 1.0)  # (n,)
     return TouchedCells(start=start, count=count, box=box, cell=r * cols + c, iou=iou, area=area)
 
 
@@ -176,11 +176,13 @@ def iou(a: Floats, b: Floats) -> Doubles:
     """
     check_boxes(a)
     check_boxes(b)
-    p, q = np.asarray(a, np.float64)[:, None, :], np.asarray(b, np.float64)[None, :, :]
-    sides = np.minimum(p[..., 2:], q[..., 2:]) - np.maximum(p[..., :2], q[..., :2])
-    shared = np.maximum(sides, 0.0).prod(axis=-1)
-    union = (p[..., 2:] - p[..., :2]).prod(axis=-1) + (q[..., 2:] - q[..., :2]).prod(axis=-1)
-    ratio: Doubles = np.minimum(shared / (union - shared), 1.0)
+    p = np.asarray(a, np.float64)[:, None, :]  # (A, 1, 4)
+    q = np.asarray(b, np.float64)[None, :, :]  # (1, B, 4)
+    sides = np.minimum(p[..., 2:], q[..., 2:]) - np.maximum(p[..., :2], q[..., :2])  # (A, B, 2)
+    shared = np.maximum(sides, 0.0).prod(axis=-1)  # (A, B)
+    area_p = (p[..., 2:] - p[..., :2]).prod(axis=-1)  # (A, 1)
+    area_q = (q[..., 2:] - q[..., :2]).prod(axis=-1)  # (1, B)
+    ratio: Doubles = np.minimum(shared / (area_p + area_q - shared), 1.0)  # (A, B)
     return ratio
 
 
@@ -196,7 +198,7 @@ def hull(boxes: Doubles) -> Doubles:
     >>> hull(np.array([[0.1, 0.2, 0.3, 0.4], [0.2, 0.1, 0.6, 0.3]])).tolist()
     [0.1, 0.1, 0.6, 0.4]
     """
-    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])  # (4,)
 
 
 def hulls(boxes: Doubles, starts: NDArray[np.integer[Any]]) -> Doubles:
@@ -212,8 +214,8 @@ def hulls(boxes: Doubles, starts: NDArray[np.integer[Any]]) -> Doubles:
     >>> hulls(np.array([[0, 2, 1, 4], [3, 1, 6, 3], [5, 5, 6, 6]]), np.array([0, 2])).tolist()
     [[0, 1, 6, 4], [5, 5, 6, 6]]
     """
-    low = np.minimum.reduceat(boxes[:, :2], starts)
-    return np.concatenate([low, np.maximum.reduceat(boxes[:, 2:], starts)], axis=1)
+    low = np.minimum.reduceat(boxes[:, :2], starts)  # (m, 2)
+    return np.concatenate([low, np.maximum.reduceat(boxes[:, 2:], starts)], axis=1)  # (m, 4)
 
 
 def offsets(lengths: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
@@ -222,7 +224,7 @@ def offsets(lengths: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
     >>> offsets([2, 0, 3]).tolist()
     [0, 2, 2, 5]
     """
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])  # (n + 1,)
 
 
 def centres_in(boxes: Floats, holders: Floats, *, strict: bool) -> NDArray[np.bool_]:
@@ -240,10 +242,10 @@ def centres_in(boxes: Floats, holders: Floats, *, strict: bool) -> NDArray[np.bo
     >>> centres_in(box, holder, strict=False).item(), centres_in(box, holder, strict=True).item()
     (True, False)
     """
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    low, high = holders[:, None, :2], holders[:, None, 2:]
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2  # (n, 2)
+    low, high = holders[:, None, :2], holders[:, None, 2:]  # each (m, 1, 2)
     above, below = (np.greater, np.less) if strict else (np.greater_equal, np.less_equal)
-    return np.asarray((above(centres, low) & below(centres, high)).all(axis=2))
+    return np.asarray((above(centres, low) & below(centres, high)).all(axis=2))  # (m, n)
 
 
 def distinct(boxes: Floats, same: float, *, strict: bool) -> list[int]:
@@ -261,8 +263,8 @@ def distinct(boxes: Floats, same: float, *, strict: bool) -> list[int]:
     >>> distinct(boxes, 0.5, strict=False), distinct(boxes, 0.5, strict=True)
     ([0, 2], [0, 1, 2])
     """
-    shared = iou(boxes, boxes)
-    near = shared > same if strict else shared >= same
+    shared = iou(boxes, boxes)  # (n, n)
+    near = shared > same if strict else shared >= same  # (n, n)
     kept: list[int] = []
     for row in range(len(boxes)):
         if not near[row, kept].any():
@@ -310,13 +312,13 @@ def box_pixels(boxes: Floats, width_px: int, height_px: int) -> NDArray[np.int32
     >>> box_pixels(np.array([[0.12, 0.0, 0.5, 0.31]]), 10, 10).tolist()
     [[1, 0, 5, 4]]
     """
-    px = _scaled(boxes, width_px, height_px)
-    size = np.array([width_px, height_px])
+    px = _scaled(boxes, width_px, height_px)  # (R, 4)
+    size = np.array([width_px, height_px])  # (2,)
     # The margin undoes rounding: 0.1 * 1000 must not reach into pixel 100 from either side.
-    margin = SLIVER * size
-    low = np.minimum(np.floor(px[:, :2] + margin), size - 1)
-    high = np.maximum(np.ceil(px[:, 2:] - margin), low + 1)
-    return np.concatenate([low, high], axis=1).astype(np.int32)
+    margin = SLIVER * size  # (2,)
+    low = np.minimum(np.floor(px[:, :2] + margin), size - 1)  # (R, 2)
+    high = np.maximum(np.ceil(px[:, 2:] - margin), low + 1)  # (R, 2)
+    return np.concatenate([low, high], axis=1).astype(np.int32)  # (R, 4)
 
 
 def _scaled(boxes: Floats, width: float, height: float) -> Doubles:
@@ -328,13 +330,13 @@ def _scaled(boxes: Floats, width: float, height: float) -> Doubles:
 
 def _edges(n: int) -> Doubles:
     """Borders of n equal cells on [0, 1]: (n + 1,), the last exactly 1."""
-    return np.arange(n + 1) / n
+    return np.arange(n + 1) / n  # (n + 1,)
 
 
 def _window(low: Doubles, high: Doubles, edges: Doubles) -> tuple[Indices, Indices]:
     """First cell and number of cells that the intervals [low, high] reach into, each (R,)."""
     cells = len(edges) - 1
     # Never more than an eighth of the box or cell, so that no box ends without a cell.
-    sliver = np.minimum(np.minimum((high - low) / 8, SLIVER), 1 / (8 * cells))
-    first = np.searchsorted(edges, low + sliver, side="right") - 1
+    sliver = np.minimum(np.minimum((high - low) / 8, SLIVER), 1 / (8 * cells))  # (R,)
+    first = np.searchsorted(edges, low + sliver, side="right") - 1  # (R,)
     return first, np.searchsorted(edges, high - sliver, side="left") - first

@@ -130,17 +130,17 @@ def similarities(
         raise ShapeError(f"int8 vectors, and no others, take scales; these are {vectors.dtype}")
     if scales is not None and scales.shape != vectors.shape[:1]:
         raise ShapeError(f"{len(vectors)} int8 vectors take as many scales, got {scales.shape}")
-    queries = query_vectors.astype(np.float32, copy=False).T
+    queries = query_vectors.astype(np.float32, copy=False).T  # (D, T)
     if vectors.dtype == np.float32:
-        product: FloatArray = np.matmul(vectors, queries)
+        product: FloatArray = np.matmul(vectors, queries)  # (N, T)
         return product
     # One small buffer for the float32 copy stays in the cache; a copy of everything would cost
     # several times the product in page faults.
-    product = np.empty((len(vectors), queries.shape[1]), dtype=np.float32)
+    product = np.empty((len(vectors), queries.shape[1]), dtype=np.float32)  # (N, T)
     buffer = np.empty((min(_ROWS_CONVERTED, len(vectors)), vectors.shape[1]), dtype=np.float32)
     for start in range(0, len(vectors), _ROWS_CONVERTED):
         part = slice(start, start + _ROWS_CONVERTED)
-        converted = buffer[: len(vectors[part])]
+        converted = buffer[: len(vectors[part])]  # (m, D)
         np.copyto(converted, vectors[part])
         if scales is not None:
             # Before the product: after it, each of the T columns would have to be scaled.
@@ -162,7 +162,7 @@ def as_floats(vectors: Floats | NDArray[np.int8], scales: Floats | None = None) 
     >>> as_floats(np.array([[127, -64]], np.int8), np.array([0.5], np.float16)).tolist()
     [[63.5, -32.0]]
     """
-    floats: FloatArray = vectors.astype(np.float32, copy=False)
+    floats: FloatArray = vectors.astype(np.float32, copy=False)  # (N, D)
     return floats if scales is None else floats * scales.astype(np.float32)[:, None]
 
 
@@ -189,7 +189,7 @@ def best_matches(similarity: FloatArray, vector_offsets: Integers) -> FloatArray
         raise ShapeError(f"similarity must be (N, T), got {similarity.shape}")
     _check_offsets(vector_offsets, len(similarity), "vector", empty_allowed=True)
     pages = len(vector_offsets) - 1
-    best = np.full((pages, similarity.shape[1]), -np.inf, dtype=np.float32)
+    best = np.full((pages, similarity.shape[1]), -np.inf, dtype=np.float32)  # (P, T)
     # Measured on 64 pages of 360 vectors, 200 to 2,000 tokens: maximum.reduceat along rows takes
     # 6 to 17 times as long as one max per page; with (T, N) it is as fast, but the product slower.
     for page, (first, last) in enumerate(pairwise(vector_offsets.tolist())):
@@ -233,11 +233,11 @@ def page_scores_from(
         )
     _check_offsets(query_offsets, similarity.shape[1], "query", empty_allowed=False)
     _check_weights(weights)
-    best = best_matches(similarity, vector_offsets)
+    best = best_matches(similarity, vector_offsets)  # (P, T)
     if len(query_offsets) == 1:
         return np.empty((len(best), 0), dtype=np.float32)
     best *= weights
-    scores: FloatArray = np.add.reduceat(best, query_offsets[:-1], axis=1)
+    scores: FloatArray = np.add.reduceat(best, query_offsets[:-1], axis=1)  # (P, Q)
     # A NaN would lose every comparison in a ranking and drop the page without a word.
     if not np.isfinite(scores[vector_offsets[1:] > vector_offsets[:-1]]).all():
         raise NotFiniteError("a page score is not finite; a stored or query vector is damaged")
@@ -270,7 +270,7 @@ def token_scores(similarity: FloatArray, weights: FloatArray) -> FloatArray:
             f"got {similarity.shape} and {weights.shape}"
         )
     _check_weights(weights)
-    scores: FloatArray = similarity * (weights / weights.max())
+    scores: FloatArray = similarity * (weights / weights.max())  # (n, t)
     return scores
 
 
@@ -297,11 +297,11 @@ def patch_scores(token_scores: FloatArray, aggregate: TokenAggregation) -> Float
         raise ShapeError(f"scores (n, t) of at least 1 token expected, got {token_scores.shape}")
     scores: FloatArray
     if aggregate is TokenAggregation.MAX:
-        scores = token_scores.max(axis=1)
+        scores = token_scores.max(axis=1)  # (n,)
     elif aggregate is TokenAggregation.MEAN:
-        scores = token_scores.mean(axis=1)
+        scores = token_scores.mean(axis=1)  # (n,)
     else:
-        scores = token_scores.sum(axis=1)
+        scores = token_scores.sum(axis=1)  # (n,)
     return scores
 
 
@@ -332,9 +332,9 @@ def cell_scores(patch_scores: FloatArray, cell_to_vector: Integers) -> FloatArra
     if cell_to_vector.size and (cell_to_vector.min() < -1 or cell_to_vector.max() >= n):
         raise ShapeError(f"the cell map points outside the {n} vectors of the page")
     # Index -1 picks the appended zero.
-    padded = np.zeros(n + 1, dtype=patch_scores.dtype)
+    padded = np.zeros(n + 1, dtype=patch_scores.dtype)  # (n + 1,)
     padded[:n] = patch_scores
-    return padded[cell_to_vector]
+    return padded[cell_to_vector]  # (cells,)
 
 
 def _check_offsets(offsets: Integers, total: int, name: str, *, empty_allowed: bool) -> None:

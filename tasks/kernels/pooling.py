@@ -59,14 +59,15 @@ def pool(encoding: PageEncoding, factor: int) -> PageEncoding:
     """
     if factor < 1:
         raise ShapeError(f"token pooling takes at least 1 vector a cluster, got {factor}")
-    used = _used(encoding)
+    used = _used(encoding)  # (N,)
     count = int(used.sum())
     if factor == 1 or count < 2:
         return encoding
-    vectors = encoding.vectors[used]
-    cluster, clusters = _clusters(vectors, max(count // factor, 1))
-    pooled = np.concatenate([_means(vectors, cluster, clusters), encoding.vectors[~used]])
-    new = np.empty(len(used), np.int32)
+    vectors = encoding.vectors[used]  # (n, D)
+    cluster, clusters = _clusters(vectors, max(count // factor, 1))  # (n,), a number C
+    means = _means(vectors, cluster, clusters)  # (C, D)
+    pooled = np.concatenate([means, encoding.vectors[~used]])  # (C + N - n, D)
+    new = np.empty(len(used), np.int32)  # (N,)
     new[used] = cluster
     new[~used] = np.arange(clusters, len(pooled))
     return PageEncoding(
@@ -97,14 +98,14 @@ def drop_blank(encoding: PageEncoding, blank: BoolArray) -> PageEncoding:
             f"a {encoding.rows} x {encoding.cols} grid takes {encoding.rows * encoding.cols} "
             f"marks for blank cells, got {blank.shape} {blank.dtype}"
         )
-    before = _used(encoding)
-    cells = np.where(blank, np.int32(-1), encoding.cell_to_vector)
-    kept = ~before
+    before = _used(encoding)  # (N,)
+    cells = np.where(blank, np.int32(-1), encoding.cell_to_vector)  # (rows * cols,)
+    kept = ~before  # (N,)
     kept[cells[cells >= 0]] = True
     if kept.all():
         return PageEncoding(encoding.rows, encoding.cols, encoding.vectors, cells)
-    new = np.cumsum(kept, dtype=np.int32) - 1
-    vectors = encoding.vectors[kept]
+    new = np.cumsum(kept, dtype=np.int32) - 1  # (N,)
+    vectors = encoding.vectors[kept]  # (k, D)
     return PageEncoding(encoding.rows, encoding.cols, vectors, _renumbered(cells, new))
 
 
@@ -139,33 +140,33 @@ def blank_cells(image: NDArray[np.uint8], rows: int, cols: int) -> BoolArray:
     height, width = image.shape[:2]
     down, across = _spans(height, rows), _spans(width, cols)
     # Down first: whole rows of pixels lie side by side, which makes this the fast direction.
-    high = np.empty((rows, width, 3), np.uint8)
-    low = np.empty_like(high)
+    high = np.empty((rows, width, 3), np.uint8)  # (rows, W, 3)
+    low = np.empty_like(high)  # (rows, W, 3)
     for row, (first, last) in enumerate(down):
         np.max(image[first:last], axis=0, out=high[row])
         np.min(image[first:last], axis=0, out=low[row])
-    brightest, darkest = np.empty((2, rows, cols, 3), np.int16)
+    brightest, darkest = np.empty((2, rows, cols, 3), np.int16)  # each (rows, cols, 3)
     for col, (first, last) in enumerate(across):
         brightest[:, col] = high[:, first:last].max(axis=1)
         darkest[:, col] = low[:, first:last].min(axis=1)
-    blank: BoolArray = np.asarray((brightest - darkest <= BLANK_SPREAD).all(axis=2))
+    blank: BoolArray = np.asarray((brightest - darkest <= BLANK_SPREAD).all(axis=2))  # (rows, cols)
     if blank.any():
-        middle = (brightest + darkest) / 2
-        paper = np.median(middle[blank], axis=0)
+        middle = (brightest + darkest) / 2  # (rows, cols, 3)
+        paper = np.median(middle[blank], axis=0)  # (3,)
         blank &= (np.abs(middle - paper) <= BLANK_SPREAD).all(axis=2)
-    return blank.ravel()
+    return blank.ravel()  # (rows * cols,)
 
 
 def _used(encoding: PageEncoding) -> BoolArray:
     """Which vectors some cell points to."""
-    used = np.zeros(len(encoding.vectors), np.bool_)
+    used = np.zeros(len(encoding.vectors), np.bool_)  # (N,)
     used[encoding.cell_to_vector[encoding.cell_to_vector >= 0]] = True
     return used
 
 
 def _renumbered(cells: IntArray, new: IntArray) -> IntArray:
     """The cell map when vector j becomes ``new[j]``; cells without a vector stay so."""
-    renumbered: IntArray = np.append(new, np.int32(-1))[cells]
+    renumbered: IntArray = np.append(new, np.int32(-1))[cells]  # (cells,)
     return renumbered
 
 
@@ -180,10 +181,10 @@ def _clusters(vectors: FloatArray, most: int) -> tuple[IntArray, int]:
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import pdist
 
-    tree = linkage(pdist(_profiles(vectors.astype(np.float64))), method="ward")
-    labels = fcluster(tree, t=most, criterion="maxclust")
-    _, first, cluster = np.unique(labels, return_index=True, return_inverse=True)
-    number = np.empty(len(first), np.int32)
+    tree = linkage(pdist(_profiles(vectors.astype(np.float64))), method="ward")  # (n - 1, 4)
+    labels = fcluster(tree, t=most, criterion="maxclust")  # (n,)
+    _, first, cluster = np.unique(labels, return_index=True, return_inverse=True)  # _, (C,), (n,)
+    number = np.empty(len(first), np.int32)  # (C,)
     number[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
     return number[cluster], len(first)
 
@@ -197,21 +198,22 @@ def _profiles(vectors: Doubles) -> Doubles:
     """
     n, dim = vectors.shape
     if n <= dim:
-        return vectors @ vectors.T
-    values, axes = np.linalg.eigh(vectors.T @ vectors)
-    points: Doubles = vectors @ (axes * np.sqrt(np.maximum(values, 0)))
+        return vectors @ vectors.T  # (n, n)
+    values, axes = np.linalg.eigh(vectors.T @ vectors)  # (d,), (d, d)
+    points: Doubles = vectors @ (axes * np.sqrt(np.maximum(values, 0)))  # (n, d)
     return points
 
 
 def _means(vectors: FloatArray, cluster: IntArray, clusters: int) -> FloatArray:
     """Mean of each cluster's vectors, unit length; the first vector where the mean is ~0."""
-    size = np.bincount(cluster, minlength=clusters)
-    start = offsets(size)[:-1]
-    by_cluster = np.argsort(cluster, kind="stable")
-    means = np.add.reduceat(vectors[by_cluster], start, axis=0, dtype=np.float64) / size[:, None]
-    length = np.linalg.norm(means, axis=1)
-    void = length < _LEAST_MEAN
+    size = np.bincount(cluster, minlength=clusters)  # (C,)
+    start = offsets(size)[:-1]  # (C,)
+    by_cluster = np.argsort(cluster, kind="stable")  # (n,)
+    sums = np.add.reduceat(vectors[by_cluster], start, axis=0, dtype=np.float64)  # (C, D)
+    means = sums / size[:, None]  # (C, D)
+    length = np.linalg.norm(means, axis=1)  # (C,)
+    void = length < _LEAST_MEAN  # (C,)
     length[void] = 1.0
     means[void] = vectors[by_cluster[start[void]]]
-    unit: FloatArray = (means / length[:, None]).astype(np.float32)
+    unit: FloatArray = (means / length[:, None]).astype(np.float32)  # (C, D)
     return unit

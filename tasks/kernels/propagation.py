@@ -90,8 +90,8 @@ def region_scores(
         raise ShapeError(
             f"a {rows} x {cols} grid has {rows * cols} cell scores, got {cell_scores.shape}"
         )
-    maps = cell_scores.reshape(1, -1)
-    scores: Floats = region_scores_many(maps, boxes, rows, cols, aggregate)[0]
+    maps = cell_scores.reshape(1, -1)  # (1, rows * cols)
+    scores: Floats = region_scores_many(maps, boxes, rows, cols, aggregate)[0]  # (R,)
     return scores
 
 
@@ -162,7 +162,7 @@ def region_scores_from(
         raise ShapeError(f"cell scores must be float32 or float64, got {cell_scores.dtype}")
     if not np.isfinite(cell_scores).all():
         raise NotFiniteError("a cell score is not finite; fix the vectors it came from")
-    scores = np.empty((len(cell_scores), len(touched.start)), dtype=cell_scores.dtype)
+    scores = np.empty((len(cell_scores), len(touched.start)), dtype=cell_scores.dtype)  # (B, R)
     if scores.size == 0:
         return scores
     step = max(1, SLAB // len(touched.cell))
@@ -207,22 +207,22 @@ def cell_shares(
         raise ShapeError(f"cell scores (cells,) of this grid expected, got {cell_scores.shape}")
     if not np.isfinite(cell_scores).all():
         raise NotFiniteError("a cell score is not finite; fix the vectors it came from")
-    count = touched.count[regions]
-    start = offsets(count)[:-1]
-    region = np.repeat(np.arange(len(regions)), count)
-    at = np.arange(len(region)) + (touched.start[regions] - start)[region]
-    cell = touched.cell[at]
+    count = touched.count[regions]  # (R,)
+    start = offsets(count)[:-1]  # (R,)
+    region = np.repeat(np.arange(len(regions)), count)  # (n,)
+    at = np.arange(len(region)) + (touched.start[regions] - start)[region]  # (n,)
+    cell = touched.cell[at]  # (n,)
     if not len(regions):
         return CellShares(start, cell, np.empty(0))
     if aggregate is RegionAggregation.MAX:
-        scores = cell_scores[cell]
+        scores = cell_scores[cell]  # (n,)
         best = np.flatnonzero(scores == np.maximum.reduceat(scores, start)[region])
         # The first of each region: its cells stand together.
-        first = best[np.searchsorted(best, start)]
+        first = best[np.searchsorted(best, start)]  # (R,)
         return CellShares(np.arange(len(regions)), cell[first], np.ones(len(regions)))
     if aggregate is RegionAggregation.MEAN:
         return CellShares(start, cell, 1 / count[region])
-    total = np.add.reduceat(touched.iou[at], start)
+    total = np.add.reduceat(touched.iou[at], start)  # (R,)
     return CellShares(start, cell, touched.iou[at] / total[region])
 
 
@@ -250,16 +250,18 @@ def region_parts(cell_parts: Floats, shares: CellShares) -> Doubles:
         )
     if not len(shares.start):
         return np.empty((0, cell_parts.shape[1]))
-    parts: Doubles = np.add.reduceat(cell_parts * shares.share[:, None], shares.start, axis=0)
+    shared = cell_parts * shares.share[:, None]  # (n, t)
+    parts: Doubles = np.add.reduceat(shared, shares.start, axis=0)  # (R, t)
     return parts
 
 
 def _reduce(cell_scores: Floats, touched: TouchedCells, aggregate: RegionAggregation) -> Floats:
     """(B, cells) -> (B, R); sums in float64, because a page-wide box has thousands of terms."""
-    gathered: Floats = cell_scores.take(touched.cell, axis=1)
+    gathered: Floats = cell_scores.take(touched.cell, axis=1)  # (B, n)
     if aggregate is RegionAggregation.MAX:
-        return np.maximum.reduceat(gathered, touched.start, axis=1)
+        return np.maximum.reduceat(gathered, touched.start, axis=1)  # (B, R)
     if aggregate is RegionAggregation.MEAN:
-        return np.add.reduceat(gathered, touched.start, axis=1, dtype=np.float64) / touched.count
-    total = np.add.reduceat(touched.iou, touched.start)
-    return np.add.reduceat(gathered * touched.iou, touched.start, axis=1) / total
+        sums = np.add.reduceat(gathered, touched.start, axis=1, dtype=np.float64)  # (B, R)
+        return sums / touched.count  # (B, R)
+    total = np.add.reduceat(touched.iou, touched.start)  # (R,)
+    return np.add.reduceat(gathered * touched.iou, touched.start, axis=1) / total  # (B, R)

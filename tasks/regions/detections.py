@@ -79,15 +79,15 @@ def decode(outputs: Sequence[Scores], height: int, width: int) -> list[Detection
         Boxes with an area, best first; equal scores in the order of the classes and points.
     """
     size = np.array([width, height, width, height], dtype=np.float64)
-    scores = np.concatenate([part[0] for part in outputs[: len(STRIDES)]])
+    scores = np.concatenate([part[0] for part in outputs[: len(STRIDES)]])  # (points, classes)
     boxes = np.concatenate(
         [
             _boxes(part[0].astype(np.float64), stride, height, width)
             for part, stride in zip(outputs[len(STRIDES) :], STRIDES, strict=True)
         ]
     )
-    boxes = np.clip(boxes / size, 0.0, 1.0)
-    with_area = (boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE).all(axis=1)
+    boxes = np.clip(boxes / size, 0.0, 1.0)  # (points, 4)
+    with_area = (boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE).all(axis=1)  # (points,)
     found = []
     for number, label in enumerate(LABELS):
         members = np.flatnonzero((scores[:, number] >= LEAST_SCORE) & with_area)
@@ -102,11 +102,11 @@ def decode(outputs: Sequence[Scores], height: int, width: int) -> list[Detection
 def _boxes(logits: Boxes, stride: int, height: int, width: int) -> Boxes:
     """Boxes in pixels around the points of one grid: (points, 4)."""
     bins = logits.shape[1] // 4
-    logits = logits.reshape(-1, 4, bins)
-    shares = np.exp(logits - logits.max(axis=2, keepdims=True))
-    distance = (shares @ np.arange(bins)) / shares.sum(axis=2) * stride
-    rows, cols = np.mgrid[: -(-height // stride), : -(-width // stride)]
-    x, y = ((side.ravel() + 0.5) * stride for side in (cols, rows))
-    points = np.stack([x, y, x, y], axis=1)
+    logits = logits.reshape(-1, 4, bins)  # (points, 4, bins)
+    shares = np.exp(logits - logits.max(axis=2, keepdims=True))  # (points, 4, bins)
+    distance = (shares @ np.arange(bins)) / shares.sum(axis=2) * stride  # (points, 4)
+    rows, cols = np.mgrid[: -(-height // stride), : -(-width // stride)]  # each (down, across)
+    x, y = ((side.ravel() + 0.5) * stride for side in (cols, rows))  # each (points,)
+    points = np.stack([x, y, x, y], axis=1)  # (points, 4)
     boxes: Boxes = points + distance * np.array([-1.0, -1.0, 1.0, 1.0])
     return boxes

@@ -94,5 +94,5 @@ def is_any(box: Boxes, proposals: Sequence[Draft], least: float) -> bool:
     """Whether a box is nearly that of one of the proposals."""
     if not proposals:
         return False
-    boxes = hierarchy.with_area(np.stack([box, *(p.box for p in proposals)]))
+    boxes = hierarchy.with_area(np.stack([box, *(p.box for p in proposals)]))  # (n + 1, 4)
     return bool((geometry.iou(boxes[:1], boxes[1:]) > least).any())

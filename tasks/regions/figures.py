@@ -82,12 +82,12 @@ def inked_of(picture: NDArray[np.uint8], words: Boxes) -> Boxes:
 
     height, width = picture.shape
     paper = int(np.bincount(picture.ravel(), minlength=256).argmax())
-    ink = np.abs(picture.astype(np.int16) - paper) > _INK
+    ink = np.abs(picture.astype(np.int16) - paper) > _INK  # (H, W)
     sides = np.array([width, height, width, height])
     for left, top, right, bottom in (words * sides).astype(np.intp).tolist():
         ink[max(top - 2, 0) : bottom + 3, max(left - 2, 0) : right + 3] = False
-    rows, cols = np.nonzero(ink)
-    at = rows * _INK_GRID // height * _INK_GRID + cols * _INK_GRID // width
+    rows, cols = np.nonzero(ink)  # each (k,)
+    at = rows * _INK_GRID // height * _INK_GRID + cols * _INK_GRID // width  # (k,)
     counts = np.bincount(at, minlength=_INK_GRID**2).reshape(_INK_GRID, _INK_GRID)
     around = np.ones((3, 3), dtype=bool)
     parts, _ = ndimage.label(ndimage.binary_dilation(counts > _LEAST_INK, around), around)
@@ -96,7 +96,7 @@ def inked_of(picture: NDArray[np.uint8], words: Boxes) -> Boxes:
         (across.start, down.start, across.stop, down.stop)
         for down, across in filter(None, ndimage.find_objects(parts))
     ]
-    boxes = np.array(found, dtype=np.float64).reshape(-1, 4) / _INK_GRID
+    boxes = np.array(found, dtype=np.float64).reshape(-1, 4) / _INK_GRID  # (n, 4)
     large = (_areas(boxes) >= _LEAST_INKED) & (_areas(boxes) <= _MOST_PICTURE)
     large &= (boxes[:, 2:] - boxes[:, :2] >= _LEAST_INKED_SIDE).all(axis=1)
     return _largest(boxes[large])
@@ -122,14 +122,14 @@ def _clusters(boxes: Boxes, reach: float) -> Boxes:
 
     low = np.clip(np.floor((boxes[:, :2] - reach) * _GRID), 0, _GRID - 1).astype(np.intp)
     high = np.clip(np.ceil((boxes[:, 2:] + reach) * _GRID), 1, _GRID).astype(np.intp)
-    high = np.maximum(high, low + 1)
+    high = np.maximum(high, low + 1)  # (n, 2)
     # Each box adds 1 to its cells: its corners' steps are summed up along both sides.
-    steps = np.zeros((_GRID + 1, _GRID + 1), dtype=np.int64)
+    steps = np.zeros((_GRID + 1, _GRID + 1), dtype=np.int64)  # (_GRID + 1, _GRID + 1)
     for x, y, step in ((low, low, 1), (high, high, 1), (low, high, -1), (high, low, -1)):
         np.add.at(steps, (y[:, 1], x[:, 0]), step)
     covered = steps.cumsum(axis=0).cumsum(axis=1)[:_GRID, :_GRID] > 0
     parts, count = ndimage.label(covered, structure=np.ones((3, 3)))
-    of_box = parts[low[:, 1], low[:, 0]] - 1
+    of_box = parts[low[:, 1], low[:, 0]] - 1  # (n,)
     hulls = np.concatenate([np.full((count, 2), 1.0), np.zeros((count, 2))], axis=1)
     for side, pick in ((0, np.minimum), (1, np.minimum), (2, np.maximum), (3, np.maximum)):
         pick.at(hulls[:, side], of_box, boxes[:, side])

@@ -324,10 +324,10 @@ def _table_cells(
 
 def _shared_columns(upper: Boxes, lower: Boxes) -> int:
     """How many boxes of a row have one of another row over or under them, each its own."""
-    across = np.minimum(upper[:, None, 2], lower[None, :, 2])
+    across = np.minimum(upper[:, None, 2], lower[None, :, 2])  # (U, L)
     across -= np.maximum(upper[:, None, 0], lower[None, :, 0])
     widths = np.minimum((upper[:, 2] - upper[:, 0])[:, None], lower[:, 2] - lower[:, 0])
-    stacked = across >= _STACKED * widths
+    stacked = across >= _STACKED * widths  # (U, L)
     return int(min(stacked.any(axis=1).sum(), stacked.any(axis=0).sum()))
 
 
@@ -345,21 +345,21 @@ def _stacks(boxes: Boxes, em: Floats, most: float) -> tuple[Indices, Floats, NDA
         columns.
     """
     widths = boxes[:, 2] - boxes[:, 0]
-    across = np.minimum(boxes[:, None, 2], boxes[None, :, 2])
+    across = np.minimum(boxes[:, None, 2], boxes[None, :, 2])  # (n, n)
     across -= np.maximum(boxes[:, None, 0], boxes[None, :, 0])
-    over = across >= _STACKED * np.minimum(widths[:, None], widths[None, :])
+    over = across >= _STACKED * np.minimum(widths[:, None], widths[None, :])  # (n, n)
     gap = (boxes[None, :, 1] - boxes[:, None, 3]) / np.minimum(em[:, None], em[None, :])
     centres = (boxes[:, 1] + boxes[:, 3]) / 2
     under = over & (centres[None, :] > centres[:, None]) & (gap > -0.5) & (gap <= most)
-    distance = np.where(under, gap, np.inf)
-    below, above = distance.argmin(axis=1), distance.argmin(axis=0)
-    found = under.any(axis=1)
+    distance = np.where(under, gap, np.inf)  # (n, n)
+    below, above = distance.argmin(axis=1), distance.argmin(axis=0)  # each (n,)
+    found = under.any(axis=1)  # (n,)
     middle = np.minimum(boxes[:, None, 3], boxes[None, :, 3])
     middle -= np.maximum(boxes[:, None, 1], boxes[None, :, 1])
     beside = (across <= 0) & (middle > 0)
-    spans_below = (under & beside[below]).any(axis=1)
-    spans_above = (under.T & beside[above]).any(axis=1)
-    single = found & ~spans_below & ~spans_above[below]
+    spans_below = (under & beside[below]).any(axis=1)  # (n,)
+    spans_above = (under.T & beside[above]).any(axis=1)  # (n,)
+    single = found & ~spans_below & ~spans_above[below]  # (n,)
     return np.where(found, below, -1), distance[np.arange(len(boxes)), below], single
 
 

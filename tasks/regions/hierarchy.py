@@ -112,12 +112,12 @@ def _cut(boxes: Boxes, members: NDArray[np.intp]) -> list[NDArray[np.intp]] | No
 
 def with_area(boxes: Boxes) -> Boxes:
     """Grow boxes, (n, 4) fractions, inside the page, to sides of at least MIN_SIDE."""
-    low, high = np.clip(boxes[:, :2], 0.0, 1.0), np.clip(boxes[:, 2:], 0.0, 1.0)
-    thin = high - low < MIN_SIDE
+    low, high = np.clip(boxes[:, :2], 0.0, 1.0), np.clip(boxes[:, 2:], 0.0, 1.0)  # each (n, 2)
+    thin = high - low < MIN_SIDE  # (n, 2)
     # A little more than the least, which float32 takes off again.
     start = np.clip((low + high - 1.1 * MIN_SIDE) / 2, 0.0, 1.0 - 1.1 * MIN_SIDE)
     low, high = np.where(thin, start, low), np.where(thin, start + 1.1 * MIN_SIDE, high)
-    return np.concatenate([low, high], axis=1)
+    return np.concatenate([low, high], axis=1)  # (n, 4)
 
 
 def _group(texts: Sequence[str], points: Boxes) -> Grouping:

@@ -60,7 +60,7 @@ def _lines(picture: Gray) -> Boxes:
     height, width = picture.shape
     if height < 2 or width < 2:
         return np.empty((0, 4))
-    values = picture.astype(np.int16)
+    values = picture.astype(np.int16)  # (H, W)
     edge = np.zeros((height - 1, width + 2), dtype=np.int8)  # an end on each side
     edge[:, 1:-1] = np.abs(values[1:] - values[:-1]) >= _STEP
     turns = np.diff(edge.ravel())
@@ -70,9 +70,9 @@ def _lines(picture: Gray) -> Boxes:
     if len(starts) > _MOST:
         longest = np.sort(np.argsort(starts - ends, kind="stable")[:_MOST])
         starts, ends = starts[longest], ends[longest]
-    rows, first = np.divmod(starts, width + 2)
+    rows, first = np.divmod(starts, width + 2)  # each (n,)
     last = first + ends - starts
-    mask = np.zeros((height, width), dtype=bool)
+    mask = np.zeros((height, width), dtype=bool)  # (H, W)
     for row, left, right in zip(rows.tolist(), first.tolist(), last.tolist(), strict=True):
         # Higher, so that both edges of a line meet, and longer, over what crosses it.
         mask[max(row - 1, 0) : row + 3, max(left - _CROSSED, 0) : right + _CROSSED] = True

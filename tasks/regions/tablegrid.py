@@ -190,9 +190,9 @@ def _between(posts: Floats, words: Boxes) -> Boxes:
 
 def _joined(ruled: Boxes, rivers: Boxes) -> Boxes:
     """Lines and white, left to right; white that a line runs through is the line."""
-    through = (rivers[:, None, 0] <= ruled[:, 0]) & (ruled[:, 0] <= rivers[:, None, 1])
-    parts = np.concatenate([ruled, rivers[~through.any(axis=1)]])
-    joined: Boxes = parts[np.argsort(parts.sum(axis=1), kind="stable")]
+    through = (rivers[:, None, 0] <= ruled[:, 0]) & (ruled[:, 0] <= rivers[:, None, 1])  # (V, U)
+    parts = np.concatenate([ruled, rivers[~through.any(axis=1)]])  # (k, 2)
+    joined: Boxes = parts[np.argsort(parts.sum(axis=1), kind="stable")]  # (k, 2)
     return joined
 
 
@@ -216,12 +216,12 @@ def _rivers(words: Boxes, lines: list[list[int]], height: float) -> Boxes:
     """White that runs down through nearly all lines: (k, 2) its left and right."""
     most = max(int(_CROSSED * len(lines)), _HEADINGS) if len(lines) > _FEW_ROWS else 0
     least = (_RIVER if len(lines) > _FEW_ROWS else _RIVER_FEW) * height
-    edges = np.unique(words[:, [0, 2]])
-    middles = (edges[1:] + edges[:-1]) / 2
-    covered = np.zeros(len(middles), dtype=np.intp)
+    edges = np.unique(words[:, [0, 2]])  # (e,)
+    middles = (edges[1:] + edges[:-1]) / 2  # (e - 1,)
+    covered = np.zeros(len(middles), dtype=np.intp)  # (e - 1,)
     for line in lines:
         boxes = words[line]
-        over = (boxes[:, None, 0] <= middles) & (boxes[:, None, 2] >= middles)
+        over = (boxes[:, None, 0] <= middles) & (boxes[:, None, 2] >= middles)  # (w, e - 1)
         covered += over.any(axis=0)
     rivers = []
     i = 0
@@ -247,7 +247,7 @@ def _pieces(
     words: Boxes, line: list[int], parts: Boxes, height: float
 ) -> list[tuple[int, int, list[int]]]:
     """Cut a line at the columns: first and last column, and words, of each piece."""
-    middles = parts.mean(axis=1)
+    middles = parts.mean(axis=1)  # (k,)
     pieces: list[tuple[int, int, list[int]]] = []
     right = -np.inf
     for i in line:
