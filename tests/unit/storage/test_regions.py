@@ -51,7 +51,7 @@ def test_a_page_is_small_on_its_way() -> None:
     ("changed", "message"),
     [
         ({"codes": REGIONS.codes.astype(np.int32)}, "codes of 6 regions must be .* uint8"),
-        ({"codes": np.full(6, len(KINDS), np.uint8)}, "the code of no kind"),
+        ({"codes": np.full(6, len(KINDS), np.uint8)}, "not the code of a kind"),
         ({"boxes": REGIONS.boxes[:, :3]}, r"boxes of 6 regions must be \(6, 4\) float64"),
         ({"boxes": REGIONS.boxes.astype(np.float32)}, "boxes .* got .* float32"),
         ({"texts": REGIONS.texts[1:]}, "codes of 5 regions"),
