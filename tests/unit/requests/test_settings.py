@@ -64,7 +64,7 @@ def test_a_setting_changes_what_it_names_and_no_more() -> None:
         ("lines=--select 'max", "No closing quotation"),
         ("lines=--help", "--help"),
         ("lines=--out there", "--out"),
-        (f"{P50_SETTING}=--select max", "already"),
+        (f"{P50_SETTING}=--select max", "given twice"),
     ],
 )
 def test_a_text_that_is_no_setting_is_refused(text: str, problem: str) -> None:
