@@ -6,6 +6,7 @@ connection, and DataFusion only for a condition.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,8 @@ from storage.errors import StorageUnavailable
 from storage.records import IntArray, RegionKind
 from storage.regions import Regions
 from storage.schema import Table
+
+logger = logging.getLogger("patchlight.storage")
 
 _PIN_ATTEMPTS = 20
 """Looks at the table versions before giving up; one takes some 10 ms, a commit some 100 ms."""
@@ -107,15 +110,26 @@ def pinned(snapshot: Snapshot) -> Mapping[str, int]:
 
 
 def still_there(snapshot: Snapshot) -> bool:
-    """Whether a snapshot can be read; asked once its versions are pinned in the run's row.
+    """Whether a snapshot is there; asked once its versions are pinned in the run's row.
 
     They may have been removed between the two as no longer read. From then on they stay.
+
+    Raises:
+        DatabaseNotFound: a table is gone.
+        StorageUnavailable: a version is there, or may be, and cannot be read.
     """
-    try:
-        for table, version in snapshot.versions.items():
-            open_table(snapshot.uri, Table(table), version)
-    except StorageUnavailable:
-        return False
+    for name, version in snapshot.versions.items():
+        table = Table(name)
+        try:
+            open_table(snapshot.uri, table, version)
+        except StorageUnavailable as error:
+            newest = existing_table(snapshot.uri, table)
+            with engine_errors(snapshot.uri, table):
+                kept = {known["version"] for known in newest.versions()}
+            if version in kept:
+                raise
+            logger.debug("version %d of table %s is not there: %s", version, table, error)
+            return False
     return True
 
 

@@ -84,8 +84,12 @@ class QueryRun:
     ) -> None:
         self._session = session
         self._committer = Committer(session.database, run_id)
-        if any(r.run_id == run_id and r.kind != "query" for r in session.database.runs()):
-            raise UsageError(f"--run-id {run_id}: is the id of an ingest run; choose another")
+        known = {run.run_id: run.kind for run in session.database.runs()}
+        kind = known.get(run_id, "query")
+        if kind != "query":
+            raise UsageError(
+                f"--run-id {run_id}: is the id of a run of another kind ({kind}); choose another"
+            )
         self._files = results.ResultFiles(out, run_id)
         self.report = QueryReport(
             run_id=run_id,

@@ -86,7 +86,8 @@ class QuerySession:
         """Make sure that what is pinned was not removed before anybody knew of the pin.
 
         Raises:
-            StorageUnavailable: it was.
+            StorageUnavailable: it was, or it cannot be read.
+            DatabaseNotFound: a table is gone.
         """
         if not reader.still_there(self.snapshot):
             raise StorageUnavailable(

@@ -102,8 +102,8 @@ def ingest(root: Path, ray: Path) -> set[str]:
             leaks |= in_processes() | in_files(ray)
             logged |= bool(list(ray.glob("*/ray/session_*/logs/worker*")))
             time.sleep(0.5)
-        assert logged
     assert process.returncode == ExitCode.DONE_WITH_FAILURES, (root / "stderr").read_bytes()
+    assert logged
     return leaks
 
 

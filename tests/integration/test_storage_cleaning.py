@@ -213,3 +213,19 @@ def test_a_snapshot_that_was_removed_before_it_was_pinned_is_found_out(database:
     clean(database, "run", NONE)
     with at_work(database, "query", snapshot):
         assert not still_there(snapshot)
+
+
+def test_a_version_that_cannot_be_read_is_not_taken_for_one_that_was_removed(
+    database: Database,
+) -> None:
+    fill(database, "a", 1)
+    snapshot = database.snapshot()
+    fill(database, "b", 1)
+    version = snapshot.versions["patches"]
+    names = {f"{version}.manifest", f"{2**64 - 1 - version:020}.manifest"}  # two ways to count
+    folder = Path(database.table(Table.PATCHES).uri) / "_versions"
+    (manifest,) = [path for path in folder.iterdir() if path.name in names]
+    manifest.write_bytes(b"damaged")
+    with pytest.raises(StorageUnavailable, match="whole and yours to read") as caught:
+        still_there(snapshot)
+    assert isinstance(caught.value.__cause__, (OSError, ValueError, RuntimeError))

@@ -96,3 +96,14 @@ def test_a_place_is_noted_once() -> None:
     more = transitions.found_at(row(), [THERE, HERE])
     assert more is not None and more.sources == (HERE, THERE)
     assert transitions.found_at(None, [HERE]) is None
+
+
+def test_no_change_leaves_a_document_without_a_place() -> None:
+    for status in DocumentStatus:
+        for change in (
+            transitions.leave(row(status), {HERE.uri}),
+            transitions.lose(row(status, "other"), {HERE.uri}, "me", set()),
+        ):
+            assert change is None or change.sources == (HERE,)
+    with pytest.raises(ValueError, match="no source"):
+        replace(row(), sources=())

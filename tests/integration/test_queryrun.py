@@ -1,0 +1,28 @@
+"""A query run and its id; on a real database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storage.database import Database
+from storage.leases import Lease
+from tasks.answers.queryrun import QueryRun
+from tasks.answers.querysession import QuerySession
+from tasks.common.errors import UsageError
+from tasks.requests.query import AskRequest
+from tests.storage_examples import ENCODER, fill
+from tests.storage_workers import running
+
+
+@pytest.mark.parametrize("kind", ["ingest", "evaluate", "delete"])
+def test_the_id_of_a_run_of_another_kind_is_refused_by_its_kind(tmp_path: Path, kind: str) -> None:
+    database = Database.create_or_open(tmp_path / "db", ENCODER)
+    fill(database, "a", 1)
+    with Lease(database, running("taken", kind)):
+        pass
+    session = QuerySession(database, AskRequest(query="a", db=database.uri).options(), None)
+    with pytest.raises(UsageError, match=rf"run of another kind \({kind}\)"):
+        QueryRun(session, "taken", str(tmp_path / "out"), {})
+    QueryRun(session, "free", str(tmp_path / "out"), {})
