@@ -183,3 +183,9 @@ def _show_left(report: Mapping[str, Any], db: str) -> None:
         report.get("gone", ()),
     )
     show_list(f"failed; see 'patchlight failures --db {db}':", report["failures"])
+    unknown = [
+        f"{found['category']} at {found['stage']}, {found['count']}x: "
+        + " < ".join(line.strip() for line in reversed(found["traceback"].splitlines()))
+        for found in report.get("tracebacks", ())
+    ]
+    show_list("for reasons that are not known; please report these, no text is in them:", unknown)

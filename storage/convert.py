@@ -83,7 +83,7 @@ def page_tables(
             _check_page(page, dim)
             rows.append(_page_row(page))
         except ValueError as error:
-            raise ValueError(f"page {page.page} of document {page.doc_id}: {error}") from None
+            raise ValueError(f"page {page.page} of document {page.doc_id}: {error}") from error
     return PageTables(
         pages=_table(Table.PAGES, rows),
         regions=_regions([(page, r) for page in pages if (r := page.regions) is not None]),

@@ -33,9 +33,14 @@ class PatchlightError(Exception):
     """Base of every error patchlight raises on purpose.
 
     The message names the file (and page or line) and says what to do.
+
+    Attributes:
+        exit_code: of a command that ends with it.
+        retryable: whether the same may go well a moment later.
     """
 
     exit_code: ExitCode = ExitCode.INTERNAL
+    retryable: bool = False
 
 
 class StorageError(PatchlightError):
@@ -62,6 +67,8 @@ class FormMismatch(StorageError):
 
 class StorageUnavailable(StorageError):
     """The database could not be read or written (permissions, disk full, damaged files)."""
+
+    retryable = True
 
 
 class LeaseLost(StorageError):

@@ -234,10 +234,6 @@ class Document:
     revision: int = 0
     changed_by: str = ""
 
-    def __post_init__(self) -> None:
-        if not self.sources:
-            raise ValueError(f"document {self.doc_id} has no source")
-
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:

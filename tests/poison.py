@@ -258,6 +258,15 @@ def raise_unpicklable() -> NoReturn:
     raise Unpicklable(1, 2)
 
 
+TEXT = "Dear Mrs Harker, the \x1b[31mpayment"
+"""What stands in a document, and in the message of an error about it."""
+
+
+def reveal(*_: object) -> NoReturn:
+    """Stands for a fault of ours whose message has text of the document."""
+    raise RuntimeError(TEXT)
+
+
 def environment() -> dict[str, str]:
     return dict(os.environ)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -106,7 +107,15 @@ def _summary(run: Run, live: Collection[str]) -> dict[str, Any]:
         "status": "cut off" if cut_off else run.status,
         "started_at": _time(run.started_at),
         "ended_at": _time(run.ended_at) if run.ended_at else "",
+        "unknown faults": _unknown(run),
     }
+
+
+def _unknown(run: Run) -> int:
+    """How many faults of a run have a traceback in its summary, for a reason that is not known."""
+    summary = json.loads(run.summary or "{}")
+    ended = 1 if summary.get("traceback") else 0
+    return ended + sum(int(found["count"]) for found in summary.get("tracebacks", ()))
 
 
 def _time(moment: datetime) -> str:

@@ -13,6 +13,7 @@ import ray
 from storage.records import QueryEncoding, TermStatistics
 from tasks.cluster import waiting, work
 from tasks.cluster.placement import Node, Placement, place
+from tasks.cluster.telling import telling_worker
 from tasks.common.errors import EncoderUnavailable
 from tasks.common.settings import Settings
 from tasks.encoders import registry
@@ -85,7 +86,7 @@ class EncoderActors:
             max_concurrency=where.shards,
             # Tesseract's limit must not bind the encoder.
             runtime_env={"env_vars": {"OMP_THREAD_LIMIT": str(where.threads)}},
-        )(worker).remote
+        )(telling_worker(worker)).remote
         device, share = ("cuda", where.gpus) if where.gpus else ("cpu", 1.0)
         self._gpus = where.actors * where.gpus
         self._name = info.identity.name

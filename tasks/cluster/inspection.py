@@ -10,6 +10,7 @@ import ray
 
 from tasks.cluster import waiting, work
 from tasks.cluster.encoderactors import WORKER_DEATHS
+from tasks.cluster.telling import telling
 from tasks.common.errors import Stage, WorkerDied, fault_of
 from tasks.common.limits import Limits
 from tasks.documents.sources import SourceFile
@@ -37,7 +38,7 @@ def inspect_files(
         done: called with 1 for each file.
         limits: what a file may take; None for the defaults.
     """
-    inspect = ray.remote(num_cpus=1, max_retries=1)(work.inspect_file)
+    inspect = ray.remote(num_cpus=1, max_retries=1)(telling(work.inspect_file))
     pending: deque[tuple[SourceFile, Any]] = deque()
     for file, password, given_up in files:
         if len(pending) >= _IN_FLIGHT_A_WORKER * workers:

@@ -14,6 +14,7 @@ from tasks.answers.options import RetrievalOptions
 from tasks.answers.overlays import DocumentOverlays
 from tasks.cluster import waiting
 from tasks.cluster.encoderactors import WORKER_DEATHS
+from tasks.cluster.telling import telling
 from tasks.common.limits import Limits
 from tasks.grounding import places
 from tasks.grounding.records import FoundPage, PagePlaces
@@ -40,9 +41,9 @@ class QueryWorkers:
         self._ranking = options.ranking
         self._grounding = options.grounding
         self._limits = limits
-        self._rank = ray.remote(num_cpus=1)(ranking.rank_stored_pages)
-        self._ground = ray.remote(num_cpus=1)(places.ground)
-        self._draw = ray.remote(num_cpus=1, max_retries=1)(overlays.draw)
+        self._rank = ray.remote(num_cpus=1)(telling(ranking.rank_stored_pages))
+        self._ground = ray.remote(num_cpus=1)(telling(places.ground))
+        self._draw = ray.remote(num_cpus=1, max_retries=1)(telling(overlays.draw))
 
     def share(self, encodings: Sequence[QueryEncoding], scopes: Sequence[Positions | None]) -> Any:
         """Put the queries of a block where all workers reach them, with what each may look at."""

@@ -149,7 +149,11 @@ def _token() -> Iterator[None]:
 
 
 def _runtime() -> dict[str, Any]:
-    return {"env_vars": {k: os.environ.get(k, v) for k, v in _WORKER_ENVIRONMENT.items()}}
+    variables = {k: os.environ.get(k, v) for k, v in _WORKER_ENVIRONMENT.items()}
+    # Workers say as much as we do: --verbose reaches them by this.
+    level = logging.getLogger("patchlight").getEffectiveLevel()
+    name = "DEBUG" if level <= logging.DEBUG else "INFO"
+    return {"env_vars": {**variables, "PATCHLIGHT_LOG_LEVEL": name}}
 
 
 def _start(folder: Path, workers: int, store_mb: int | None) -> None:

@@ -14,6 +14,7 @@ from storage.convert import concat_page_tables
 from tasks.cluster import waiting, work
 from tasks.cluster.encoderactors import WORKER_DEATHS, EncoderActors
 from tasks.cluster.placement import Placement
+from tasks.cluster.telling import telling
 from tasks.common.errors import Stage, WorkerDied, fault_of
 from tasks.encoders.protocol import EncoderInfo
 from tasks.reading.messages import EncodedShard, EncoderInputs, Encodings, ReadShard, StoredAs
@@ -54,14 +55,14 @@ class EncoderPool:
     ) -> None:
         self.actors = EncoderActors(info, where, batch_tokens, worker)
         self._by_words = info.needs_words
-        self._read = ray.remote(num_cpus=1, max_retries=0)(read)
+        self._read = ray.remote(num_cpus=1, max_retries=0)(telling(read))
         # Drawing takes a hundredth of what OCR takes. With a CPU of its own to wait for, it would
         # queue behind the OCR of earlier shards, and the GPU with it.
         self._render = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy="SPREAD")(
-            work.render_shard
+            telling(work.render_shard)
         )
-        self._recall = ray.remote(num_cpus=1, max_retries=0)(work.recall_shard)
-        self._pack = ray.remote(num_cpus=1, max_retries=1)(work.pack_shard)
+        self._recall = ray.remote(num_cpus=1, max_retries=0)(telling(work.recall_shard))
+        self._pack = ray.remote(num_cpus=1, max_retries=1)(telling(work.pack_shard))
         self._pictures = threading.BoundedSemaphore(where.pictures)
         self._gate = Gate()
 

@@ -7,7 +7,9 @@ from typing import Any
 import ray
 
 from storage.errors import PatchlightError
+from tasks.cluster.telling import taken
 from tasks.common.errors import RayLost
+from tasks.common.tracebacks import SHORT, Elsewhere
 
 _LOOK_S = 1.0
 """How often a wait looks whether Ray is still there."""
@@ -66,12 +68,29 @@ def get(calls: Any) -> Any:
     """
     wait(calls if isinstance(calls, list) else [calls])
     try:
-        return ray.get(calls)
+        found = ray.get(calls)
     except ray.exceptions.RayTaskError as error:
+        # One that came from a call in a call has no text of its own.
+        text = getattr(error, "traceback_str", str(error))
+        there = Elsewhere(text, getattr(error.cause, SHORT, ""))
         if isinstance(error.cause, (PatchlightError, ValueError)):
-            raise error.cause from None
+            raise error.cause from there
         check_alive()
-        raise
+        raise error from there
     except ray.exceptions.RayError:
         check_alive()  # what looks like the death of one worker may be that of all
         raise
+    return [taken(one) for one in found] if isinstance(found, list) else taken(found)
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether what failed may go well a moment later: by the type of the error.
+
+    Ours say so themselves. Of others, the system's and Ray's own may pass; what a worker raised
+    is judged by what it was.
+    """
+    if isinstance(error, PatchlightError):
+        return error.retryable
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return may_pass(error.cause)
+    return isinstance(error, OSError | MemoryError | ray.exceptions.RayError)

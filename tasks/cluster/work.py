@@ -34,6 +34,7 @@ from storage.records import (
     VectorForm,
 )
 from storage.regions import Regions
+from tasks.common import tracebacks
 from tasks.common.errors import (
     CorruptSource,
     DeviceLost,
@@ -77,6 +78,10 @@ logger = logging.getLogger("patchlight.worker")
 
 _T = TypeVar("_T")
 
+_MOST_TOLD = 100
+_told: set[str] = set()
+"""Tracebacks that this process has logged in full: a fault may have a thousand pages."""
+
 
 def inspect_file(
     file: SourceFile,
@@ -114,7 +119,9 @@ def inspect_file(
             password=password,
         )
     except Exception as error:  # whatever a damaged file raises must not end the run
-        return InspectionFault(file.source, doc_id, _fault(error, Stage.OPEN))
+        fault = _fault(error, Stage.OPEN)
+        _log_cause(fault, error, file.source.name)
+        return InspectionFault(file.source, doc_id, fault)
 
 
 def read_shard(shard: Shard, options: ReadOptions) -> ReadShard:
@@ -243,6 +250,7 @@ def pack_shard(read: ReadShard, encoded: Encodings | None, stored_as: StoredAs) 
             stored.append(key)
         except ValueError as error:  # a box off the page, text that is no Unicode
             wrapped = CorruptSource(f"{page.label}: cannot be stored ({error})", Stage.ENCODE)
+            logger.debug("%s: cannot be stored", page.label, exc_info=error)
             faults[key] = fault_of(wrapped, Stage.ENCODE)
     return EncodedShard(concat_page_tables(parts), tuple(stored), faults)
 
@@ -371,9 +379,12 @@ def _encoder_fault(error: Exception, label: str) -> Fault:
     if isinstance(error, SourceError):
         failed = type(error)(f"{label}: {error}", Stage.ENCODE)
     else:
-        detail = f"{type(error).__name__}: {error}"
+        detail = tracebacks.summary(error)
         failed = EncodingFailed(f"{label}: the encoder failed ({detail})", Stage.ENCODE)
-    return fault_of(failed, Stage.ENCODE)
+        failed.__cause__ = error
+    fault = fault_of(failed, Stage.ENCODE)
+    _log_cause(fault, failed, label)
+    return fault
 
 
 def _page(
@@ -406,6 +417,22 @@ def _fault(error: BaseException, stage: Stage) -> Fault:
     return replace(fault, message=shown(fault.message))
 
 
+def _log_cause(fault: Fault, error: BaseException, label: str) -> None:
+    """Log where a fault comes from; in full once, if that is nothing we know."""
+    if not fault.traceback or fault.traceback in _told:
+        logger.debug("%s: %s at %s", label, fault.category, fault.stage, exc_info=error)
+        return
+    if len(_told) < _MOST_TOLD:
+        _told.add(fault.traceback)
+    logger.error(
+        "%s: %s at %s, for a reason that is not known; report it with this:",
+        shown(label),
+        fault.category,
+        fault.stage,
+        exc_info=error,
+    )
+
+
 def _check_size(file: SourceFile, size: int, limits: Limits) -> None:
     if size > limits.max_file_mb * MEBIBYTE:
         raise TooLarge(
@@ -425,6 +452,7 @@ def _label(part: ShardPart, page: int) -> str:
 
 def _page_fault(error: BaseException, part: ShardPart, page: int, stage: Stage) -> Fault:
     fault = _fault(error, stage)
+    _log_cause(fault, error, _label(part, page))
     if part.file.label in fault.message:
         return fault
     return replace(fault, message=f"{_label(part, page)}: {fault.message}")

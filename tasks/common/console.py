@@ -40,6 +40,8 @@ class PlainFormatter(logging.Formatter):
         lines = [self.formatMessage(record)]
         if record.exc_info:
             lines += self.formatException(record.exc_info).splitlines()
+        elif record.exc_text:  # of another process
+            lines += record.exc_text.splitlines()
         if record.stack_info:
             lines += record.stack_info.splitlines()
         return "\n    ".join(map(escaped, lines))

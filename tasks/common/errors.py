@@ -46,7 +46,8 @@ The whole tree, which a test compares with the classes::
 
 The names after them are those of ``ExitCode`` and values of ``Category``. Kernel errors are a
 ``ValueError``, too. Exceptions that never leave their package stand beside the tree: ``Death`` in
-``tasks.sandbox``, ``Unusable`` and ``NotHad`` in ``tasks.encoders``.
+``tasks.sandbox``, ``Unusable`` and ``NotHad`` in ``tasks.encoders``; so does ``Elsewhere`` in
+``tasks.common.tracebacks``, which is only ever a cause.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from storage.errors import ExitCode, PatchlightError
+from tasks.common import tracebacks
 
 
 class Category(StrEnum):
@@ -140,12 +142,11 @@ class SourceError(InputError):
     Attributes:
         stage: where it happened.
         category: why, for people and for SQL.
-        retryable: whether trying again without a change may help.
+        retryable: whether trying again without a change, in a later run too, may help.
     """
 
     exit_code = ExitCode.DONE_WITH_FAILURES
     category: Category = Category.INTERNAL
-    retryable: bool = False
 
     def __init__(self, message: str, stage: Stage = Stage.OPEN) -> None:
         super().__init__(message)
@@ -300,12 +301,15 @@ class Fault:
         category: why.
         retryable: whether trying again without a change may help.
         message: what happened and what to do.
+        traceback: where it comes from, if that is not known by its type; no text of documents
+            (``tracebacks.short``).
     """
 
     stage: Stage
     category: Category
     retryable: bool
     message: str
+    traceback: str = ""
 
 
 def fault_of(error: BaseException, stage: Stage) -> Fault:
@@ -316,8 +320,14 @@ def fault_of(error: BaseException, stage: Stage) -> Fault:
         stage: where, for errors that do not say so themselves.
     """
     if isinstance(error, SourceError):
-        return Fault(error.stage, error.category, error.retryable, str(error))
-    detail = f"{type(error).__name__}: {error}"
+        strange = error.category is Category.INTERNAL or (
+            isinstance(error, EncodingFailed)
+            and error.__cause__ is not None
+            and not isinstance(error.__cause__, SourceError)
+        )
+        trace = tracebacks.short(error) if strange else ""
+        return Fault(error.stage, error.category, error.retryable, str(error), trace)
+    detail = tracebacks.summary(error)
     if isinstance(error, MemoryError):
         return Fault(
             stage,
@@ -325,4 +335,4 @@ def fault_of(error: BaseException, stage: Stage) -> Fault:
             OutOfMemory.retryable,
             f"out of memory ({detail}); use fewer workers or a machine with more memory",
         )
-    return Fault(stage, Category.INTERNAL, True, detail)
+    return Fault(stage, Category.INTERNAL, True, detail, tracebacks.short(error))

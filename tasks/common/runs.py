@@ -16,6 +16,7 @@ from storage.database import Database
 from storage.errors import StorageError
 from storage.leases import RUNNING, Lease, abandon_expired
 from storage.records import Run
+from tasks.common import tracebacks
 from tasks.common.versions import current_versions
 
 logger = logging.getLogger("patchlight.runs")
@@ -77,7 +78,8 @@ def leased(
         try:
             yield lease
         except BaseException as error:
-            broken = {**ended()[1], "error": f"{type(error).__name__}: {error}"}
+            where = {"error": tracebacks.summary(error), "traceback": tracebacks.short(error)}
+            broken = {**ended()[1], **where}
             try:
                 lease.end(as_ended("failed", broken))
             except StorageError as second:  # what broke the run off is the news

@@ -367,7 +367,8 @@ class ColVisionEncoder:
         except Exception as error:
             if memory.out_of_memory(error) or self._device_works():
                 raise
-            raise DeviceLost(f"the GPU stopped working ({type(error).__name__}: {error})") from None
+            problem = f"the GPU stopped working ({type(error).__name__}: {error})"
+            raise DeviceLost(problem) from error
 
     def _device_works(self) -> bool:
         """Say whether the device still computes: after some errors a GPU does no more."""

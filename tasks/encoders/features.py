@@ -134,7 +134,7 @@ class PagePreparer:
                 if not out_of_memory(error):
                     raise
             except ValueError as error:
-                raise _refused(picture, error) from None
+                raise _refused(picture, error) from error
             relieve(self._device)
             if not last:
                 time.sleep(self._pause_s)

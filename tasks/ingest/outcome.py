@@ -270,6 +270,7 @@ class Outcome:
     ) -> Failure:
         """Make the row of a failure, counting how often the same thing failed before."""
         logger.warning("%s", fault.message)
+        self._report.note(fault)
         failure = Failure(
             uri=source.uri,
             doc_id=doc_id,

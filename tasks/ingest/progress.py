@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from storage.records import Document, Failure
 from tasks.common.errors import Fault
@@ -11,6 +12,9 @@ from tasks.common.versions import current_versions
 from tasks.reading.fingerprints import WHOLE, Redo, Stages, Work
 from tasks.reading.messages import PageKey
 from tasks.reading.shardplan import InspectedFile
+
+MOST_TRACEBACKS = 20
+"""Different tracebacks in a report."""
 
 
 @dataclass(slots=True)
@@ -31,6 +35,9 @@ class IngestReport:
         gone: URIs in the database whose files are gone from the folders named.
         failures: message of every document and page that failed.
         made_by: versions, by what they are of.
+        tracebacks: where faults came from whose type does not say it: ``count``, ``category``,
+            ``stage``, and the ``traceback``, which has no text of documents; at most
+            `MOST_TRACEBACKS`, and the first ones.
     """
 
     run_id: str
@@ -46,6 +53,20 @@ class IngestReport:
     gone: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     made_by: dict[str, str] = field(default_factory=current_versions)
+    tracebacks: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, fault: Fault) -> None:
+        """Count where a fault came from."""
+        if not fault.traceback:
+            return
+        where = {"category": fault.category.value, "stage": fault.stage.value}
+        where["traceback"] = fault.traceback
+        for known in self.tracebacks:
+            if where.items() <= known.items():
+                known["count"] += 1
+                return
+        if len(self.tracebacks) < MOST_TRACEBACKS:
+            self.tracebacks.append({"count": 1, **where})
 
 
 @dataclass(slots=True)

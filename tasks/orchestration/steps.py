@@ -6,6 +6,7 @@ drive. One Prefect task a shard, never a page: a server drowns in thousands of s
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -16,10 +17,9 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 from prefect.tasks import exponential_backoff
 
-from storage.errors import LeaseLost
 from tasks.answers.overlays import DocumentOverlays
+from tasks.cluster import waiting
 from tasks.cluster.queryworkers import QueryWorkers
-from tasks.common.errors import RayLost
 from tasks.grounding.records import FoundPage, PagePlaces
 from tasks.ingest.ingestrun import IngestRun, ShardProcessor
 from tasks.reading.shardplan import Shard
@@ -30,12 +30,19 @@ RETRIES = 2
 """A unit is repeated when Ray or the database was away for a moment. Writes are upserts, so a
 repeat changes nothing. Pages that fail are quarantined and never get here."""
 
+logger = logging.getLogger("patchlight.steps")
+
 _backoff = exponential_backoff(backoff_factor=2)
 
 
 def _worth_a_retry(task: Task[..., Any], run: Any, state: Any) -> bool:
-    """Whether a repeat may help: not when Ray is gone, or the run was taken for dead."""
-    return not isinstance(state.result(raise_on_failure=False), RayLost | LeaseLost)
+    """Whether a repeat may help; it follows then. Asked as long as there is one left."""
+    error = state.result(raise_on_failure=False)
+    if not waiting.may_pass(error):
+        return False
+    logger.warning("%s: %s (%s); it is tried again", run.name, error, type(error).__name__)
+    logger.debug("%s: where it failed", run.name, exc_info=error)
+    return True
 
 
 @task(

@@ -12,6 +12,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -79,7 +80,7 @@ class Sandbox:
             try:
                 return self._once(function, args, label, limits)
             except _DEATHS as error:
-                logger.info("%s; trying it once more", error)
+                logger.warning("%s; trying it once more", error)
             return self._once(function, args, label, limits)
 
     def close(self) -> None:
@@ -98,10 +99,19 @@ class Sandbox:
         except OSError as error:  # the machine may be out of memory or processes for a moment
             problem = f"{label}: no process to open it in could be started ({error}); try again"
             raise WorkerDied(problem) from error
+        began = time.monotonic()
         try:
             said, result = child.run(function, args, limits)
         except Death as death:
-            raise _error_of(death, label, limits) from None
+            raise _error_of(death, label, limits) from death
+        finally:
+            logger.debug(
+                "%s: %s in process %d, %.2f s",
+                label,
+                function.__name__,
+                child.pid,
+                time.monotonic() - began,
+            )
         if said is Said.RETURNED:
             returned: _T = result
             return returned

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from tasks.common import tracebacks
 from tasks.common.errors import Stage
 from tasks.sandbox import stagewatch
 from tasks.sandbox.parent import MALLOC, Call, Said
@@ -90,11 +91,12 @@ def _answer(shared: SharedMemory, request: bytes) -> bytes:
 
 def _raised(shared: SharedMemory, error: Exception) -> bytes:
     """Pickle an exception; one that cannot cross is described by one that can."""
+    cause = tracebacks.full(error), tracebacks.short(error)  # which does not cross with it
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # e.g. its constructor wants other arguments than it keeps
         error = RuntimeError(f"{type(error).__name__}: {error}")
-    return shared.dumps((Said.RAISED, error))
+    return shared.dumps((Said.RAISED, error, *cause))
 
 
 def _bound_memory(data_bytes: int) -> None:

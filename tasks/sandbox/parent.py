@@ -29,6 +29,7 @@ from typing import Any
 from tasks.common import childenvironment
 from tasks.common.errors import Stage
 from tasks.common.limits import MEBIBYTE, Limits
+from tasks.common.tracebacks import Elsewhere
 from tasks.sandbox.procfs import Group, Memory
 from tasks.sandbox.sharedmemory import SharedMemory
 
@@ -68,7 +69,7 @@ class Said(StrEnum):
     RETURNED = "returned"
     """The function's result."""
     RAISED = "raised"
-    """The exception it ended with."""
+    """The exception it ended with, and where that came from, in full and short."""
 
 
 class Cause(StrEnum):
@@ -187,16 +188,18 @@ class Child:
                 if cause:
                     raise self._death(cause)
                 wait_ms = _LOOK_IN_OCR_MS if ocr_s else _LOOK_MS
-            said, result = self._receive()
-            if said is Said.RAISED and isinstance(result, MemoryError):
-                raise self._death(Cause.MEMORY)
+            said, result, *traces = self._receive()
+            if said is Said.RAISED:
+                if isinstance(result, MemoryError):
+                    raise self._death(Cause.MEMORY)
+                result.__cause__ = Elsewhere(*traces)
             return said, result
-        except (EOFError, ConnectionError):
+        except (EOFError, ConnectionError) as error:
             death = self._death(Cause.CRASH)
             most = self._most if self._most > self._inherited else 0
             if watch.was_near_limit(most):
                 death.cause = Cause.MEMORY
-            raise death from None
+            raise death from error
         except BaseException:  # e.g. Ctrl-C: what it is at would answer the next call
             self.end()
             raise

@@ -14,7 +14,7 @@ from tasks.common import errors
 from tasks.common.errors import SourceError
 
 ROOT = Path(__file__).parent.parent.parent.parent
-BESIDE = {"Death", "Unusable", "NotHad"}
+BESIDE = {"Death", "Unusable", "NotHad", "Elsewhere"}
 """Exceptions that never leave their package."""
 
 Line = tuple[int, str, str, str]

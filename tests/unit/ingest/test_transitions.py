@@ -105,5 +105,3 @@ def test_no_change_leaves_a_document_without_a_place() -> None:
             transitions.lose(row(status, "other"), {HERE.uri}, "me", set()),
         ):
             assert change is None or change.sources == (HERE,)
-    with pytest.raises(ValueError, match="no source"):
-        replace(row(), sources=())

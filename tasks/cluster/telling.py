@@ -1,0 +1,158 @@
+"""What workers have to say goes back with their results, into the log of the flow.
+
+Ray would copy all that its workers print, libraries' noise too, a moment later or never. Here a
+worker keeps what patchlight says at ``WARNING`` and above, and with ``--verbose`` all of it, and
+each result takes along what was said until then. It is printed once, by whoever takes the result
+out. What a worker that is killed said last stays in its own log; that it died is said in the
+flow's.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.common import tracebacks
+from tasks.common.console import PlainFormatter
+from tasks.common.settings import LogLevel, load_settings
+
+_MOST = 200
+"""Lines that a worker keeps until a result takes them along; of more, the first are kept."""
+
+_METHODS = ("load", "encode", "encode_shard", "encode_queries")
+"""What is called of an encoder's actor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Something a worker said.
+
+    Attributes:
+        logger: who says it.
+        level: of ``logging``.
+        text: the message.
+        traceback: of the exception it is about; empty if it is about none.
+        pid: the worker.
+        created: when, seconds since 1970.
+    """
+
+    logger: str
+    level: int
+    text: str
+    traceback: str
+    pid: int
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A result, with what was said until it was there."""
+
+    result: Any
+    lines: tuple[Line, ...]
+
+
+class _Keeper(logging.Handler):
+    """Keeps what is said, for the next result."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._lines: list[Line] = []
+        self._left_out = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self._lines) >= _MOST:
+            self._left_out += 1
+            return
+        error = record.exc_info and logging.Formatter().formatException(record.exc_info)
+        said = record.getMessage(), error or "", os.getpid(), record.created
+        self._lines.append(Line(record.name, record.levelno, *said))
+
+    def taken(self) -> tuple[Line, ...]:
+        """Return what was said since the last time."""
+        self.acquire()
+        try:
+            lines, self._lines = self._lines, []
+            left_out, self._left_out = self._left_out, 0
+        finally:
+            self.release()
+        if left_out and lines:
+            text = f"{left_out} more lines are in the log of this worker only"
+            last = lines[-1]
+            lines.append(Line(last.logger, logging.WARNING, text, "", last.pid, last.created))
+        return tuple(lines)
+
+
+_depth = threading.local()
+
+
+def telling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that runs on a worker return ``Told``; it takes such results, too.
+
+    One that is called by another of these in the same thread returns its plain result.
+    """
+
+    @functools.wraps(function)
+    def tells(*args: Any, **named: Any) -> Any:
+        return _tell(function, args, named)  # alone: all that is named here crosses to workers
+
+    return tells
+
+
+def _tell(function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    if getattr(_depth, "inside", False):
+        return function(*args, **named)
+    keeper = _keeper()
+    before = tuple(line for arg in args if isinstance(arg, Told) for line in arg.lines)
+    _depth.inside = True
+    try:
+        plain = [arg.result if isinstance(arg, Told) else arg for arg in args]
+        result = function(*plain, **named)
+    except Exception as error:
+        setattr(error, tracebacks.SHORT, tracebacks.short(error))
+        raise
+    finally:
+        _depth.inside = False
+    return Told(result, (before + keeper.taken())[: 2 * _MOST])
+
+
+def telling_worker(worker: type[Any]) -> type[Any]:
+    """Make an encoder's class whose methods return ``Told``."""
+    methods = {name: telling(getattr(worker, name)) for name in _METHODS}
+    return type(worker.__name__, (worker,), {**methods, "__doc__": worker.__doc__})
+
+
+def taken(result: Any) -> Any:
+    """Print what a result has along; return the result itself."""
+    if not isinstance(result, Told):
+        return result
+    for line in result.lines:
+        logger = logging.getLogger(line.logger)
+        if logger.isEnabledFor(line.level):
+            record = logger.makeRecord(
+                line.logger, line.level, "(worker)", 0, f"worker {line.pid}: %s", (line.text,), None
+            )
+            record.created = line.created
+            record.exc_text = line.traceback or None
+            logger.handle(record)
+    return result.result
+
+
+@functools.cache
+def _keeper() -> _Keeper:
+    """Set up the log of a worker's process; return what keeps what is said in it."""
+    level = load_settings().log_level
+    keeper = _Keeper(logging.DEBUG if level is LogLevel.DEBUG else logging.WARNING)
+    own = logging.StreamHandler(sys.stderr)  # Ray writes that to the worker's log
+    own.setFormatter(PlainFormatter("%(asctime)s %(levelname)-7s %(message)s"))
+    log = logging.getLogger("patchlight")
+    log.setLevel(level.value)
+    log.propagate = False
+    log.handlers[:] = [keeper, own]
+    return keeper
