@@ -8,17 +8,17 @@ from statistics import median
 from time import perf_counter
 from typing import NamedTuple
 
-from storage.database import Database
-from storage.reader import catalog, read_patches, read_regions
-from storage.regions import Regions
-from tasks.encoders import registry
-from tasks.evaluation import datasets
-from tasks.evaluation.matching import match
-from tasks.evaluation.records import EvidencePage, Question
-from tasks.grounding.evidence import Seen
-from tasks.kernels import maxsim
-from tasks.kernels.maxsim import CountedTokens
-from tasks.retrieval.scope import Catalog
+from patchlight.storage.database import Database
+from patchlight.storage.reader import catalog, read_patches, read_regions
+from patchlight.storage.regions import Regions
+from patchlight.tasks.encoders import registry
+from patchlight.tasks.evaluation import datasets
+from patchlight.tasks.evaluation.matching import match
+from patchlight.tasks.evaluation.records import EvidencePage, Question
+from patchlight.tasks.grounding.evidence import Seen
+from patchlight.tasks.kernels import maxsim
+from patchlight.tasks.kernels.maxsim import CountedTokens
+from patchlight.tasks.retrieval.scope import Catalog
 
 
 class Stopwatch:

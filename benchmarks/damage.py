@@ -38,16 +38,16 @@ from benchmarks import damagedpages, proposals
 from benchmarks.command import PATCHLIGHT
 from benchmarks.damagedpages import KINDS, UNDAMAGED
 from benchmarks.report import print_table, write_json
-from storage import reader
-from storage.database import Database
-from storage.errors import ExitCode
-from storage.records import RegionKind, page_id
-from tasks.documents.sources import sha256_of
-from tasks.evaluation import datasets
-from tasks.evaluation.baselines import BEST_REGION
-from tasks.evaluation.bootstrap import mean_intervals
-from tasks.evaluation.markdown import number, percent_with_interval, with_interval
-from tasks.grounding.spanweights import SpanSignals
+from patchlight.storage import reader
+from patchlight.storage.database import Database
+from patchlight.storage.errors import ExitCode
+from patchlight.storage.records import RegionKind, page_id
+from patchlight.tasks.documents.sources import sha256_of
+from patchlight.tasks.evaluation import datasets
+from patchlight.tasks.evaluation.baselines import BEST_REGION
+from patchlight.tasks.evaluation.bootstrap import mean_intervals
+from patchlight.tasks.evaluation.markdown import number, percent_with_interval, with_interval
+from patchlight.tasks.grounding.spanweights import SpanSignals
 
 OURS = "patchlight"
 TWIN = "its twin"

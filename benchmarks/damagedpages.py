@@ -14,11 +14,11 @@ import numpy as np
 import pypdfium2
 from PIL import Image
 
-from tasks.documents.opening import media_type_of, open_document
-from tasks.documents.protocol import Pixels
-from tasks.evaluation.datasets import QUESTIONS
-from tasks.evaluation.records import Dataset, EvidencePage
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.documents.opening import media_type_of, open_document
+from patchlight.tasks.documents.protocol import Pixels
+from patchlight.tasks.evaluation.datasets import QUESTIONS
+from patchlight.tasks.evaluation.records import Dataset, EvidencePage
+from patchlight.tasks.kernels.geometry import Doubles
 
 PAGES = "pages"
 """Folder of the pages, in that of the data set."""

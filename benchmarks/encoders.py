@@ -40,22 +40,22 @@ from PIL import Image
 
 from benchmarks.ingest import Usage
 from benchmarks.report import print_table, write_json
-from storage.database import Database
-from storage.records import WordsSource
-from storage.regions import Regions
-from tasks.cluster import encoderactors, raysession, shardpool
-from tasks.cluster.placement import Placement
-from tasks.cluster.work import inspect_file, read_shard
-from tasks.common.modes import OcrMode
-from tasks.common.settings import Settings, set_environment_defaults
-from tasks.documents.opening import open_document
-from tasks.documents.sources import Expansion, expand
-from tasks.encoders import checkpoints, registry
-from tasks.encoders.protocol import EncoderInfo
-from tasks.ingest.ingestrun import IngestRun
-from tasks.reading.messages import ReadShard
-from tasks.reading.pages import ReadOptions, ReadPage
-from tasks.reading.shardplan import InspectedFile, Shard
+from patchlight.storage.database import Database
+from patchlight.storage.records import WordsSource
+from patchlight.storage.regions import Regions
+from patchlight.tasks.cluster import encoderactors, raysession, shardpool
+from patchlight.tasks.cluster.placement import Placement
+from patchlight.tasks.cluster.work import inspect_file, read_shard
+from patchlight.tasks.common.modes import OcrMode
+from patchlight.tasks.common.settings import Settings, set_environment_defaults
+from patchlight.tasks.documents.opening import open_document
+from patchlight.tasks.documents.sources import Expansion, expand
+from patchlight.tasks.encoders import checkpoints, registry
+from patchlight.tasks.encoders.protocol import EncoderInfo
+from patchlight.tasks.ingest.ingestrun import IngestRun
+from patchlight.tasks.reading.messages import ReadShard
+from patchlight.tasks.reading.pages import ReadOptions, ReadPage
+from patchlight.tasks.reading.shardplan import InspectedFile, Shard
 from tests import tiny_checkpoints
 
 QUESTIONS = 256

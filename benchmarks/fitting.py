@@ -14,9 +14,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 from benchmarks.report import print_table
-from tasks.evaluation.bootstrap import mean_intervals
-from tasks.evaluation.markdown import percent_with_interval, with_interval
-from tasks.kernels.geometry import Doubles, Indices
+from patchlight.tasks.evaluation.bootstrap import mean_intervals
+from patchlight.tasks.evaluation.markdown import percent_with_interval, with_interval
+from patchlight.tasks.kernels.geometry import Doubles, Indices
 
 RIDGE = 0.3
 FOLDS, ROUNDS = 5, 4

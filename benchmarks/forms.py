@@ -35,24 +35,24 @@ import pypdfium2
 from benchmarks import report
 from benchmarks.command import PATCHLIGHT
 from benchmarks.formstores import BASE, ONE_SCALE, Stored, store_forms
-from storage.database import Database
-from storage.errors import ExitCode
-from storage.reader import PatchBatch, catalog
-from storage.records import QueryEncoding, RegionKind, VectorForm
-from tasks.encoders import registry
-from tasks.evaluation import datasets, matching, metrics
-from tasks.evaluation.bootstrap import mean_intervals
-from tasks.evaluation.markdown import number, percent, with_interval
-from tasks.evaluation.matching import Matched, Row
-from tasks.evaluation.matching import Place as Page
-from tasks.evaluation.records import Dataset
-from tasks.grounding.places import ground
-from tasks.grounding.records import FoundPage, GroundingOptions
-from tasks.grounding.selection import Selection, SelectionRule
-from tasks.kernels.maxsim import TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
-from tasks.retrieval.ranking import RankingOptions, rank_pages, read_pages
-from tasks.retrieval.scope import Catalog, Positions
+from patchlight.storage.database import Database
+from patchlight.storage.errors import ExitCode
+from patchlight.storage.reader import PatchBatch, catalog
+from patchlight.storage.records import QueryEncoding, RegionKind, VectorForm
+from patchlight.tasks.encoders import registry
+from patchlight.tasks.evaluation import datasets, matching, metrics
+from patchlight.tasks.evaluation.bootstrap import mean_intervals
+from patchlight.tasks.evaluation.markdown import number, percent, with_interval
+from patchlight.tasks.evaluation.matching import Matched, Row
+from patchlight.tasks.evaluation.matching import Place as Page
+from patchlight.tasks.evaluation.records import Dataset
+from patchlight.tasks.grounding.places import ground
+from patchlight.tasks.grounding.records import FoundPage, GroundingOptions
+from patchlight.tasks.grounding.selection import Selection, SelectionRule
+from patchlight.tasks.kernels.maxsim import TokenAggregation
+from patchlight.tasks.kernels.propagation import RegionAggregation
+from patchlight.tasks.retrieval.ranking import RankingOptions, rank_pages, read_pages
+from patchlight.tasks.retrieval.scope import Catalog, Positions
 
 TOP = 10
 ORDERED = 100

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from storage import convert
-from storage.database import Database
-from storage.engine import connect
-from storage.pages import Page as StoredPage
-from storage.reader import PatchBatch, Snapshot, catalog, read_patches
-from storage.records import BoolArray, PageEncoding, VectorForm, VectorType, WordsSource
-from storage.regions import Regions
-from storage.schema import Table
-from tasks.documents.opening import open_document
-from tasks.documents.sources import to_path
-from tasks.encoders.protocol import EncoderInfo
-from tasks.evaluation.matching import Place as Page
-from tasks.kernels.pooling import blank_cells, drop_blank, pool
-from tasks.retrieval.scope import Catalog
+from patchlight.storage import convert
+from patchlight.storage.database import Database
+from patchlight.storage.engine import connect
+from patchlight.storage.pages import Page as StoredPage
+from patchlight.storage.reader import PatchBatch, Snapshot, catalog, read_patches
+from patchlight.storage.records import BoolArray, PageEncoding, VectorForm, VectorType, WordsSource
+from patchlight.storage.regions import Regions
+from patchlight.storage.schema import Table
+from patchlight.tasks.documents.opening import open_document
+from patchlight.tasks.documents.sources import to_path
+from patchlight.tasks.encoders.protocol import EncoderInfo
+from patchlight.tasks.evaluation.matching import Place as Page
+from patchlight.tasks.kernels.pooling import blank_cells, drop_blank, pool
+from patchlight.tasks.retrieval.scope import Catalog
 
 BASE = "float16"
 _NO_REGIONS = Regions.of_words(())

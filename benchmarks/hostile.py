@@ -31,13 +31,13 @@ import psutil
 from benchmarks import pdfium
 from benchmarks.command import PATCHLIGHT
 from benchmarks.report import print_table
-from storage.database import Database
-from storage.errors import ExitCode
-from storage.records import Failure
-from tasks.common.errors import SourceError
-from tasks.common.limits import Limits
-from tasks.documents.sources import to_uri
-from tasks.sandbox import calling
+from patchlight.storage.database import Database
+from patchlight.storage.errors import ExitCode
+from patchlight.storage.records import Failure
+from patchlight.tasks.common.errors import SourceError
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.documents.sources import to_uri
+from patchlight.tasks.sandbox import calling
 
 _SAMPLE_S = 0.1
 _MEBIBYTE = 1 << 20

@@ -23,7 +23,7 @@ import time
 import psutil
 
 from benchmarks.command import PATCHLIGHT
-from storage.errors import ExitCode
+from patchlight.storage.errors import ExitCode
 
 _SAMPLE_S = 0.5
 _MEBIBYTE = 1 << 20

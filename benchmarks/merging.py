@@ -34,10 +34,10 @@ import numpy as np
 from benchmarks.fitting import ROUNDS, Row, compare, cross_validated, fit, held_out
 from benchmarks.naive import AMONG, GAP_PT, naive_merging
 from benchmarks.rankedboxes import LAYOUT, SIGNALS, candidates, signals
-from tasks.evaluation import datasets
-from tasks.evaluation.fields import Line
-from tasks.evaluation.metrics import matched_iou
-from tasks.kernels.geometry import Doubles, Indices, iou
+from patchlight.tasks.evaluation import datasets
+from patchlight.tasks.evaluation.fields import Line
+from patchlight.tasks.evaluation.metrics import matched_iou
+from patchlight.tasks.kernels.geometry import Doubles, Indices, iou
 
 DPI = 300
 PAGE_PX = 2550.0, 3508.0

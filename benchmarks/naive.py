@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.common.errors import SelectionError
-from tasks.kernels.geometry import Doubles, check_boxes
+from patchlight.tasks.common.errors import SelectionError
+from patchlight.tasks.kernels.geometry import Doubles, check_boxes
 
 AMONG = 3
 GAP_PT = 60 / 300 * 72

@@ -19,8 +19,8 @@ import time
 
 import numpy as np
 
-from tasks.kernels.geometry import Floats
-from tasks.kernels.propagation import RegionAggregation, region_scores
+from patchlight.tasks.kernels.geometry import Floats
+from patchlight.tasks.kernels.propagation import RegionAggregation, region_scores
 from tests import reference
 
 ROWS = COLS = 32

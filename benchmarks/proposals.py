@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.report import print_table
-from storage import reader
-from storage.database import Database
-from storage.records import RegionKind, WordsSource, page_id
-from tasks.documents.sources import sha256_of
-from tasks.evaluation import datasets
-from tasks.evaluation.bootstrap import mean_intervals
-from tasks.kernels.geometry import iou
+from patchlight.storage import reader
+from patchlight.storage.database import Database
+from patchlight.storage.records import RegionKind, WordsSource, page_id
+from patchlight.tasks.documents.sources import sha256_of
+from patchlight.tasks.evaluation import datasets
+from patchlight.tasks.evaluation.bootstrap import mean_intervals
+from patchlight.tasks.kernels.geometry import iou
 
 Boxes = NDArray[np.float64]
 

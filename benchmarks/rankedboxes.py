@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from storage.records import BoolArray, RegionKind
-from storage.regions import KINDS, Regions
-from tasks.grounding.evidence import evidence
-from tasks.grounding.spans import spans_of
-from tasks.kernels.geometry import Doubles
-from tasks.regions.hierarchy import reading_order
+from patchlight.storage.records import BoolArray, RegionKind
+from patchlight.storage.regions import KINDS, Regions
+from patchlight.tasks.grounding.evidence import evidence
+from patchlight.tasks.grounding.spans import spans_of
+from patchlight.tasks.kernels.geometry import Doubles
+from patchlight.tasks.regions.hierarchy import reading_order
 
 LAYOUT = ("size", "size_squared", "width", "top", "one", "gap_inside", "gap_outside")
 """Signals that do not know the ranks, see `signals`."""

@@ -23,17 +23,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.report import print_table
-from storage.records import Source, WordsSource
-from tasks.cluster import work
-from tasks.common.limits import MEBIBYTE, Limits
-from tasks.common.modes import OcrMode
-from tasks.documents import ocr
-from tasks.documents.sources import SourceFile, to_uri
-from tasks.evaluation.markdown import percent
-from tasks.reading.pages import ReadOptions
-from tasks.reading.shardplan import InspectedFile, Shard, ShardPart
-from tasks.sandbox.calling import Sandbox
-from tasks.sandbox.procfs import Memory
+from patchlight.storage.records import Source, WordsSource
+from patchlight.tasks.cluster import work
+from patchlight.tasks.common.limits import MEBIBYTE, Limits
+from patchlight.tasks.common.modes import OcrMode
+from patchlight.tasks.documents import ocr
+from patchlight.tasks.documents.sources import SourceFile, to_uri
+from patchlight.tasks.evaluation.markdown import percent
+from patchlight.tasks.reading.pages import ReadOptions
+from patchlight.tasks.reading.shardplan import InspectedFile, Shard, ShardPart
+from patchlight.tasks.sandbox.calling import Sandbox
+from patchlight.tasks.sandbox.procfs import Memory
 
 _SHARD_PAGES = 16
 _PICTURE_PIXELS = 1_500_000

@@ -23,16 +23,16 @@ import numpy as np
 from benchmarks.asked import Stopwatch, asked
 from benchmarks.fitting import Row, best_score, compare, cross_validated, fit, nested
 from benchmarks.naive import GAP_PT, naive_merging
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.grounding.evidence import Seen
-from tasks.grounding.questionwords import question_words
-from tasks.grounding.spansignals import LAYOUT, SIGNALS, PageSpans
-from tasks.grounding.spanweights import WEIGHTS, SpanSignals, span_scores
-from tasks.kernels import geometry, maxsim, propagation
-from tasks.kernels.geometry import Floats
-from tasks.kernels.maxsim import TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.grounding.evidence import Seen
+from patchlight.tasks.grounding.questionwords import question_words
+from patchlight.tasks.grounding.spansignals import LAYOUT, SIGNALS, PageSpans
+from patchlight.tasks.grounding.spanweights import WEIGHTS, SpanSignals, span_scores
+from patchlight.tasks.kernels import geometry, maxsim, propagation
+from patchlight.tasks.kernels.geometry import Floats
+from patchlight.tasks.kernels.maxsim import TokenAggregation
+from patchlight.tasks.kernels.propagation import RegionAggregation
 
 TITLE = "Best span alone, official mean IoU"
 

@@ -24,16 +24,16 @@ import numpy as np
 from benchmarks.asked import Stopwatch, asked
 from benchmarks.fitting import Row, fit, held_out
 from benchmarks.report import print_table
-from storage.records import RegionKind
-from tasks.evaluation.bootstrap import mean_intervals
-from tasks.evaluation.markdown import percent_with_interval
-from tasks.evaluation.metrics import hits
-from tasks.grounding.questionwords import question_words
-from tasks.grounding.spans import VALUES
-from tasks.grounding.spanweights import SpanSignals, choose_spans
-from tasks.grounding.valuesignals import LAYOUT, SIGNALS, PageValues
-from tasks.grounding.valueweights import WEIGHTS
-from tasks.kernels.geometry import Doubles, Indices, iou
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.evaluation.bootstrap import mean_intervals
+from patchlight.tasks.evaluation.markdown import percent_with_interval
+from patchlight.tasks.evaluation.metrics import hits
+from patchlight.tasks.grounding.questionwords import question_words
+from patchlight.tasks.grounding.spans import VALUES
+from patchlight.tasks.grounding.spanweights import SpanSignals, choose_spans
+from patchlight.tasks.grounding.valuesignals import LAYOUT, SIGNALS, PageValues
+from patchlight.tasks.grounding.valueweights import WEIGHTS
+from patchlight.tasks.kernels.geometry import Doubles, Indices, iou
 
 SMALL = 0.03
 """Share of the page; rows whose true boxes are larger, by their median, are left out."""

@@ -47,7 +47,7 @@ def run(root: Path, python: str, document: Path, work: Path) -> dict[str, list[d
         }
         start = "from flows.__main__ import main; main()"
         if (root / "patchlight").is_dir():
-            start = f"from patchlight.{start.removeprefix('from ')}"
+            start = "from patchlight.flows.__main__ import main; main()"
         subprocess.run(
             [python, "-c", start, *command],
             cwd=work,

@@ -1,4 +1,4 @@
-"""The command line: a thin layer over the flows. ``patchlight`` and ``python -m flows``."""
+"""The command line: a thin layer over the flows. ``patchlight`` and ``python -m patchlight``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from flows import STARTED, evaluating, looking, mending, options, reports
-from storage.errors import ExitCode, PatchlightError
-from tasks.common.safetext import escaped
-from tasks.common.settings import load_settings, set_environment_defaults
-from tasks.requests.ingest import IngestRequest
-from tasks.requests.query import AskRequest, QueryRequest
+from patchlight.flows import STARTED, evaluating, looking, mending, options, reports
+from patchlight.storage.errors import ExitCode, PatchlightError
+from patchlight.tasks.common.safetext import escaped
+from patchlight.tasks.common.settings import load_settings, set_environment_defaults
+from patchlight.tasks.requests.ingest import IngestRequest
+from patchlight.tasks.requests.query import AskRequest, QueryRequest
 
 logger = logging.getLogger("patchlight")
 
@@ -39,7 +39,7 @@ app = typer.Typer(
 
 @app.callback()
 def _options(verbose: options.VerboseOption = False, quiet: options.QuietOption = False) -> None:
-    from tasks.common.console import set_up_logging
+    from patchlight.tasks.common.console import set_up_logging
 
     level = "DEBUG" if verbose else "WARNING" if quiet else load_settings().log_level
     set_up_logging(level, libraries=verbose)
@@ -60,11 +60,11 @@ def ingest_command(request: IngestRequest, as_json: options.JsonOption = False) 
 
     Example: patchlight ingest reports/ 'scans/**/*.tif' --db mydb
     """
-    from tasks.admin.preflight import check_ingest
+    from patchlight.tasks.admin.preflight import check_ingest
 
     check_ingest(request, load_settings())
-    from flows.ingest import ingest
-    from tasks.orchestration import prefectserver
+    from patchlight.flows.ingest import ingest
+    from patchlight.tasks.orchestration import prefectserver
 
     prefectserver.start()
 
@@ -83,11 +83,11 @@ def query_command(request: QueryRequest, as_json: options.JsonOption = False) ->
 
     Example: patchlight query questions.jsonl --db mydb --out results --overlays
     """
-    from tasks.admin.preflight import check_query
+    from patchlight.tasks.admin.preflight import check_query
 
     check_query(request)
-    from flows.query import query
-    from tasks.orchestration import prefectserver
+    from patchlight.flows.query import query
+    from patchlight.tasks.orchestration import prefectserver
 
     prefectserver.start()
 
@@ -105,9 +105,9 @@ def ask_command(request: AskRequest, timing: options.TimingOption = False) -> Ex
 
     Example: patchlight ask "how deep is the berth?" --db mydb --overlays
     """
-    from tasks.answers.asking import ask
-    from tasks.answers.wording import answer_text
-    from tasks.documents.passwords import read_passwords
+    from patchlight.tasks.answers.asking import ask
+    from patchlight.tasks.answers.wording import answer_text
+    from patchlight.tasks.documents.passwords import read_passwords
 
     imports = time.perf_counter() - STARTED
     asked = ask(

@@ -10,26 +10,26 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import parameters
-from storage.database import Database
-from tasks.answers.queryfile import in_blocks
-from tasks.answers.querysession import QuerySession
-from tasks.cluster import encoderactors, raysession
-from tasks.cluster.queryworkers import QueryWorkers
-from tasks.common.console import progress
-from tasks.common.limits import Limits
-from tasks.common.runs import new_run_id
-from tasks.common.settings import load_settings, set_environment_defaults
-from tasks.documents.passwords import read_passwords
-from tasks.encoders import registry
-from tasks.encoders.protocol import EncodeQueries
-from tasks.evaluation import datasets, matching, protocols
-from tasks.evaluation.choices import Protocol
-from tasks.evaluation.plan import Plan
-from tasks.evaluation.run import EvaluationRun
-from tasks.grounding.records import USUAL_KINDS
-from tasks.orchestration.answering import Crew, answer_block, draw
-from tasks.requests.evaluate import EvaluateRequest
+from patchlight.flows import parameters
+from patchlight.storage.database import Database
+from patchlight.tasks.answers.queryfile import in_blocks
+from patchlight.tasks.answers.querysession import QuerySession
+from patchlight.tasks.cluster import encoderactors, raysession
+from patchlight.tasks.cluster.queryworkers import QueryWorkers
+from patchlight.tasks.common.console import progress
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.runs import new_run_id
+from patchlight.tasks.common.settings import load_settings, set_environment_defaults
+from patchlight.tasks.documents.passwords import read_passwords
+from patchlight.tasks.encoders import registry
+from patchlight.tasks.encoders.protocol import EncodeQueries
+from patchlight.tasks.evaluation import datasets, matching, protocols
+from patchlight.tasks.evaluation.choices import Protocol
+from patchlight.tasks.evaluation.plan import Plan
+from patchlight.tasks.evaluation.run import EvaluationRun
+from patchlight.tasks.grounding.records import USUAL_KINDS
+from patchlight.tasks.orchestration.answering import Crew, answer_block, draw
+from patchlight.tasks.requests.evaluate import EvaluateRequest
 
 
 @flow(name="patchlight-evaluate", validate_parameters=False)  # the request does that

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flows import options, reports
-from storage.errors import ExitCode
-from tasks.requests.evaluate import EvaluateRequest
+from patchlight.flows import options, reports
+from patchlight.storage.errors import ExitCode
+from patchlight.tasks.requests.evaluate import EvaluateRequest
 
 
 @options.of(EvaluateRequest)
@@ -17,11 +17,11 @@ def evaluate_command(request: EvaluateRequest, as_json: options.JsonOption = Fal
 
     Example: patchlight evaluate mmdocir --db mydb --out report --setting 'one=--select max'
     """
-    from tasks.admin.preflight import check_evaluation
+    from patchlight.tasks.admin.preflight import check_evaluation
 
     check_evaluation(request)
-    from flows.evaluate import evaluate
-    from tasks.orchestration import prefectserver
+    from patchlight.flows.evaluate import evaluate
+    from patchlight.tasks.orchestration import prefectserver
 
     prefectserver.start()
 

@@ -12,27 +12,27 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import parameters
-from storage.database import Database
-from tasks.admin.retries import ingests_of
-from tasks.cluster import encoderactors, inspection, raysession
-from tasks.cluster.shardpool import EncoderPool
-from tasks.common.console import progress
-from tasks.common.limits import Limits
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.common.runs import new_run_id
-from tasks.common.settings import load_settings, set_environment_defaults
-from tasks.documents import ocr, sources
-from tasks.documents.passwords import password_for, read_passwords
-from tasks.encoders import registry
-from tasks.ingest import retrying, vectorform
-from tasks.ingest.ingestrun import IngestRun
-from tasks.orchestration.steps import ingest_shard, results_in_window
-from tasks.reading.fingerprints import Redo
-from tasks.reading.pages import ReadOptions
-from tasks.reading.shardplan import Shard
-from tasks.regions import layoutmodel
-from tasks.requests.ingest import IngestRequest, RetryRequest
+from patchlight.flows import parameters
+from patchlight.storage.database import Database
+from patchlight.tasks.admin.retries import ingests_of
+from patchlight.tasks.cluster import encoderactors, inspection, raysession
+from patchlight.tasks.cluster.shardpool import EncoderPool
+from patchlight.tasks.common.console import progress
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.common.runs import new_run_id
+from patchlight.tasks.common.settings import load_settings, set_environment_defaults
+from patchlight.tasks.documents import ocr, sources
+from patchlight.tasks.documents.passwords import password_for, read_passwords
+from patchlight.tasks.encoders import registry
+from patchlight.tasks.ingest import retrying, vectorform
+from patchlight.tasks.ingest.ingestrun import IngestRun
+from patchlight.tasks.orchestration.steps import ingest_shard, results_in_window
+from patchlight.tasks.reading.fingerprints import Redo
+from patchlight.tasks.reading.pages import ReadOptions
+from patchlight.tasks.reading.shardplan import Shard
+from patchlight.tasks.regions import layoutmodel
+from patchlight.tasks.requests.ingest import IngestRequest, RetryRequest
 
 
 @flow(name="patchlight-ingest", validate_parameters=False)  # the request does that

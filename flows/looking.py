@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows import options, reports
-from storage.errors import ExitCode
-from tasks.common.safetext import plain
-from tasks.common.settings import OutputFormat, load_settings
-from tasks.requests.fields import database_of
+from patchlight.flows import options, reports
+from patchlight.storage.errors import ExitCode
+from patchlight.tasks.common.safetext import plain
+from patchlight.tasks.common.settings import OutputFormat, load_settings
+from patchlight.tasks.requests.fields import database_of
 
 
 def sql_command(
@@ -25,8 +25,8 @@ def sql_command(
 
     Example: patchlight sql "SELECT name, page_count FROM documents" --db mydb
     """
-    from storage.sql import run_sql
-    from tasks.common import terminal
+    from patchlight.storage.sql import run_sql
+    from patchlight.tasks.common import terminal
 
     rows = run_sql(database_of(db), statement)
     if output is OutputFormat.JSON:
@@ -42,8 +42,8 @@ def sql_command(
 
 def status_command(db: options.DbOption = None) -> ExitCode:
     """Show what is in a database, who is at work on it, and how many failures there are."""
-    from tasks.admin.status import status
-    from tasks.common import terminal
+    from patchlight.tasks.admin.status import status
+    from patchlight.tasks.common import terminal
 
     found = status(database_of(db))
     print(terminal.key_values(found.facts))
@@ -69,9 +69,15 @@ def failures_command(
 
     Example: patchlight failures --db mydb --category encrypted --category corrupt
     """
-    from storage.database import Database
-    from tasks.admin.failures import Choice, by_category, choose, failures_table, next_steps
-    from tasks.common import terminal
+    from patchlight.storage.database import Database
+    from patchlight.tasks.admin.failures import (
+        Choice,
+        by_category,
+        choose,
+        failures_table,
+        next_steps,
+    )
+    from patchlight.tasks.common import terminal
 
     choice = Choice(tuple(category or ()), tuple(stage or ()), retryable, doc)
     database = Database.open(database_of(db))
@@ -105,8 +111,8 @@ def digest_command(
 
     Example: patchlight digest --db mydb --against copy-of-mydb
     """
-    from storage import digest
-    from tasks.common import terminal
+    from patchlight.storage import digest
+    from patchlight.tasks.common import terminal
 
     if against is None:
         print(terminal.key_values(digest.digest(database_of(db), vectors)))
@@ -121,8 +127,8 @@ def digest_command(
 
 def doctor_command() -> ExitCode:
     """Check what patchlight needs on this machine: Tesseract, Ray, GPU, encoders."""
-    from tasks.admin.doctor import doctor
-    from tasks.common import terminal
+    from patchlight.tasks.admin.doctor import doctor
+    from patchlight.tasks.common import terminal
 
     checks = doctor(load_settings())
     rows = (("ok" if check.fine else "FAILS", check.name, check.finding) for check in checks)
@@ -132,7 +138,7 @@ def doctor_command() -> ExitCode:
 
 def _show_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows under a title, if there are any."""
-    from tasks.common import terminal
+    from patchlight.tasks.common import terminal
 
     if rows:
         print(f"\n{plain(title)}")

@@ -6,12 +6,12 @@ import sys
 
 import typer
 
-from flows import options, reports
-from storage.errors import ExitCode
-from tasks.common.errors import UsageError
-from tasks.common.settings import load_settings
-from tasks.requests.fields import database_of
-from tasks.requests.ingest import RetryRequest
+from patchlight.flows import options, reports
+from patchlight.storage.errors import ExitCode
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.common.settings import load_settings
+from patchlight.tasks.requests.fields import database_of
+from patchlight.tasks.requests.ingest import RetryRequest
 
 
 @options.of(RetryRequest, in_unicode=True)
@@ -23,16 +23,16 @@ def retry_command(request: RetryRequest, as_json: options.JsonOption = False) ->
 
     Example: patchlight retry --db mydb --category encrypted --passwords passwords.txt
     """
-    from tasks.admin.preflight import check_ingest
-    from tasks.admin.retries import ingests_of
-    from tasks.ingest.retrying import merged
+    from patchlight.tasks.admin.preflight import check_ingest
+    from patchlight.tasks.admin.retries import ingests_of
+    from patchlight.tasks.ingest.retrying import merged
 
     ingests, problems = ingests_of(request)
     for again in ingests:
         check_ingest(again, load_settings())
     if ingests:
-        from flows.ingest import retry
-        from tasks.orchestration import prefectserver
+        from patchlight.flows.ingest import retry
+        from patchlight.tasks.orchestration import prefectserver
 
         prefectserver.start()
         report = reports.of(retry(**dict(request), return_state=True))
@@ -51,8 +51,8 @@ def delete_command(
 
     Example: patchlight delete reports/draft.pdf --db mydb
     """
-    from storage.database import Database
-    from tasks.ingest import removing
+    from patchlight.storage.database import Database
+    from patchlight.tasks.ingest import removing
 
     database = Database.open(database_of(db))
     removal = removing.find(database, documents)

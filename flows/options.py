@@ -12,12 +12,19 @@ from typing import Annotated, Any, TypeVar
 import typer
 from annotated_types import Ge, Le
 
-from storage.errors import ExitCode
-from tasks.common.errors import Category, Stage
-from tasks.common.settings import OutputFormat
-from tasks.documents.sources import portable
-from tasks.requests.fields import Request, made, option_name, required_first, shown, takes_several
-from tasks.requests.ingest import IngestRequest, RetryRequest
+from patchlight.storage.errors import ExitCode
+from patchlight.tasks.common.errors import Category, Stage
+from patchlight.tasks.common.settings import OutputFormat
+from patchlight.tasks.documents.sources import portable
+from patchlight.tasks.requests.fields import (
+    Request,
+    made,
+    option_name,
+    required_first,
+    shown,
+    takes_several,
+)
+from patchlight.tasks.requests.ingest import IngestRequest, RetryRequest
 
 _Asked = TypeVar("_Asked", bound=Request)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from tasks.requests.fields import Request, made, required_first, shown
+from patchlight.tasks.requests.fields import Request, made, required_first, shown
 
 _Asked = TypeVar("_Asked", bound=Request)
 _Done = TypeVar("_Done")

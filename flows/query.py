@@ -11,21 +11,21 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import parameters
-from storage.database import Database
-from tasks.answers import queryfile
-from tasks.answers.queryrun import QueryRun
-from tasks.answers.querysession import QuerySession
-from tasks.cluster import encoderactors, raysession
-from tasks.cluster.queryworkers import QueryWorkers
-from tasks.common.errors import QueryFileError
-from tasks.common.limits import Limits
-from tasks.common.runs import new_run_id
-from tasks.common.settings import load_settings, set_environment_defaults
-from tasks.documents.passwords import read_passwords
-from tasks.encoders import registry
-from tasks.orchestration.answering import Crew, answer_block, draw
-from tasks.requests.query import QueryRequest
+from patchlight.flows import parameters
+from patchlight.storage.database import Database
+from patchlight.tasks.answers import queryfile
+from patchlight.tasks.answers.queryrun import QueryRun
+from patchlight.tasks.answers.querysession import QuerySession
+from patchlight.tasks.cluster import encoderactors, raysession
+from patchlight.tasks.cluster.queryworkers import QueryWorkers
+from patchlight.tasks.common.errors import QueryFileError
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.runs import new_run_id
+from patchlight.tasks.common.settings import load_settings, set_environment_defaults
+from patchlight.tasks.documents.passwords import read_passwords
+from patchlight.tasks.encoders import registry
+from patchlight.tasks.orchestration.answering import Crew, answer_block, draw
+from patchlight.tasks.requests.query import QueryRequest
 
 
 @flow(name="patchlight-query", validate_parameters=False)  # the request does that

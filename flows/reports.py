@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from storage.errors import ExitCode
-from tasks.common.safetext import plain
-from tasks.documents.lookup import name_of
+from patchlight.storage.errors import ExitCode
+from patchlight.tasks.common.safetext import plain
+from patchlight.tasks.documents.lookup import name_of
 
 if TYPE_CHECKING:
-    from tasks.admin.failures import CategoryCount
-    from tasks.ingest.removing import Removal
+    from patchlight.tasks.admin.failures import CategoryCount
+    from patchlight.tasks.ingest.removing import Removal
 
 _NAMES_SHOWN = 10
 
@@ -61,7 +61,7 @@ def show_retry(report: Mapping[str, Any], db: str, as_json: bool) -> None:
 
 def show_removal(removal: Removal) -> None:
     """Print what is to be removed."""
-    from tasks.common import terminal
+    from patchlight.tasks.common import terminal
 
     if removal.documents:
         rows = [
@@ -82,7 +82,7 @@ def show_query(report: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(report, indent=2))
         return
-    from tasks.common.terminal import key_values
+    from patchlight.tasks.common.terminal import key_values
 
     tokens = report["tokens"]
     facts = {
@@ -105,8 +105,8 @@ def show_evaluation(report: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(report, indent=2))
         return
-    from tasks.common.terminal import as_table, key_values
-    from tasks.evaluation.report import headline
+    from patchlight.tasks.common.terminal import as_table, key_values
+    from patchlight.tasks.evaluation.report import headline
 
     for title, columns, rows in headline(report):
         print(f"{plain(title)}\n{as_table(columns, rows)}\n")
@@ -154,8 +154,8 @@ def show_list(title: str, texts: Sequence[str], most: int | None = None) -> None
 
 
 def _show_counts(report: Mapping[str, Any]) -> None:
-    from tasks.common.terminal import key_values
-    from tasks.documents.sources import describe_skipped
+    from patchlight.tasks.common.terminal import key_values
+    from patchlight.tasks.documents.sources import describe_skipped
 
     facts = {
         "documents added": report["documents_added"],

@@ -13,14 +13,14 @@ from itertools import pairwise
 
 import lance
 
-from storage.database import Database
-from storage.engine import engine_errors
-from storage.errors import StorageUnavailable
-from storage.leases import RUNNING
-from storage.locks import is_local, nobody_writing, writing
-from storage.processes import Process, is_gone
-from storage.records import Run
-from storage.schema import Table
+from patchlight.storage.database import Database
+from patchlight.storage.engine import engine_errors
+from patchlight.storage.errors import StorageUnavailable
+from patchlight.storage.leases import RUNNING
+from patchlight.storage.locks import is_local, nobody_writing, writing
+from patchlight.storage.processes import Process, is_gone
+from patchlight.storage.records import Run
+from patchlight.storage.schema import Table
 
 logger = logging.getLogger("patchlight.storage")
 

@@ -17,15 +17,15 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage import convert
-from storage.cleaning import KEEP_VERSIONS, clean, merge_files
-from storage.convert import PageTables
-from storage.database import Database
-from storage.engine import engine_errors, one_of, quoted, some_at_a_time
-from storage.errors import StorageUnavailable
-from storage.records import Document, DocumentStatus, Failure, TermStatistics, page_id
-from storage.schema import Table, schema_of
-from storage.writer import Writer
+from patchlight.storage import convert
+from patchlight.storage.cleaning import KEEP_VERSIONS, clean, merge_files
+from patchlight.storage.convert import PageTables
+from patchlight.storage.database import Database
+from patchlight.storage.engine import engine_errors, one_of, quoted, some_at_a_time
+from patchlight.storage.errors import StorageUnavailable
+from patchlight.storage.records import Document, DocumentStatus, Failure, TermStatistics, page_id
+from patchlight.storage.schema import Table, schema_of
+from patchlight.storage.writer import Writer
 
 Change = Callable[[str, Document | None], Document | None]
 """What is to become of a document: from its id and its row, or None if there is none, to its new

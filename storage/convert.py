@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from storage import regionrows
-from storage.pages import Page
-from storage.quantise import quantise
-from storage.records import (
+from patchlight.storage import regionrows
+from patchlight.storage.pages import Page
+from patchlight.storage.quantise import quantise
+from patchlight.storage.records import (
     Document,
     DocumentStatus,
     EncoderIdentity,
@@ -36,8 +36,8 @@ from storage.records import (
     page_id,
     retrieval_id,
 )
-from storage.regions import Regions
-from storage.schema import KEYS, SCHEMA_VERSION, STAGES, Table, schema_of
+from patchlight.storage.regions import Regions
+from patchlight.storage.schema import KEYS, SCHEMA_VERSION, STAGES, Table, schema_of
 
 META_NAME = "patchlight"
 """Key of the one row of the ``meta`` table."""

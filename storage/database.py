@@ -10,8 +10,8 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage import convert, regionrows
-from storage.engine import (
+from patchlight.storage import convert, regionrows
+from patchlight.storage.engine import (
     database_uri,
     engine_errors,
     existing_table,
@@ -19,10 +19,10 @@ from storage.engine import (
     quoted,
     some_at_a_time,
 )
-from storage.errors import DatabaseNotFound
-from storage.identity import Identity, claim, read_identity
-from storage.reader import Snapshot, pin, visible_texts
-from storage.records import (
+from patchlight.storage.errors import DatabaseNotFound
+from patchlight.storage.identity import Identity, claim, read_identity
+from patchlight.storage.reader import Snapshot, pin, visible_texts
+from patchlight.storage.records import (
     Document,
     EncoderIdentity,
     Failure,
@@ -32,8 +32,8 @@ from storage.records import (
     VectorForm,
     page_id,
 )
-from storage.regions import Regions
-from storage.schema import SCHEMA_VERSION, STAGES, Table
+from patchlight.storage.regions import Regions
+from patchlight.storage.schema import SCHEMA_VERSION, STAGES, Table
 
 
 class Database:

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from storage.database import Database
-from storage.engine import engine_errors, shortened
-from storage.schema import KEYS, Table
+from patchlight.storage.database import Database
+from patchlight.storage.engine import engine_errors, shortened
+from patchlight.storage.schema import KEYS, Table
 
 _TABLES = (
     Table.META,

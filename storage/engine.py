@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 import lance
 
-from storage.errors import DatabaseNotFound, StorageError, StorageUnavailable
-from storage.objectstore import storage_options
-from storage.records import VISIBLE
-from storage.schema import Table
+from patchlight.storage.errors import DatabaseNotFound, StorageError, StorageUnavailable
+from patchlight.storage.objectstore import storage_options
+from patchlight.storage.records import VISIBLE
+from patchlight.storage.schema import Table
 
 if TYPE_CHECKING:
     import lancedb

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from storage import convert
-from storage.engine import connect, engine_errors, open_table
-from storage.errors import EncoderMismatch, FormMismatch, SchemaMismatch
-from storage.locks import making
-from storage.records import EncoderIdentity, VectorForm, VectorType
-from storage.schema import SCHEMA_VERSION, Table, schema_of
+from patchlight.storage import convert
+from patchlight.storage.engine import connect, engine_errors, open_table
+from patchlight.storage.errors import EncoderMismatch, FormMismatch, SchemaMismatch
+from patchlight.storage.locks import making
+from patchlight.storage.records import EncoderIdentity, VectorForm, VectorType
+from patchlight.storage.schema import SCHEMA_VERSION, Table, schema_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,13 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
-from storage import convert
-from storage.database import Database
-from storage.errors import LeaseLost, StorageUnavailable
-from storage.processes import Process, is_gone, this_process
-from storage.records import Run
-from storage.schema import Table
-from storage.writer import Writer
+from patchlight.storage import convert
+from patchlight.storage.database import Database
+from patchlight.storage.errors import LeaseLost, StorageUnavailable
+from patchlight.storage.processes import Process, is_gone, this_process
+from patchlight.storage.records import Run
+from patchlight.storage.schema import Table
+from patchlight.storage.writer import Writer
 
 logger = logging.getLogger("patchlight.storage")
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from storage.engine import engine_errors, table_uri
-from storage.schema import Table
+from patchlight.storage.engine import engine_errors, table_uri
+from patchlight.storage.schema import Table
 
 _LOCKED = Table.META
 """Its folder is there from the first moment on. Making a database locks the one above."""

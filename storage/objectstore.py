@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 
-from storage.errors import StorageUnavailable
+from patchlight.storage.errors import StorageUnavailable
 
 STORAGE_OPTIONS = "PATCHLIGHT_STORAGE_OPTIONS"
 """The environment variable: a JSON object of texts, passed to LanceDB untouched."""

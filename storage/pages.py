@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from storage.records import PageEncoding, StoredPage, WordsSource
-from storage.regions import Regions
+from patchlight.storage.records import PageEncoding, StoredPage, WordsSource
+from patchlight.storage.regions import Regions
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import FloatArray
+from patchlight.storage.records import FloatArray
 
 LARGEST = 127
 """Integers lie in [-127, 127]: -128 has no opposite."""

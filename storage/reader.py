@@ -17,17 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from storage import regionrows
-from storage.engine import (
+from patchlight.storage import regionrows
+from patchlight.storage.engine import (
     VISIBLE_FILTER,
     engine_errors,
     existing_table,
     open_table,
 )
-from storage.errors import StorageUnavailable
-from storage.records import IntArray, RegionKind
-from storage.regions import Regions
-from storage.schema import Table
+from patchlight.storage.errors import StorageUnavailable
+from patchlight.storage.records import IntArray, RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.storage.schema import Table
 
 logger = logging.getLogger("patchlight.storage")
 
@@ -158,7 +158,9 @@ def catalog(snapshot: Snapshot, where: str | None = None) -> pa.Table:
     for name in ("name", "uri"):
         pages = pages.append_column(name, documents[name].take(row))
     if where is not None:
-        from storage.sqlengine import matching_pages  # DataFusion takes half a second to import
+        from patchlight.storage.sqlengine import (
+            matching_pages,  # DataFusion takes half a second to import
+        )
 
         chosen = matching_pages(
             _open(snapshot, Table.DOCUMENTS), _open(snapshot, Table.PAGES), where

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from storage.records import RegionKind
-from storage.regions import KINDS, Regions
-from storage.schema import BOX, Table, schema_of
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import KINDS, Regions
+from patchlight.storage.schema import BOX, Table, schema_of
 
 _KIND_NAMES = pa.array([kind.value for kind in KINDS], pa.string())
 """The names of kinds by their codes."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import IntArray, RegionKind, Word
+from patchlight.storage.records import IntArray, RegionKind, Word
 
 KINDS = tuple(RegionKind)
 """The kinds by their codes. Codes are for memory alone; what is stored are names."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from storage.records import VectorType
+from patchlight.storage.records import VectorType
 
 SCHEMA_VERSION = 3
 """Version of everything in this file; a database carries the version that it was made with."""

@@ -14,10 +14,10 @@ from pathlib import Path
 import pyarrow as pa
 from datafusion import DataFrame, SessionContext, SQLOptions
 
-from storage.database import Database
-from storage.engine import VISIBLE_FILTER
-from storage.schema import Table
-from storage.sqlengine import register, rows_of, sql_context, sql_errors
+from patchlight.storage.database import Database
+from patchlight.storage.engine import VISIBLE_FILTER
+from patchlight.storage.schema import Table
+from patchlight.storage.sqlengine import register, rows_of, sql_context, sql_errors
 
 _STORED_REGIONS = "stored_regions"
 

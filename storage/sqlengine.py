@@ -18,8 +18,8 @@ import lance
 import pyarrow as pa
 from datafusion import DataFrame, RuntimeEnvBuilder, SessionConfig, SessionContext
 
-from storage.engine import engine_message, shortened
-from storage.errors import SqlError
+from patchlight.storage.engine import engine_message, shortened
+from patchlight.storage.errors import SqlError
 
 _MEMORY_BYTES = 2 << 30
 """What one query may hold; beyond it sorts and joins go to temporary files or fail."""

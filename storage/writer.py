@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from storage.database import Database
-from storage.engine import connect, engine_errors, one_of, some_at_a_time
-from storage.locks import writing
-from storage.schema import KEYS, Table
+from patchlight.storage.database import Database
+from patchlight.storage.engine import connect, engine_errors, one_of, some_at_a_time
+from patchlight.storage.locks import writing
+from patchlight.storage.schema import KEYS, Table
 
 
 class Writer:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.encoders.batching import Batcher
+from patchlight.tasks.encoders.batching import Batcher
 
 PATIENCE_S = 20
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.common.errors import EncoderUnavailable
-from tasks.encoders.checkpoints import resolve
-from tasks.encoders.weightfiles import SAMPLE_BYTES
+from patchlight.tasks.common.errors import EncoderUnavailable
+from patchlight.tasks.encoders.checkpoints import resolve
+from patchlight.tasks.encoders.weightfiles import SAMPLE_BYTES
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -4,7 +4,7 @@ import os
 
 from hypothesis import settings
 
-from tasks.common.settings import set_environment_defaults
+from patchlight.tasks.common.settings import set_environment_defaults
 
 set_environment_defaults()  # no telemetry from test runs either
 

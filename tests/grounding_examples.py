@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage import reader
-from storage.committer import Committer
-from storage.convert import page_tables
-from storage.database import Database
-from storage.reader import Snapshot
-from storage.records import FloatArray, PageEncoding, QueryEncoding, RegionKind
-from tasks.grounding.records import GroundingOptions, PagePlaces
-from tasks.grounding.selection import Selection, SelectionRule
-from tasks.kernels.maxsim import TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
+from patchlight.storage import reader
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import page_tables
+from patchlight.storage.database import Database
+from patchlight.storage.reader import Snapshot
+from patchlight.storage.records import FloatArray, PageEncoding, QueryEncoding, RegionKind
+from patchlight.tasks.grounding.records import GroundingOptions, PagePlaces
+from patchlight.tasks.grounding.selection import Selection, SelectionRule
+from patchlight.tasks.kernels.maxsim import TokenAggregation
+from patchlight.tasks.kernels.propagation import RegionAggregation
 from tests.region_examples import Region, record_of
 from tests.storage_examples import DIM, ENCODER, document, page, put
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from storage.database import Database
-from tasks.cluster.work import (
+from patchlight.storage.database import Database
+from patchlight.tasks.cluster.work import (
     encode,
     inputs_of,
     inspect_file,
@@ -15,17 +15,17 @@ from tasks.cluster.work import (
     read_shard,
     recall_shard,
 )
-from tasks.common.errors import Fault
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.documents.passwords import password_for
-from tasks.documents.sources import expand
-from tasks.encoders.protocol import Encoder
-from tasks.ingest.ingestrun import IngestRun
-from tasks.ingest.progress import IngestReport
-from tasks.reading.fingerprints import Redo, Work
-from tasks.reading.messages import EncodedShard, ReadShard, StoredAs
-from tasks.reading.pages import ReadOptions
-from tasks.reading.shardplan import Shard
+from patchlight.tasks.common.errors import Fault
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.documents.passwords import password_for
+from patchlight.tasks.documents.sources import expand
+from patchlight.tasks.encoders.protocol import Encoder
+from patchlight.tasks.ingest.ingestrun import IngestRun
+from patchlight.tasks.ingest.progress import IngestReport
+from patchlight.tasks.reading.fingerprints import Redo, Work
+from patchlight.tasks.reading.messages import EncodedShard, ReadShard, StoredAs
+from patchlight.tasks.reading.pages import ReadOptions
+from patchlight.tasks.reading.shardplan import Shard
 from tests import fixtures
 
 OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=0, layout=LayoutMode.NEVER)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.grounding.evidence import Seen
-from tasks.kernels.geometry import Doubles
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.grounding.evidence import Seen
+from patchlight.tasks.kernels.geometry import Doubles
 from tests.region_examples import page_of
 
 # Sixteenths: what is equal stays equal when it is scaled or shifted.

@@ -19,8 +19,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.errors import Stage
-from tasks.sandbox import stagewatch
+from patchlight.tasks.common.errors import Stage
+from patchlight.tasks.sandbox import stagewatch
 from tests.fixtures import raw_pdf
 
 SIZE = 612, 792

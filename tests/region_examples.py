@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import RegionKind
-from storage.regions import KINDS, Regions
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import KINDS, Regions
 
 
 @dataclass(frozen=True)

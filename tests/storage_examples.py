@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from storage import convert
-from storage.committer import Committer
-from storage.convert import page_tables
-from storage.database import Database
-from storage.pages import Page
-from storage.records import (
+from patchlight.storage import convert
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import page_tables
+from patchlight.storage.database import Database
+from patchlight.storage.pages import Page
+from patchlight.storage.records import (
     Document,
     DocumentStatus,
     EncoderIdentity,
@@ -27,7 +27,7 @@ from storage.records import (
     page_id,
     region_id,
 )
-from storage.schema import STAGES, Table
+from patchlight.storage.schema import STAGES, Table
 from tests.region_examples import Region, record_of
 
 DIM = 8

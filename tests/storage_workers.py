@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
-from storage.committer import Committer
-from storage.database import Database
-from storage.errors import LeaseLost
-from storage.leases import Lease
-from storage.records import Document, DocumentStatus, Run, Source
+from patchlight.storage.committer import Committer
+from patchlight.storage.database import Database
+from patchlight.storage.errors import LeaseLost
+from patchlight.storage.leases import Lease
+from patchlight.storage.records import Document, DocumentStatus, Run, Source
 from tests.storage_examples import doc_id, document
 
 _BARRIER: list[Barrier] = []

@@ -44,13 +44,18 @@ def imports(path: Path) -> tuple[str, ...]:
 def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (_ours(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            module = node.module or ""
+            module = _ours(node.module or "")
             for alias in node.names:
                 inside = f"{module}.{alias.name}"
                 yield inside if inside in MODULES else module
+
+
+def _ours(name: str) -> str:
+    """Name of a module as its place says it, without the one name that all are imported under."""
+    return name.removeprefix("patchlight.")
 
 
 def room_of(name: str) -> str | None:
@@ -92,6 +97,16 @@ def test_imports_go_down_only(path: Path) -> None:
         if other is not None and other != mine:
             below = FLOOR_OF[other] > FLOOR_OF[mine]
             assert below, f"{relative(path)} imports {name}, which stands beside it or above"
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_our_modules_are_imported_under_one_name(path: Path) -> None:
+    """``import tasks`` may find a file of the user's; see tests/integration/test_names.py."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        bare = [name for name in names if name.split(".")[0] in LAYERS]
+        assert not bare, f"{relative(path)} imports {bare}"
 
 
 def test_no_circle_between_modules() -> None:

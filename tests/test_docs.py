@@ -14,12 +14,12 @@ import typer
 from datafusion import SessionContext
 from typer.exceptions import TyperException
 
-from flows.__main__ import app
-from storage.errors import ExitCode
-from storage.schema import Table, schema_of
-from storage.sql import _RAW_REGIONS
-from tasks.common.errors import Category, Stage
-from tasks.common.settings import Settings
+from patchlight.flows.__main__ import app
+from patchlight.storage.errors import ExitCode
+from patchlight.storage.schema import Table, schema_of
+from patchlight.storage.sql import _RAW_REGIONS
+from patchlight.tasks.common.errors import Category, Stage
+from patchlight.tasks.common.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

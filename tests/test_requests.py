@@ -13,12 +13,12 @@ from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 from pydantic.fields import FieldInfo
 
-from flows.__main__ import app
-from tasks.common.errors import UsageError
-from tasks.requests.evaluate import EvaluateRequest
-from tasks.requests.fields import Request, option_name, shown
-from tasks.requests.ingest import IngestRequest, RetryRequest
-from tasks.requests.query import AskRequest, QueryRequest
+from patchlight.flows.__main__ import app
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.requests.evaluate import EvaluateRequest
+from patchlight.tasks.requests.fields import Request, option_name, shown
+from patchlight.tasks.requests.ingest import IngestRequest, RetryRequest
+from patchlight.tasks.requests.query import AskRequest, QueryRequest
 from tests.test_docs import read, row_of, section
 
 ROOT = Path(__file__).parent.parent

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.encoders.families import FAMILIES as KNOWN
+from patchlight.tasks.encoders.families import FAMILIES as KNOWN
 from tests.tiny_models import FAMILIES, SHAPES, TEXT
 
 __all__ = ["FAMILIES", "SHAPES", "adapter", "as_published", "build", "shaped"]

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.records import PageEncoding, PageInput
-from tasks.encoders import colvision
-from tasks.encoders.colvision import ColVisionEncoder
-from tasks.encoders.families import FAMILIES
+from patchlight.storage.records import PageEncoding, PageInput
+from patchlight.tasks.encoders import colvision
+from patchlight.tasks.encoders.colvision import ColVisionEncoder
+from patchlight.tasks.encoders.families import FAMILIES
 from tests import tiny_checkpoints
 
 BATCH_TOLERANCE = 1e-5

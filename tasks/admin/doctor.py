@@ -8,14 +8,14 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from tasks.common import childenvironment
-from tasks.common.errors import EncoderUnavailable, LayoutUnavailable, UsageError
-from tasks.common.modes import LayoutMode
-from tasks.common.settings import Settings
-from tasks.documents import ocr
-from tasks.encoders import checkpoints, registry
-from tasks.encoders.families import FAMILIES
-from tasks.regions import layoutmodel
+from patchlight.tasks.common import childenvironment
+from patchlight.tasks.common.errors import EncoderUnavailable, LayoutUnavailable, UsageError
+from patchlight.tasks.common.modes import LayoutMode
+from patchlight.tasks.common.settings import Settings
+from patchlight.tasks.documents import ocr
+from patchlight.tasks.encoders import checkpoints, registry
+from patchlight.tasks.encoders.families import FAMILIES
+from patchlight.tasks.regions import layoutmodel
 
 _NVIDIA_TIMEOUT_S = 20
 
@@ -69,7 +69,9 @@ def _layout_model(settings: Settings) -> Check:
 
 
 def _ray(settings: Settings) -> Check:
-    from tasks.cluster import raysession  # takes a second that other commands need not spend
+    from patchlight.tasks.cluster import (
+        raysession,  # takes a second that other commands need not spend
+    )
 
     version = importlib.metadata.version("ray")
     try:

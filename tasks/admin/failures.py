@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from storage.database import Database
-from storage.records import Document, Failure, Source
-from tasks.common.errors import Category, InputError, Stage
-from tasks.documents.lookup import fits
-from tasks.documents.sources import shown, to_path
+from patchlight.storage.database import Database
+from patchlight.storage.records import Document, Failure, Source
+from patchlight.tasks.common.errors import Category, InputError, Stage
+from patchlight.tasks.documents.lookup import fits
+from patchlight.tasks.documents.sources import shown, to_path
 
 
 @dataclass(frozen=True, slots=True)

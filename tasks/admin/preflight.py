@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from storage.database import Database
-from tasks.answers import queryfile
-from tasks.common.errors import QueryFileError
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.common.settings import Settings
-from tasks.documents import ocr
-from tasks.documents.passwords import read_passwords
-from tasks.documents.sources import expand
-from tasks.encoders import checkpoints, registry
-from tasks.evaluation import datasets
-from tasks.ingest import vectorform
-from tasks.regions import layoutmodel
-from tasks.requests.evaluate import EvaluateRequest
-from tasks.requests.ingest import IngestRequest
-from tasks.requests.query import QueryRequest
+from patchlight.storage.database import Database
+from patchlight.tasks.answers import queryfile
+from patchlight.tasks.common.errors import QueryFileError
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.common.settings import Settings
+from patchlight.tasks.documents import ocr
+from patchlight.tasks.documents.passwords import read_passwords
+from patchlight.tasks.documents.sources import expand
+from patchlight.tasks.encoders import checkpoints, registry
+from patchlight.tasks.evaluation import datasets
+from patchlight.tasks.ingest import vectorform
+from patchlight.tasks.regions import layoutmodel
+from patchlight.tasks.requests.evaluate import EvaluateRequest
+from patchlight.tasks.requests.ingest import IngestRequest
+from patchlight.tasks.requests.query import QueryRequest
 
 
 def check_ingest(request: IngestRequest, settings: Settings) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from storage.database import Database
-from tasks.admin.failures import Choice, choose
-from tasks.ingest import retrying
-from tasks.requests.ingest import IngestRequest, RetryRequest
+from patchlight.storage.database import Database
+from patchlight.tasks.admin.failures import Choice, choose
+from patchlight.tasks.ingest import retrying
+from patchlight.tasks.requests.ingest import IngestRequest, RetryRequest
 
 
 def ingests_of(request: RetryRequest) -> tuple[list[IngestRequest], list[str]]:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.database import Database
-from storage.leases import RUNNING, is_live
-from storage.records import VISIBLE, Document, DocumentStatus, Run
-from storage.schema import Table
-from tasks.admin.failures import CategoryCount, by_category
-from tasks.documents.lookup import name_of
+from patchlight.storage.database import Database
+from patchlight.storage.leases import RUNNING, is_live
+from patchlight.storage.records import VISIBLE, Document, DocumentStatus, Run
+from patchlight.storage.schema import Table
+from patchlight.tasks.admin.failures import CategoryCount, by_category
+from patchlight.tasks.documents.lookup import name_of
 
 _LATEST_RUNS = 5
 

@@ -10,16 +10,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from storage.database import Database
-from tasks.answers import overlays
-from tasks.answers.options import RetrievalOptions
-from tasks.answers.queryfile import QueryRow
-from tasks.answers.querysession import QuerySession
-from tasks.answers.results import Answer
-from tasks.common.errors import InputError
-from tasks.encoders import registry
-from tasks.grounding.places import ground
-from tasks.retrieval.ranking import rank_pages, read_pages
+from patchlight.storage.database import Database
+from patchlight.tasks.answers import overlays
+from patchlight.tasks.answers.options import RetrievalOptions
+from patchlight.tasks.answers.queryfile import QueryRow
+from patchlight.tasks.answers.querysession import QuerySession
+from patchlight.tasks.answers.results import Answer
+from patchlight.tasks.common.errors import InputError
+from patchlight.tasks.encoders import registry
+from patchlight.tasks.grounding.places import ground
+from patchlight.tasks.retrieval.ranking import rank_pages, read_pages
 
 _T = TypeVar("_T")
 

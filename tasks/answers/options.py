@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from storage.records import RegionKind
-from tasks.grounding.records import GroundingOptions
-from tasks.grounding.selection import Selection
-from tasks.grounding.spanweights import SpanSignals
-from tasks.kernels.maxsim import QueryTokens, TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
-from tasks.retrieval.ranking import RankingOptions
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.grounding.records import GroundingOptions
+from patchlight.tasks.grounding.selection import Selection
+from patchlight.tasks.grounding.spanweights import SpanSignals
+from patchlight.tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from patchlight.tasks.kernels.propagation import RegionAggregation
+from patchlight.tasks.retrieval.ranking import RankingOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from storage.records import FloatArray
-from tasks.answers.results import whole_file
-from tasks.common.errors import PictureError, SourceError
-from tasks.common.limits import Limits
-from tasks.common.settings import load_settings
-from tasks.documents.sources import sha256_of
-from tasks.kernels import geometry
-from tasks.reading import sandboxwork
-from tasks.reading.sandboxwork import Where
-from tasks.sandbox import calling
+from patchlight.storage.records import FloatArray
+from patchlight.tasks.answers.results import whole_file
+from patchlight.tasks.common.errors import PictureError, SourceError
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.settings import load_settings
+from patchlight.tasks.documents.sources import sha256_of
+from patchlight.tasks.kernels import geometry
+from patchlight.tasks.reading import sandboxwork
+from patchlight.tasks.reading.sandboxwork import Where
+from patchlight.tasks.sandbox import calling
 
 _DPI = 110
 _MOST_PIXELS_A_SIDE = 2400

@@ -16,7 +16,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.common.errors import QueryFileError
+from patchlight.tasks.common.errors import QueryFileError
 
 STDIN = "-"
 

@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from storage import reader
-from storage.committer import Committer
-from storage.convert import retrievals_table
-from tasks.answers import results
-from tasks.answers.queryfile import BadRow
-from tasks.answers.querysession import QuerySession
-from tasks.answers.results import Answer
-from tasks.answers.versions import answer_versions
-from tasks.common.errors import UsageError
-from tasks.common.runs import leased
+from patchlight.storage import reader
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import retrievals_table
+from patchlight.tasks.answers import results
+from patchlight.tasks.answers.queryfile import BadRow
+from patchlight.tasks.answers.querysession import QuerySession
+from patchlight.tasks.answers.results import Answer
+from patchlight.tasks.answers.versions import answer_versions
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.common.runs import leased
 
 logger = logging.getLogger("patchlight.query")
 

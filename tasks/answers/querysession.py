@@ -11,24 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
-from storage import reader
-from storage.database import Database
-from storage.errors import PatchlightError, StorageUnavailable
-from storage.reader import Snapshot
-from storage.records import QueryEncoding
-from tasks.answers import results
-from tasks.answers.options import RetrievalOptions
-from tasks.answers.overlays import DocumentOverlays, Overlay
-from tasks.answers.queryfile import BadRow, QueryRow
-from tasks.answers.results import Answer, PageAnswer, QueryToken
-from tasks.answers.wording import score_and_words
-from tasks.common.errors import InputError
-from tasks.documents.passwords import password_for
-from tasks.documents.sources import to_path
-from tasks.encoders.protocol import EncodeQueries
-from tasks.grounding.records import FoundPage, PagePlaces
-from tasks.retrieval.ranking import Hits
-from tasks.retrieval.scope import Catalog, Positions, Scopes
+from patchlight.storage import reader
+from patchlight.storage.database import Database
+from patchlight.storage.errors import PatchlightError, StorageUnavailable
+from patchlight.storage.reader import Snapshot
+from patchlight.storage.records import QueryEncoding
+from patchlight.tasks.answers import results
+from patchlight.tasks.answers.options import RetrievalOptions
+from patchlight.tasks.answers.overlays import DocumentOverlays, Overlay
+from patchlight.tasks.answers.queryfile import BadRow, QueryRow
+from patchlight.tasks.answers.results import Answer, PageAnswer, QueryToken
+from patchlight.tasks.answers.wording import score_and_words
+from patchlight.tasks.common.errors import InputError
+from patchlight.tasks.documents.passwords import password_for
+from patchlight.tasks.documents.sources import to_path
+from patchlight.tasks.encoders.protocol import EncodeQueries
+from patchlight.tasks.grounding.records import FoundPage, PagePlaces
+from patchlight.tasks.retrieval.ranking import Hits
+from patchlight.tasks.retrieval.scope import Catalog, Positions, Scopes
 
 _PAGES_GROUNDED_AT_ONCE = 64
 

@@ -15,16 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.convert import retrievals_table
-from storage.records import Retrieval
-from tasks.answers import tokencost
-from tasks.answers.queryfile import QueryRow
-from tasks.common import safetext
-from tasks.common.errors import UsageError
-from tasks.grounding.records import PagePlaces, RegionHit
-from tasks.kernels import geometry
-from tasks.retrieval.ranking import PageHit
-from tasks.retrieval.scope import Catalog
+from patchlight.storage.convert import retrievals_table
+from patchlight.storage.records import Retrieval
+from patchlight.tasks.answers import tokencost
+from patchlight.tasks.answers.queryfile import QueryRow
+from patchlight.tasks.common import safetext
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.grounding.records import PagePlaces, RegionHit
+from patchlight.tasks.kernels import geometry
+from patchlight.tasks.retrieval.ranking import PageHit
+from patchlight.tasks.retrieval.scope import Catalog
 
 RESULTS_JSONL = "results.jsonl"
 RESULTS_PARQUET = "results.parquet"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from tasks.common.errors import ShapeError
+from patchlight.tasks.common.errors import ShapeError
 
 IMAGE_SIDE_PX = 1568
 """A picture with a longer side is shrunk to this side before it is counted."""

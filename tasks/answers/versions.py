@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.common.versions import current_versions
-from tasks.grounding import spanweights, valueweights
+from patchlight.tasks.common.versions import current_versions
+from patchlight.tasks.grounding import spanweights, valueweights
 
 
 def answer_versions() -> dict[str, str]:

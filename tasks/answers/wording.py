@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tasks.answers.results import Answer
-from tasks.common.safetext import plain
-from tasks.common.terminal import cut
-from tasks.grounding.records import RegionHit
-from tasks.retrieval.scope import Catalog
+from patchlight.tasks.answers.results import Answer
+from patchlight.tasks.common.safetext import plain
+from patchlight.tasks.common.terminal import cut
+from patchlight.tasks.grounding.records import RegionHit
+from patchlight.tasks.retrieval.scope import Catalog
 
 _LONGEST_REGION = 300
 _LONGEST_WORD = 30

@@ -10,14 +10,14 @@ from typing import Any
 
 import ray
 
-from storage.records import QueryEncoding, TermStatistics
-from tasks.cluster import waiting, work
-from tasks.cluster.placement import Node, Placement, place
-from tasks.cluster.telling import telling_worker
-from tasks.common.errors import EncoderUnavailable
-from tasks.common.settings import Settings
-from tasks.encoders import registry
-from tasks.encoders.protocol import EncodeQueries, EncoderInfo
+from patchlight.storage.records import QueryEncoding, TermStatistics
+from patchlight.tasks.cluster import waiting, work
+from patchlight.tasks.cluster.placement import Node, Placement, place
+from patchlight.tasks.cluster.telling import telling_worker
+from patchlight.tasks.common.errors import EncoderUnavailable
+from patchlight.tasks.common.settings import Settings
+from patchlight.tasks.encoders import registry
+from patchlight.tasks.encoders.protocol import EncodeQueries, EncoderInfo
 
 logger = logging.getLogger("patchlight.encoders")
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import ray
 
-from tasks.cluster import waiting, work
-from tasks.cluster.encoderactors import WORKER_DEATHS
-from tasks.cluster.telling import telling
-from tasks.common.errors import Stage, WorkerDied, fault_of
-from tasks.common.limits import Limits
-from tasks.documents.sources import SourceFile
-from tasks.reading.messages import InspectionFault
-from tasks.reading.shardplan import InspectedFile
+from patchlight.tasks.cluster import waiting, work
+from patchlight.tasks.cluster.encoderactors import WORKER_DEATHS
+from patchlight.tasks.cluster.telling import telling
+from patchlight.tasks.common.errors import Stage, WorkerDied, fault_of
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.documents.sources import SourceFile
+from patchlight.tasks.reading.messages import InspectionFault
+from patchlight.tasks.reading.shardplan import InspectedFile
 
 _IN_FLIGHT_A_WORKER = 4
 """Files waiting to be inspected, a worker; keeps workers busy and memory bounded."""

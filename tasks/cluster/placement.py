@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tasks.common.errors import UsageError
-from tasks.common.settings import Settings
-from tasks.encoders.protocol import EncoderInfo
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.common.settings import Settings
+from patchlight.tasks.encoders.protocol import EncoderInfo
 
 logger = logging.getLogger("patchlight.encoders")
 

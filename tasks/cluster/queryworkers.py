@@ -7,20 +7,20 @@ from typing import Any
 
 import ray
 
-from storage.reader import Snapshot
-from storage.records import QueryEncoding
-from tasks.answers import overlays
-from tasks.answers.options import RetrievalOptions
-from tasks.answers.overlays import DocumentOverlays
-from tasks.cluster import waiting
-from tasks.cluster.encoderactors import WORKER_DEATHS
-from tasks.cluster.telling import telling
-from tasks.common.limits import Limits
-from tasks.grounding import places
-from tasks.grounding.records import FoundPage, PagePlaces
-from tasks.retrieval import ranking
-from tasks.retrieval.ranking import Hits
-from tasks.retrieval.scope import Catalog, Positions
+from patchlight.storage.reader import Snapshot
+from patchlight.storage.records import QueryEncoding
+from patchlight.tasks.answers import overlays
+from patchlight.tasks.answers.options import RetrievalOptions
+from patchlight.tasks.answers.overlays import DocumentOverlays
+from patchlight.tasks.cluster import waiting
+from patchlight.tasks.cluster.encoderactors import WORKER_DEATHS
+from patchlight.tasks.cluster.telling import telling
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.grounding import places
+from patchlight.tasks.grounding.records import FoundPage, PagePlaces
+from patchlight.tasks.retrieval import ranking
+from patchlight.tasks.retrieval.ranking import Hits
+from patchlight.tasks.retrieval.scope import Catalog, Positions
 
 
 class QueryWorkers:

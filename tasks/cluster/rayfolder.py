@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.cluster import sweeper
+from patchlight.tasks.cluster import sweeper
 
 _LONGEST = 107 - len("/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 """Bytes that its path may have: the system bounds the path of a socket."""

@@ -16,11 +16,11 @@ from typing import Any
 import ray
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
-from tasks.cluster import sweeper
-from tasks.cluster.rayfolder import private_folder
-from tasks.common import childenvironment
-from tasks.common.errors import UsageError
-from tasks.common.settings import Settings
+from patchlight.tasks.cluster import sweeper
+from patchlight.tasks.cluster.rayfolder import private_folder
+from patchlight.tasks.common import childenvironment
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.common.settings import Settings
 
 logger = logging.getLogger("patchlight.cluster")
 

@@ -10,16 +10,22 @@ from typing import Any
 
 import ray
 
-from storage.convert import concat_page_tables
-from tasks.cluster import waiting, work
-from tasks.cluster.encoderactors import WORKER_DEATHS, EncoderActors
-from tasks.cluster.placement import Placement
-from tasks.cluster.telling import telling
-from tasks.common.errors import Stage, WorkerDied, fault_of
-from tasks.encoders.protocol import EncoderInfo
-from tasks.reading.messages import EncodedShard, EncoderInputs, Encodings, ReadShard, StoredAs
-from tasks.reading.pages import ReadOptions
-from tasks.reading.shardplan import Shard
+from patchlight.storage.convert import concat_page_tables
+from patchlight.tasks.cluster import waiting, work
+from patchlight.tasks.cluster.encoderactors import WORKER_DEATHS, EncoderActors
+from patchlight.tasks.cluster.placement import Placement
+from patchlight.tasks.cluster.telling import telling
+from patchlight.tasks.common.errors import Stage, WorkerDied, fault_of
+from patchlight.tasks.encoders.protocol import EncoderInfo
+from patchlight.tasks.reading.messages import (
+    EncodedShard,
+    EncoderInputs,
+    Encodings,
+    ReadShard,
+    StoredAs,
+)
+from patchlight.tasks.reading.pages import ReadOptions
+from patchlight.tasks.reading.shardplan import Shard
 
 logger = logging.getLogger("patchlight.encoders")
 

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.common import tracebacks
-from tasks.common.console import PlainFormatter
-from tasks.common.settings import LogLevel, load_settings
+from patchlight.tasks.common import tracebacks
+from patchlight.tasks.common.console import PlainFormatter
+from patchlight.tasks.common.settings import LogLevel, load_settings
 
 _MOST = 200
 """Lines that a worker keeps until a result takes them along; of more, the first are kept."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import ray
 
-from storage.errors import PatchlightError
-from tasks.cluster.telling import taken
-from tasks.common.errors import RayLost
-from tasks.common.tracebacks import SHORT, Elsewhere
+from patchlight.storage.errors import PatchlightError
+from patchlight.tasks.cluster.telling import taken
+from patchlight.tasks.common.errors import RayLost
+from patchlight.tasks.common.tracebacks import SHORT, Elsewhere
 
 _LOOK_S = 1.0
 """How often a wait looks whether Ray is still there."""

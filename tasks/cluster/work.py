@@ -23,9 +23,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from storage.convert import PageTables, concat_page_tables, page_tables
-from storage.pages import Page
-from storage.records import (
+from patchlight.storage.convert import PageTables, concat_page_tables, page_tables
+from patchlight.storage.pages import Page
+from patchlight.storage.records import (
     PageEncoding,
     PageInput,
     QueryEncoding,
@@ -33,9 +33,9 @@ from storage.records import (
     TermStatistics,
     VectorForm,
 )
-from storage.regions import Regions
-from tasks.common import tracebacks
-from tasks.common.errors import (
+from patchlight.storage.regions import Regions
+from patchlight.tasks.common import tracebacks
+from patchlight.tasks.common.errors import (
     CorruptSource,
     DeviceLost,
     EncodingFailed,
@@ -46,17 +46,17 @@ from tasks.common.errors import (
     TooLarge,
     fault_of,
 )
-from tasks.common.limits import MEBIBYTE, Limits
-from tasks.common.modes import LayoutMode
-from tasks.documents.protocol import PageShape
-from tasks.documents.sources import SourceFile, sha256_of, shown, stamp_of
-from tasks.encoders import registry
-from tasks.encoders.protocol import Encoder, EncoderInfo
-from tasks.kernels import pooling
-from tasks.reading import sandboxwork
-from tasks.reading.fingerprints import Stages
-from tasks.reading.looking import regions_made
-from tasks.reading.messages import (
+from patchlight.tasks.common.limits import MEBIBYTE, Limits
+from patchlight.tasks.common.modes import LayoutMode
+from patchlight.tasks.documents.protocol import PageShape
+from patchlight.tasks.documents.sources import SourceFile, sha256_of, shown, stamp_of
+from patchlight.tasks.encoders import registry
+from patchlight.tasks.encoders.protocol import Encoder, EncoderInfo
+from patchlight.tasks.kernels import pooling
+from patchlight.tasks.reading import sandboxwork
+from patchlight.tasks.reading.fingerprints import Stages
+from patchlight.tasks.reading.looking import regions_made
+from patchlight.tasks.reading.messages import (
     EncodedShard,
     EncoderInputs,
     Encodings,
@@ -65,14 +65,14 @@ from tasks.reading.messages import (
     ReadShard,
     StoredAs,
 )
-from tasks.reading.pages import ReadOptions, ReadPage
-from tasks.reading.sandboxwork import Where
-from tasks.reading.shardplan import InspectedFile, Shard, ShardPart
-from tasks.regions import hierarchy
-from tasks.sandbox import calling
+from patchlight.tasks.reading.pages import ReadOptions, ReadPage
+from patchlight.tasks.reading.sandboxwork import Where
+from patchlight.tasks.reading.shardplan import InspectedFile, Shard, ShardPart
+from patchlight.tasks.regions import hierarchy
+from patchlight.tasks.sandbox import calling
 
 if TYPE_CHECKING:
-    from storage.database import Database
+    from patchlight.storage.database import Database
 
 logger = logging.getLogger("patchlight.worker")
 
@@ -270,7 +270,7 @@ def _stored_rows(read: ReadShard, stored_as: StoredAs) -> dict[PageKey, StoredPa
 
 def _database(stored_as: StoredAs) -> Database:
     # Imported here: the engine takes a second and 100 MB that few workers need.
-    from storage.database import Database
+    from patchlight.storage.database import Database
 
     return Database.open(stored_as.uri)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from storage.objectstore import STORAGE_OPTIONS
+from patchlight.storage.objectstore import STORAGE_OPTIONS
 
 _NAMES = frozenset(
     {

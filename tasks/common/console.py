@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from tasks.common.safetext import escaped
+from patchlight.tasks.common.safetext import escaped
 
 logger = logging.getLogger("patchlight.progress")
 

@@ -55,8 +55,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from storage.errors import ExitCode, PatchlightError
-from tasks.common import tracebacks
+from patchlight.storage.errors import ExitCode, PatchlightError
+from patchlight.tasks.common import tracebacks
 
 
 class Category(StrEnum):

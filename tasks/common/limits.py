@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # processes that read documents do without what settings need
-    from tasks.common.settings import Settings
+    from patchlight.tasks.common.settings import Settings
 
 MEBIBYTE = 1 << 20
 

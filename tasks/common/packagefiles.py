@@ -10,7 +10,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import PatchlightError
+from patchlight.storage.errors import PatchlightError
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.database import Database
-from storage.errors import StorageError
-from storage.leases import RUNNING, Lease, abandon_expired
-from storage.records import Run
-from tasks.common import tracebacks
-from tasks.common.versions import current_versions
+from patchlight.storage.database import Database
+from patchlight.storage.errors import StorageError
+from patchlight.storage.leases import RUNNING, Lease, abandon_expired
+from patchlight.storage.records import Run
+from patchlight.tasks.common import tracebacks
+from patchlight.tasks.common.versions import current_versions
 
 logger = logging.getLogger("patchlight.runs")
 

@@ -12,9 +12,9 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from storage.objectstore import STORAGE_OPTIONS, storage_options_of
-from tasks.common.errors import UsageError
-from tasks.common.modes import LayoutMode
+from patchlight.storage.objectstore import STORAGE_OPTIONS, storage_options_of
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.common.modes import LayoutMode
 
 
 class OutputFormat(StrEnum):

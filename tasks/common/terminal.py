@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.common.safetext import as_json, plain
+from patchlight.tasks.common.safetext import as_json, plain
 
 _UNBOUNDED_WIDTH = 10_000
 _LONGEST_CELL = 200

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from storage.errors import PatchlightError
+from patchlight.storage.errors import PatchlightError
 
 _FRAMES = 12
 """Innermost calls of an exception that are kept; those before them start a worker's work."""

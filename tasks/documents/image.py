@@ -11,23 +11,23 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from tasks.common.errors import (
+from patchlight.tasks.common.errors import (
     CorruptSource,
     Stage,
     TooLarge,
 )
-from tasks.common.limits import Limits
-from tasks.common.pageobjects import PageObjects
-from tasks.documents import imagebombs
-from tasks.documents.protocol import (
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.pageobjects import PageObjects
+from patchlight.tasks.documents import imagebombs
+from patchlight.tasks.documents.protocol import (
     POINTS_PER_INCH,
     OpenDocument,
     PageShape,
     Pixels,
     check_pixels,
 )
-from tasks.documents.textlayer import TextLayer
-from tasks.sandbox import stagewatch
+from patchlight.tasks.documents.textlayer import TextLayer
+from patchlight.tasks.sandbox import stagewatch
 
 _PILLOW_FORMATS = {
     "image/png": "PNG",

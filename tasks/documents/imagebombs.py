@@ -7,9 +7,9 @@ import ctypes
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
-from tasks.common.errors import Stage, TooLarge
-from tasks.common.limits import MEBIBYTE, Limits
-from tasks.documents import pagewalk
+from patchlight.tasks.common.errors import Stage, TooLarge
+from patchlight.tasks.common.limits import MEBIBYTE, Limits
+from patchlight.tasks.documents import pagewalk
 
 JUDGED = 64 * MEBIBYTE
 """Bytes of an unpacked picture up to which nobody asks how small it was before."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from storage.records import Document, Source
-from tasks.documents.sources import shown, to_uri
+from patchlight.storage.records import Document, Source
+from patchlight.tasks.documents.sources import shown, to_uri
 
 _SHORTEST_ID = 8
 """Digits of an id that stand for all of it; with fewer, a name is more likely meant."""

@@ -13,9 +13,9 @@ import pytesseract
 from numpy.typing import NDArray
 from PIL import Image
 
-from storage.records import Word
-from tasks.common import childenvironment
-from tasks.common.errors import (
+from patchlight.storage.records import Word
+from patchlight.tasks.common import childenvironment
+from patchlight.tasks.common.errors import (
     OcrDied,
     OcrFailed,
     OcrTimeout,
@@ -24,7 +24,7 @@ from tasks.common.errors import (
     Stage,
     UsageError,
 )
-from tasks.sandbox import stagewatch
+from patchlight.tasks.sandbox import stagewatch
 
 MIN_CONFIDENCE = 0.3
 """Words Tesseract trusts less than this are specks and lines, not words."""

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.common.errors import (
+from patchlight.tasks.common.errors import (
     CorruptSource,
     EmptyDocument,
     MissingSource,
     Stage,
     UnsupportedSource,
 )
-from tasks.common.limits import Limits
-from tasks.documents.image import open_image
-from tasks.documents.pdf import open_pdf
-from tasks.documents.protocol import (
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.documents.image import open_image
+from patchlight.tasks.documents.pdf import open_pdf
+from patchlight.tasks.documents.protocol import (
     OpenDocument,
 )
-from tasks.sandbox import stagewatch
+from patchlight.tasks.sandbox import stagewatch
 
 RENDER_VERSION = 1
 """Raise when the same page may render to other pixels."""

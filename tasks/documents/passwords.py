@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.common.errors import UsageError
-from tasks.documents.sources import FILE_SCHEME, to_uri
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.documents.sources import FILE_SCHEME, to_uri
 
 
 def read_passwords(path: str) -> dict[str, str]:

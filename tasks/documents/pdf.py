@@ -12,25 +12,25 @@ import numpy as np
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
-from tasks.common.errors import (
+from patchlight.tasks.common.errors import (
     CorruptSource,
     EmptyDocument,
     EncryptedDocument,
     MissingSource,
     Stage,
 )
-from tasks.common.limits import Limits
-from tasks.common.pageobjects import PageObjects
-from tasks.documents import imagebombs, pdfobjects, textlayer
-from tasks.documents.protocol import (
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.pageobjects import PageObjects
+from patchlight.tasks.documents import imagebombs, pdfobjects, textlayer
+from patchlight.tasks.documents.protocol import (
     POINTS_PER_INCH,
     OpenDocument,
     PageShape,
     Pixels,
     check_pixels,
 )
-from tasks.documents.textlayer import TextLayer
-from tasks.sandbox import stagewatch
+from patchlight.tasks.documents.textlayer import TextLayer
+from patchlight.tasks.sandbox import stagewatch
 
 
 class _Pdf:

@@ -10,9 +10,9 @@ import numpy as np
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
-from tasks.common.pageobjects import PageObjects
-from tasks.documents import pagewalk
-from tasks.documents.textlayer import display_transform
+from patchlight.tasks.common.pageobjects import PageObjects
+from patchlight.tasks.documents import pagewalk
+from patchlight.tasks.documents.textlayer import display_transform
 
 MOST_OBJECTS = 20_000
 """Objects of a page that are looked at, the first ones in the file; maps have a million."""

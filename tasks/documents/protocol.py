@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.errors import (
+from patchlight.tasks.common.errors import (
     Stage,
     TooLarge,
 )
-from tasks.common.limits import Limits
-from tasks.common.pageobjects import PageObjects
-from tasks.documents.textlayer import TextLayer
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.pageobjects import PageObjects
+from patchlight.tasks.documents.textlayer import TextLayer
 
 POINTS_PER_INCH = 72.0
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from storage.records import Source
-from tasks.common.errors import EmptyDocument, InputError, MissingSource, SourceError
+from patchlight.storage.records import Source
+from patchlight.tasks.common.errors import EmptyDocument, InputError, MissingSource, SourceError
 
 READ_SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"})
 _CHUNK = 1 << 20

@@ -15,9 +15,9 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 from numpy.typing import NDArray
 
-from storage.records import Word
-from tasks.documents import pagewalk
-from tasks.kernels import geometry
+from patchlight.storage.records import Word
+from patchlight.tasks.documents import pagewalk
+from patchlight.tasks.kernels import geometry
 
 logger = logging.getLogger("patchlight.worker")
 

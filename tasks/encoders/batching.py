@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Generic, Protocol, TypeVar
 
-from tasks.common.errors import DeviceLost, EncoderUnavailable, OutOfMemory, Stage
+from patchlight.tasks.common.errors import DeviceLost, EncoderUnavailable, OutOfMemory, Stage
 
 
 class Sized(Protocol):

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from tasks.common.errors import EncoderUnavailable
-from tasks.encoders import hub
-from tasks.encoders.families import FAMILIES, Family
-from tasks.encoders.weightfiles import (
+from patchlight.tasks.common.errors import EncoderUnavailable
+from patchlight.tasks.encoders import hub
+from patchlight.tasks.encoders.families import FAMILIES, Family
+from patchlight.tasks.encoders.weightfiles import (
     ADAPTER_CONFIG,
     PROCESSORS,
     Tensor,

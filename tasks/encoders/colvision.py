@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from storage.records import (
+from patchlight.storage.records import (
     EncoderIdentity,
     FloatArray,
     PageEncoding,
@@ -27,7 +27,7 @@ from storage.records import (
     QueryEncoding,
     TermStatistics,
 )
-from tasks.common.errors import (
+from patchlight.tasks.common.errors import (
     DeviceLost,
     EncoderUnavailable,
     EncodingFailed,
@@ -37,10 +37,10 @@ from tasks.common.errors import (
     TooLarge,
     UsageError,
 )
-from tasks.encoders import checkpoints, memory, weights
-from tasks.encoders.batching import Batcher
-from tasks.encoders.families import Family
-from tasks.encoders.features import (
+from patchlight.tasks.encoders import checkpoints, memory, weights
+from patchlight.tasks.encoders.batching import Batcher
+from patchlight.tasks.encoders.families import Family
+from patchlight.tasks.encoders.features import (
     MOST_STRETCH,
     PageFeatures,
     PagePreparer,
@@ -48,9 +48,9 @@ from tasks.encoders.features import (
     QueryFeatures,
     collate,
 )
-from tasks.encoders.grids import Layout, layout_reader
-from tasks.encoders.protocol import EncoderInfo
-from tasks.encoders.querytokens import QueryPreparer
+from patchlight.tasks.encoders.grids import Layout, layout_reader
+from patchlight.tasks.encoders.protocol import EncoderInfo
+from patchlight.tasks.encoders.querytokens import QueryPreparer
 
 if TYPE_CHECKING:
     import torch

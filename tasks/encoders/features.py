@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from storage.records import BoolArray, PageInput
-from tasks.common.errors import EncodingFailed, OutOfMemory, Stage, TooLarge
-from tasks.encoders.grids import Layout, LayoutOf
-from tasks.encoders.memory import PAUSE_S, out_of_memory, relieve
+from patchlight.storage.records import BoolArray, PageInput
+from patchlight.tasks.common.errors import EncodingFailed, OutOfMemory, Stage, TooLarge
+from patchlight.tasks.encoders.grids import Layout, LayoutOf
+from patchlight.tasks.encoders.memory import PAUSE_S, out_of_memory, relieve
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.errors import EncoderUnavailable, EncodingFailed, Stage
+from patchlight.tasks.common.errors import EncoderUnavailable, EncodingFailed, Stage
 
 Positions = NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tasks.encoders.weightfiles import ADAPTER_CONFIG, Unusable, lacking, read_weights
+from patchlight.tasks.encoders.weightfiles import ADAPTER_CONFIG, Unusable, lacking, read_weights
 
 TIMEOUT_S = 10
 """Seconds the hub has for a sign of life. Its library has no limit of its own for the first

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from storage.records import (
+from patchlight.storage.records import (
     EncoderIdentity,
     PageEncoding,
     PageInput,

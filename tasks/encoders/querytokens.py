@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.common.errors import EncodingFailed, Stage
-from tasks.encoders.features import QueryFeatures
+from patchlight.tasks.common.errors import EncodingFailed, Stage
+from patchlight.tasks.encoders.features import QueryFeatures
 
 if TYPE_CHECKING:
     import torch

@@ -6,12 +6,12 @@ It is described first, which is cheap, and loaded where it is to work.
 
 from __future__ import annotations
 
-from storage.database import Database
-from storage.errors import EncoderMismatch
-from storage.records import EncoderIdentity
-from tasks.common.errors import EncoderUnavailable, UsageError
-from tasks.encoders import checkpoints, colvision, textpatch
-from tasks.encoders.protocol import Encoder, EncoderInfo
+from patchlight.storage.database import Database
+from patchlight.storage.errors import EncoderMismatch
+from patchlight.storage.records import EncoderIdentity
+from patchlight.tasks.common.errors import EncoderUnavailable, UsageError
+from patchlight.tasks.encoders import checkpoints, colvision, textpatch
+from patchlight.tasks.encoders.protocol import Encoder, EncoderInfo
 
 
 def describe(name: str, visual_tokens: int | None = None) -> EncoderInfo:

@@ -27,7 +27,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from storage.records import (
+from patchlight.storage.records import (
     EncoderIdentity,
     FloatArray,
     PageEncoding,
@@ -36,8 +36,8 @@ from storage.records import (
     TermStatistics,
     Word,
 )
-from tasks.encoders.protocol import EncoderInfo
-from tasks.encoders.wordvectors import (
+from patchlight.tasks.encoders.protocol import EncoderInfo
+from patchlight.tasks.encoders.wordvectors import (
     CONTEXT_DIM,
     MODEL,
     SPELLING_DIM,

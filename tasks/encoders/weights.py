@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.common.errors import EncoderUnavailable
-from tasks.encoders.checkpoints import Checkpoint
-from tasks.encoders.families import Family
-from tasks.encoders.grids import image_token
+from patchlight.tasks.common.errors import EncoderUnavailable
+from patchlight.tasks.encoders.checkpoints import Checkpoint
+from patchlight.tasks.encoders.families import Family
+from patchlight.tasks.encoders.grids import image_token
 
 if TYPE_CHECKING:
     import torch

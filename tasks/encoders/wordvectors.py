@@ -18,9 +18,9 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from storage.records import FloatArray
-from tasks.common.errors import EncoderUnavailable
-from tasks.common.packagefiles import PackageFile
+from patchlight.storage.records import FloatArray
+from patchlight.tasks.common.errors import EncoderUnavailable
+from patchlight.tasks.common.packagefiles import PackageFile
 
 CONTEXT_DIM = 128
 """Length of a context vector. Of the model's 384 numbers this many are kept by a fixed random

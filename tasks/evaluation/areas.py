@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.records import BoolArray
-from tasks.kernels.geometry import Doubles, Floats, check_boxes
+from patchlight.storage.records import BoolArray
+from patchlight.tasks.kernels.geometry import Doubles, Floats, check_boxes
 
 
 @dataclass(frozen=True, slots=True)

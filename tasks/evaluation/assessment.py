@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from storage.reader import Snapshot, page_texts
-from tasks.evaluation import baselines, pages, scoring, summary
-from tasks.evaluation.choices import Protocol, Truth
-from tasks.evaluation.pages import Ranking
-from tasks.evaluation.plan import Answers, Plan, Scored
-from tasks.evaluation.summary import Group
-from tasks.kernels.geometry import Doubles, Indices
-from tasks.retrieval.scope import Catalog
+from patchlight.storage.reader import Snapshot, page_texts
+from patchlight.tasks.evaluation import baselines, pages, scoring, summary
+from patchlight.tasks.evaluation.choices import Protocol, Truth
+from patchlight.tasks.evaluation.pages import Ranking
+from patchlight.tasks.evaluation.plan import Answers, Plan, Scored
+from patchlight.tasks.evaluation.summary import Group
+from patchlight.tasks.kernels.geometry import Doubles, Indices
+from patchlight.tasks.retrieval.scope import Catalog
 
 PAGE_CUTS = (1, 5)
 """End to end, a row counts when its page is among so many first ones; else nothing is found."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.regions import Regions
-from tasks.evaluation.bm25 import Bm25, best_first
-from tasks.evaluation.choices import Truth
-from tasks.evaluation.stored import StoredPage
-from tasks.kernels.geometry import Doubles, Indices
+from patchlight.storage.regions import Regions
+from patchlight.tasks.evaluation.bm25 import Bm25, best_first
+from patchlight.tasks.evaluation.choices import Truth
+from patchlight.tasks.evaluation.stored import StoredPage
+from patchlight.tasks.kernels.geometry import Doubles, Indices
 
 WHOLE_PAGE = "blind: whole page"
 LARGEST = "blind: largest region"

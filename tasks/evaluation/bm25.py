@@ -10,7 +10,7 @@ import bm25s
 import numpy as np
 from bm25s.stopwords import STOPWORDS_EN as STOP_WORDS
 
-from tasks.kernels.geometry import Doubles, Indices
+from patchlight.tasks.kernels.geometry import Doubles, Indices
 
 K1 = 1.5
 B = 0.75

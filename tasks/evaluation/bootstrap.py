@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.kernels.geometry import Doubles
 
 DRAWS = 10_000
 LEVELS = (2.5, 97.5)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tasks.answers.overlays import DocumentOverlays, Overlay
-from tasks.answers.querysession import QuerySession
-from tasks.evaluation import contactsheet, scoring
-from tasks.evaluation.choices import Protocol, Truth
-from tasks.evaluation.plan import Answers, Plan, Scored
-from tasks.evaluation.protocols import Heat
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.answers.overlays import DocumentOverlays, Overlay
+from patchlight.tasks.answers.querysession import QuerySession
+from patchlight.tasks.evaluation import contactsheet, scoring
+from patchlight.tasks.evaluation.choices import Protocol, Truth
+from patchlight.tasks.evaluation.plan import Answers, Plan, Scored
+from patchlight.tasks.evaluation.protocols import Heat
+from patchlight.tasks.kernels.geometry import Doubles
 
 logger = logging.getLogger("patchlight.evaluate")
 

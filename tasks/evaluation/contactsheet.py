@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.answers.results import whole_file
-from tasks.evaluation.summary import seed_of
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.answers.results import whole_file
+from patchlight.tasks.evaluation.summary import seed_of
+from patchlight.tasks.kernels.geometry import Doubles
 
 _COLUMNS = 3
 _TILE = (640, 760)

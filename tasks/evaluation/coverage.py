@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from storage.records import BoolArray
-from tasks.evaluation.areas import Mosaic, mosaic
-from tasks.evaluation.metrics import chance_of_any, random_choices
-from tasks.kernels.geometry import Doubles, Floats, Indices, centres_in
+from patchlight.storage.records import BoolArray
+from patchlight.tasks.evaluation.areas import Mosaic, mosaic
+from patchlight.tasks.evaluation.metrics import chance_of_any, random_choices
+from patchlight.tasks.kernels.geometry import Doubles, Floats, Indices, centres_in
 
 WRITTEN = 0.05
 """Share of a box that its words must fill for it to count as text; in charts and pictures they

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.answers.queryfile import json_lines
-from tasks.common.errors import DatasetError
-from tasks.documents.sources import sha256_of
-from tasks.evaluation import evidencerows, sciegqa
-from tasks.evaluation.fields import Line
-from tasks.evaluation.records import Dataset, Question
+from patchlight.tasks.answers.queryfile import json_lines
+from patchlight.tasks.common.errors import DatasetError
+from patchlight.tasks.documents.sources import sha256_of
+from patchlight.tasks.evaluation import evidencerows, sciegqa
+from patchlight.tasks.evaluation.fields import Line
+from patchlight.tasks.evaluation.records import Dataset, Question
 
 QUESTIONS = "questions.jsonl"
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.evaluation.fields import Line
-from tasks.evaluation.records import NONE, EvidencePage, Question, category_of
+from patchlight.tasks.evaluation.fields import Line
+from patchlight.tasks.evaluation.records import NONE, EvidencePage, Question, category_of
 
 KEYS = frozenset({"qid", "doc", "page", "query", "gt_boxes", "units"})
 

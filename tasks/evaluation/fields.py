@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tasks.common.errors import DatasetError, KernelError
-from tasks.kernels.geometry import Doubles, check_boxes
+from patchlight.tasks.common.errors import DatasetError, KernelError
+from patchlight.tasks.kernels.geometry import Doubles, check_boxes
 
 _T = TypeVar("_T")
 

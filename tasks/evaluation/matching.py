@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.records import VISIBLE, Document, DocumentStatus, Failure
-from tasks.common.errors import DatasetError, DocumentsMissing, SourceError
-from tasks.documents.sources import sha256_of
-from tasks.evaluation.records import Dataset, EvidencePage, Question
-from tasks.retrieval.scope import Catalog
+from patchlight.storage.records import VISIBLE, Document, DocumentStatus, Failure
+from patchlight.tasks.common.errors import DatasetError, DocumentsMissing, SourceError
+from patchlight.tasks.documents.sources import sha256_of
+from patchlight.tasks.evaluation.records import Dataset, EvidencePage, Question
+from patchlight.tasks.retrieval.scope import Catalog
 
 Place = tuple[str, int]
 """doc_id and 1-based page."""

@@ -14,9 +14,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from storage.records import BoolArray
-from tasks.evaluation.areas import Mosaic, mosaic
-from tasks.kernels.geometry import Doubles, Floats, Indices, iou
+from patchlight.storage.records import BoolArray
+from patchlight.tasks.evaluation.areas import Mosaic, mosaic
+from patchlight.tasks.kernels.geometry import Doubles, Floats, Indices, iou
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tasks.evaluation import metrics
-from tasks.evaluation.bm25 import STOP_WORDS, Bm25, best_first
-from tasks.evaluation.choices import Within
-from tasks.evaluation.matching import Place
-from tasks.kernels.geometry import Doubles, Indices
+from patchlight.tasks.evaluation import metrics
+from patchlight.tasks.evaluation.bm25 import STOP_WORDS, Bm25, best_first
+from patchlight.tasks.evaluation.choices import Within
+from patchlight.tasks.evaluation.matching import Place
+from patchlight.tasks.kernels.geometry import Doubles, Indices
 
 CUTS = (1, 5, 10)
 NDCG_CUT = 5

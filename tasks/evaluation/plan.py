@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from storage.records import RegionKind
-from tasks.answers.options import RetrievalOptions
-from tasks.common.errors import UsageError
-from tasks.evaluation import baselines
-from tasks.evaluation.choices import Protocol, Truth, Within
-from tasks.evaluation.matching import Matched
-from tasks.evaluation.protocols import Collected
-from tasks.evaluation.records import Dataset
-from tasks.kernels.geometry import Doubles
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.answers.options import RetrievalOptions
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.evaluation import baselines
+from patchlight.tasks.evaluation.choices import Protocol, Truth, Within
+from patchlight.tasks.evaluation.matching import Matched
+from patchlight.tasks.evaluation.protocols import Collected
+from patchlight.tasks.evaluation.records import Dataset
+from patchlight.tasks.kernels.geometry import Doubles
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from storage.records import FloatArray, QueryEncoding, TermStatistics
-from tasks.answers.queryfile import QueryRow
-from tasks.answers.results import Answer, PageAnswer
-from tasks.common.errors import UsageError
-from tasks.encoders.protocol import EncodeQueries
-from tasks.evaluation.choices import Protocol, Protocols, Within
-from tasks.evaluation.matching import Matched, Place
-from tasks.evaluation.records import Dataset
-from tasks.kernels.geometry import Doubles
-from tasks.retrieval.scope import Catalog
+from patchlight.storage.records import FloatArray, QueryEncoding, TermStatistics
+from patchlight.tasks.answers.queryfile import QueryRow
+from patchlight.tasks.answers.results import Answer, PageAnswer
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.encoders.protocol import EncodeQueries
+from patchlight.tasks.evaluation.choices import Protocol, Protocols, Within
+from patchlight.tasks.evaluation.matching import Matched, Place
+from patchlight.tasks.evaluation.records import Dataset
+from patchlight.tasks.kernels.geometry import Doubles
+from patchlight.tasks.retrieval.scope import Catalog
 
 
 @dataclass(frozen=True, slots=True, eq=False)

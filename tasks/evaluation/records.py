@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.evaluation.choices import Truth
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.evaluation.choices import Truth
+from patchlight.tasks.kernels.geometry import Doubles
 
 MIXED = "mixed"
 """Category of evidence of several kinds."""

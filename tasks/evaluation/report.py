@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tasks.common.safetext import markdown
-from tasks.evaluation import baselines, pages
-from tasks.evaluation.choices import Truth
-from tasks.evaluation.markdown import (
+from patchlight.tasks.common.safetext import markdown
+from patchlight.tasks.evaluation import baselines, pages
+from patchlight.tasks.evaluation.choices import Truth
+from patchlight.tasks.evaluation.markdown import (
     number,
     percent,
     percent_with_interval,

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from storage.reader import Snapshot
-from tasks.answers import tokencost
-from tasks.evaluation import baselines, scoring, stored
-from tasks.evaluation.choices import Protocol
-from tasks.evaluation.plan import Answers, Plan, Scored
-from tasks.evaluation.scoring import Target
-from tasks.evaluation.stored import StoredPage
-from tasks.evaluation.summary import seed_of
-from tasks.kernels.geometry import Doubles
-from tasks.retrieval.scope import Catalog
+from patchlight.storage.reader import Snapshot
+from patchlight.tasks.answers import tokencost
+from patchlight.tasks.evaluation import baselines, scoring, stored
+from patchlight.tasks.evaluation.choices import Protocol
+from patchlight.tasks.evaluation.plan import Answers, Plan, Scored
+from patchlight.tasks.evaluation.scoring import Target
+from patchlight.tasks.evaluation.stored import StoredPage
+from patchlight.tasks.evaluation.summary import seed_of
+from patchlight.tasks.kernels.geometry import Doubles
+from patchlight.tasks.retrieval.scope import Catalog
 
 
 def score_rows(

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.evaluation import scoring
-from tasks.evaluation.choices import Protocol
-from tasks.evaluation.plan import Answers, Plan, Scored
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.evaluation import scoring
+from patchlight.tasks.evaluation.choices import Protocol
+from patchlight.tasks.evaluation.plan import Answers, Plan, Scored
+from patchlight.tasks.kernels.geometry import Doubles
 
 _BOXES = pa.list_(pa.list_(pa.float64(), 4))
 

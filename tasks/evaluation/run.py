@@ -16,21 +16,21 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from storage import reader
-from tasks.answers.options import RetrievalOptions
-from tasks.answers.overlays import DocumentOverlays
-from tasks.answers.queryfile import BadRow, QueryRow
-from tasks.answers.querysession import QuerySession
-from tasks.answers.results import Answer, whole_file, write_whole
-from tasks.answers.versions import answer_versions
-from tasks.common.errors import UsageError
-from tasks.common.runs import leased
-from tasks.evaluation import assessment, report, rowscores, rowstable
-from tasks.evaluation.cases import Cases
-from tasks.evaluation.choices import Protocol
-from tasks.evaluation.plan import Plan, Scored
-from tasks.evaluation.protocols import Collected, queries, take
-from tasks.evaluation.summary import seed_of
+from patchlight.storage import reader
+from patchlight.tasks.answers.options import RetrievalOptions
+from patchlight.tasks.answers.overlays import DocumentOverlays
+from patchlight.tasks.answers.queryfile import BadRow, QueryRow
+from patchlight.tasks.answers.querysession import QuerySession
+from patchlight.tasks.answers.results import Answer, whole_file, write_whole
+from patchlight.tasks.answers.versions import answer_versions
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.common.runs import leased
+from patchlight.tasks.evaluation import assessment, report, rowscores, rowstable
+from patchlight.tasks.evaluation.cases import Cases
+from patchlight.tasks.evaluation.choices import Protocol
+from patchlight.tasks.evaluation.plan import Plan, Scored
+from patchlight.tasks.evaluation.protocols import Collected, queries, take
+from patchlight.tasks.evaluation.summary import seed_of
 
 logger = logging.getLogger("patchlight.evaluate")
 

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.common.errors import SourceError
-from tasks.common.limits import Limits
-from tasks.common.settings import load_settings
-from tasks.documents.sources import stamp_of
-from tasks.evaluation.fields import Line
-from tasks.evaluation.records import NONE, EvidencePage, Question, category_of
-from tasks.reading import sandboxwork
-from tasks.reading.sandboxwork import Where
-from tasks.sandbox import calling
+from patchlight.tasks.common.errors import SourceError
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.settings import load_settings
+from patchlight.tasks.documents.sources import stamp_of
+from patchlight.tasks.evaluation.fields import Line
+from patchlight.tasks.evaluation.records import NONE, EvidencePage, Question, category_of
+from patchlight.tasks.reading import sandboxwork
+from patchlight.tasks.reading.sandboxwork import Where
+from patchlight.tasks.sandbox import calling
 
 KEYS = frozenset({"evidence_page", "bbox", "doc_name"})
 

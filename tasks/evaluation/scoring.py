@@ -8,16 +8,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from storage.regions import Regions
-from tasks.answers import tokencost
-from tasks.evaluation.areas import mosaic
-from tasks.evaluation.baselines import WHOLE, Choice
-from tasks.evaluation.choices import Truth
-from tasks.evaluation.coverage import WRITTEN, Evidence, filled
-from tasks.evaluation.metrics import PlaceScore, PlaceScorer, chance_of_any, hits
-from tasks.evaluation.protocols import Returned
-from tasks.evaluation.stored import StoredPage
-from tasks.kernels.geometry import Doubles, Indices, iou
+from patchlight.storage.regions import Regions
+from patchlight.tasks.answers import tokencost
+from patchlight.tasks.evaluation.areas import mosaic
+from patchlight.tasks.evaluation.baselines import WHOLE, Choice
+from patchlight.tasks.evaluation.choices import Truth
+from patchlight.tasks.evaluation.coverage import WRITTEN, Evidence, filled
+from patchlight.tasks.evaluation.metrics import PlaceScore, PlaceScorer, chance_of_any, hits
+from patchlight.tasks.evaluation.protocols import Returned
+from patchlight.tasks.evaluation.stored import StoredPage
+from patchlight.tasks.kernels.geometry import Doubles, Indices, iou
 
 FIRST, FIRST_THREE = "top1_", "top3_"
 _CUTS = {"": None, FIRST: 1, FIRST_THREE: 3}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from storage import reader
-from storage.reader import Snapshot
-from storage.records import RegionKind
-from storage.regions import NO_REGIONS, Regions
-from tasks.kernels.geometry import Doubles
+from patchlight.storage import reader
+from patchlight.storage.reader import Snapshot
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import NO_REGIONS, Regions
+from patchlight.tasks.kernels.geometry import Doubles
 
 _PAGES_AT_ONCE = 64
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.evaluation.bootstrap import mean_intervals, ratio_intervals
-from tasks.kernels.geometry import Doubles, Indices
+from patchlight.tasks.evaluation.bootstrap import mean_intervals, ratio_intervals
+from patchlight.tasks.kernels.geometry import Doubles, Indices
 
 Interval = tuple[float, float, float]
 """Value, lower and upper end of its 95 % interval; NaN where there is none."""

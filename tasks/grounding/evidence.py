@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.errors import ShapeError
-from tasks.kernels.geometry import Doubles, Floats
+from patchlight.tasks.common.errors import ShapeError
+from patchlight.tasks.kernels.geometry import Doubles, Floats
 
 _STEEP = 1.0
 """A patch's mass grows by this power of e with each standard deviation of its similarity."""

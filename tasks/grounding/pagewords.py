@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.grounding.questionwords import QuestionWords, stems_of
-from tasks.kernels import geometry
-from tasks.kernels.geometry import Doubles
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.grounding.questionwords import QuestionWords, stems_of
+from patchlight.tasks.kernels import geometry
+from patchlight.tasks.kernels.geometry import Doubles
 
 Booleans = NDArray[np.bool_]
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.reader import PatchBatch, Snapshot, read_patches, read_regions
-from storage.records import FloatArray, QueryEncoding, RegionKind, region_id
-from storage.regions import NO_REGIONS, Regions
-from tasks.grounding import selection
-from tasks.grounding.evidence import Seen
-from tasks.grounding.questionwords import question_words
-from tasks.grounding.records import (
+from patchlight.storage.reader import PatchBatch, Snapshot, read_patches, read_regions
+from patchlight.storage.records import FloatArray, QueryEncoding, RegionKind, region_id
+from patchlight.storage.regions import NO_REGIONS, Regions
+from patchlight.tasks.grounding import selection
+from patchlight.tasks.grounding.evidence import Seen
+from patchlight.tasks.grounding.questionwords import question_words
+from patchlight.tasks.grounding.records import (
     USUAL_KINDS,
     FoundPage,
     GroundingOptions,
@@ -26,15 +26,15 @@ from tasks.grounding.records import (
     RegionHit,
     WordScore,
 )
-from tasks.grounding.selection import SelectionRule
-from tasks.grounding.spans import COMPETING, VALUES
-from tasks.grounding.spansignals import PageSpans
-from tasks.grounding.spanweights import SpanSignals, choose_spans, span_scores
-from tasks.grounding.valuesignals import PageValues
-from tasks.grounding.valueweights import value_scores
-from tasks.kernels import geometry, maxsim, propagation
-from tasks.kernels.geometry import Doubles
-from tasks.kernels.maxsim import CountedTokens, QueryTokens
+from patchlight.tasks.grounding.selection import SelectionRule
+from patchlight.tasks.grounding.spans import COMPETING, VALUES
+from patchlight.tasks.grounding.spansignals import PageSpans
+from patchlight.tasks.grounding.spanweights import SpanSignals, choose_spans, span_scores
+from patchlight.tasks.grounding.valuesignals import PageValues
+from patchlight.tasks.grounding.valueweights import value_scores
+from patchlight.tasks.kernels import geometry, maxsim, propagation
+from patchlight.tasks.kernels.geometry import Doubles
+from patchlight.tasks.kernels.maxsim import CountedTokens, QueryTokens
 
 WORDS_A_REGION = 3
 """Query tokens named for a region, at most."""

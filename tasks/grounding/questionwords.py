@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tasks.grounding.valuetypes import ValueType, asked_types
+from patchlight.tasks.grounding.valuetypes import ValueType, asked_types
 
 _STOP = frozenset(
     re.findall(

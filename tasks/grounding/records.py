@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from storage.records import FloatArray, QueryEncoding, RegionKind
-from tasks.grounding.selection import Selection
-from tasks.grounding.spanweights import SpanSignals
-from tasks.kernels.maxsim import QueryTokens, TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
+from patchlight.storage.records import FloatArray, QueryEncoding, RegionKind
+from patchlight.tasks.grounding.selection import Selection
+from patchlight.tasks.grounding.spanweights import SpanSignals
+from patchlight.tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from patchlight.tasks.kernels.propagation import RegionAggregation
 
 USUAL_KINDS = (RegionKind.BLOCK,)
 """Regions that compete where no kinds are named, but for spans."""

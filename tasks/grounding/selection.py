@@ -14,10 +14,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from storage.records import RegionKind
-from tasks.common.errors import NotFiniteError, SelectionError, ShapeError
-from tasks.grounding.spans import COMPETING, VALUES
-from tasks.kernels.geometry import Floats, Indices
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.common.errors import NotFiniteError, SelectionError, ShapeError
+from patchlight.tasks.grounding.spans import COMPETING, VALUES
+from patchlight.tasks.kernels.geometry import Floats, Indices
 
 CHOICES = (
     "spans or spans:RATIO, percentile:0..100 (or p50), adaptive, max, top-k:N, threshold:SCORE"

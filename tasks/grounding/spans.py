@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.kernels import geometry
-from tasks.kernels.geometry import Doubles
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.kernels import geometry
+from patchlight.tasks.kernels.geometry import Doubles
 
 GRAPHIC = (RegionKind.FIGURE, RegionKind.PICTURE, RegionKind.DRAWING)
 COMPETING = (

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.grounding.evidence import HeldPatches, Seen, evidence
-from tasks.grounding.pagewords import PageWords
-from tasks.grounding.questionwords import QuestionWords
-from tasks.grounding.spans import COMPETING, GRAPHIC, Spans, spans_of
-from tasks.kernels import geometry
-from tasks.kernels.geometry import Doubles, Indices
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.grounding.evidence import HeldPatches, Seen, evidence
+from patchlight.tasks.grounding.pagewords import PageWords
+from patchlight.tasks.grounding.questionwords import QuestionWords
+from patchlight.tasks.grounding.spans import COMPETING, GRAPHIC, Spans, spans_of
+from patchlight.tasks.kernels import geometry
+from patchlight.tasks.kernels.geometry import Doubles, Indices
 
 LAYOUT = (
     "paragraph",

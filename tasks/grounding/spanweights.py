@@ -14,9 +14,9 @@ from enum import StrEnum
 
 import numpy as np
 
-from tasks.common.errors import SelectionError, ShapeError
-from tasks.grounding.spansignals import SIGNALS
-from tasks.kernels.geometry import Doubles, Indices
+from patchlight.tasks.common.errors import SelectionError, ShapeError
+from patchlight.tasks.grounding.spansignals import SIGNALS
+from patchlight.tasks.kernels.geometry import Doubles, Indices
 
 
 class SpanSignals(StrEnum):

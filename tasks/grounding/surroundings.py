@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.kernels.geometry import Doubles
 
 Booleans = NDArray[np.bool_]
 

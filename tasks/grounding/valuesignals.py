@@ -11,15 +11,15 @@ from collections.abc import Collection
 
 import numpy as np
 
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.grounding import surroundings
-from tasks.grounding.evidence import HeldPatches, Seen
-from tasks.grounding.pagewords import PageWords
-from tasks.grounding.questionwords import QuestionWords
-from tasks.grounding.spans import VALUES, Spans, values_of
-from tasks.grounding.valuetypes import value_types
-from tasks.kernels.geometry import Doubles, Indices
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.grounding import surroundings
+from patchlight.tasks.grounding.evidence import HeldPatches, Seen
+from patchlight.tasks.grounding.pagewords import PageWords
+from patchlight.tasks.grounding.questionwords import QuestionWords
+from patchlight.tasks.grounding.spans import VALUES, Spans, values_of
+from patchlight.tasks.grounding.valuetypes import value_types
+from patchlight.tasks.kernels.geometry import Doubles, Indices
 
 LAYOUT = ("digits", "order")
 """Signals that know no question."""

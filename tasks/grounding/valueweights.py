@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tasks.grounding.spanweights import SpanSignals, beliefs
-from tasks.grounding.valuesignals import SIGNALS
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.grounding.spanweights import SpanSignals, beliefs
+from patchlight.tasks.grounding.valuesignals import SIGNALS
+from patchlight.tasks.kernels.geometry import Doubles
 
 WEIGHTS_VERSION = 1
 """Raise when the weights change; runs that answer say it in their summary."""

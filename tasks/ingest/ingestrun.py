@@ -13,24 +13,30 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Protocol, Self
 
-from storage.committer import Committer
-from storage.database import Database
-from storage.leases import ABANDONED
-from storage.records import Source
-from tasks.common.errors import Stage, fault_of
-from tasks.common.runs import Patience, at_work, leased
-from tasks.documents.sources import Expansion, gone_from
-from tasks.encoders.protocol import EncoderInfo
-from tasks.ingest.known import Ledger
-from tasks.ingest.outcome import Outcome
-from tasks.ingest.ownership import Ownership
-from tasks.ingest.progress import Goal, IngestReport
-from tasks.ingest.termcounts import bring_up_to_date
-from tasks.ingest.vectorform import encoder_stage
-from tasks.reading.fingerprints import WHOLE, Redo
-from tasks.reading.messages import EncodedShard, InspectionFault, StoredAs
-from tasks.reading.pages import ReadOptions, fingerprints_of, stages_of
-from tasks.reading.shardplan import InspectedFile, Shard, ShardPart, cut_shards, merge_by_content
+from patchlight.storage.committer import Committer
+from patchlight.storage.database import Database
+from patchlight.storage.leases import ABANDONED
+from patchlight.storage.records import Source
+from patchlight.tasks.common.errors import Stage, fault_of
+from patchlight.tasks.common.runs import Patience, at_work, leased
+from patchlight.tasks.documents.sources import Expansion, gone_from
+from patchlight.tasks.encoders.protocol import EncoderInfo
+from patchlight.tasks.ingest.known import Ledger
+from patchlight.tasks.ingest.outcome import Outcome
+from patchlight.tasks.ingest.ownership import Ownership
+from patchlight.tasks.ingest.progress import Goal, IngestReport
+from patchlight.tasks.ingest.termcounts import bring_up_to_date
+from patchlight.tasks.ingest.vectorform import encoder_stage
+from patchlight.tasks.reading.fingerprints import WHOLE, Redo
+from patchlight.tasks.reading.messages import EncodedShard, InspectionFault, StoredAs
+from patchlight.tasks.reading.pages import ReadOptions, fingerprints_of, stages_of
+from patchlight.tasks.reading.shardplan import (
+    InspectedFile,
+    Shard,
+    ShardPart,
+    cut_shards,
+    merge_by_content,
+)
 
 _LOOK_S = 1.0
 """How often a run looks whether another one is done with a document."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from storage.records import Document, DocumentStatus, Failure, failure_id
-from tasks.ingest.transitions import current_sources
+from patchlight.storage.records import Document, DocumentStatus, Failure, failure_id
+from patchlight.tasks.ingest.transitions import current_sources
 
 
 class Ledger:

@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from storage.committer import Committer
-from storage.records import VISIBLE, Document, Failure, Source, failure_id
-from tasks.common.errors import Category, Fault, Stage
-from tasks.ingest import transitions
-from tasks.ingest.known import Ledger
-from tasks.ingest.ownership import Ownership
-from tasks.ingest.progress import Goal, IngestReport, Progress
-from tasks.reading.messages import EncodedShard, InspectionFault, PageKey
-from tasks.reading.shardplan import InspectedFile, Shard, ShardPart
+from patchlight.storage.committer import Committer
+from patchlight.storage.records import VISIBLE, Document, Failure, Source, failure_id
+from patchlight.tasks.common.errors import Category, Fault, Stage
+from patchlight.tasks.ingest import transitions
+from patchlight.tasks.ingest.known import Ledger
+from patchlight.tasks.ingest.ownership import Ownership
+from patchlight.tasks.ingest.progress import Goal, IngestReport, Progress
+from patchlight.tasks.reading.messages import EncodedShard, InspectionFault, PageKey
+from patchlight.tasks.reading.shardplan import InspectedFile, Shard, ShardPart
 
 logger = logging.getLogger("patchlight.ingest")
 

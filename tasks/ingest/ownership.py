@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
-from storage.committer import Change, Committer
-from storage.database import Database
-from storage.leases import Lease
-from storage.records import Document, Run
-from tasks.common.runs import at_work
-from tasks.ingest import transitions
-from tasks.ingest.known import Ledger
-from tasks.reading.shardplan import InspectedFile
+from patchlight.storage.committer import Change, Committer
+from patchlight.storage.database import Database
+from patchlight.storage.leases import Lease
+from patchlight.storage.records import Document, Run
+from patchlight.tasks.common.runs import at_work
+from patchlight.tasks.ingest import transitions
+from patchlight.tasks.ingest.known import Ledger
+from patchlight.tasks.reading.shardplan import InspectedFile
 
 _LOOKS = 5
 """How often a document is looked at again because another run changed it meanwhile."""

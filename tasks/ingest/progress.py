@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.records import Document, Failure
-from tasks.common.errors import Fault
-from tasks.common.versions import current_versions
-from tasks.reading.fingerprints import WHOLE, Redo, Stages, Work
-from tasks.reading.messages import PageKey
-from tasks.reading.shardplan import InspectedFile
+from patchlight.storage.records import Document, Failure
+from patchlight.tasks.common.errors import Fault
+from patchlight.tasks.common.versions import current_versions
+from patchlight.tasks.reading.fingerprints import WHOLE, Redo, Stages, Work
+from patchlight.tasks.reading.messages import PageKey
+from patchlight.tasks.reading.shardplan import InspectedFile
 
 MOST_TRACEBACKS = 20
 """Different tracebacks in a report."""

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.committer import Committer
-from storage.database import Database
-from storage.leases import abandon_expired, is_live
-from storage.records import Document, DocumentStatus, Failure, Source, failure_id
-from tasks.common.errors import DocumentInWork, InputError
-from tasks.common.runs import leased, new_run_id
-from tasks.documents.lookup import fits, name_of
-from tasks.documents.sources import shown
-from tasks.encoders import registry
-from tasks.ingest import transitions
-from tasks.ingest.termcounts import bring_up_to_date
+from patchlight.storage.committer import Committer
+from patchlight.storage.database import Database
+from patchlight.storage.leases import abandon_expired, is_live
+from patchlight.storage.records import Document, DocumentStatus, Failure, Source, failure_id
+from patchlight.tasks.common.errors import DocumentInWork, InputError
+from patchlight.tasks.common.runs import leased, new_run_id
+from patchlight.tasks.documents.lookup import fits, name_of
+from patchlight.tasks.documents.sources import shown
+from patchlight.tasks.encoders import registry
+from patchlight.tasks.ingest import transitions
+from patchlight.tasks.ingest.termcounts import bring_up_to_date
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage.records import Failure, Run
-from tasks.common.errors import InputError
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.documents.sources import expand
+from patchlight.storage.records import Failure, Run
+from patchlight.tasks.common.errors import InputError
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.documents.sources import expand
 
 
 @dataclass(frozen=True, slots=True)

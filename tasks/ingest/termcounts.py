@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from storage.committer import Committer
-from storage.database import Database
-from storage.records import VISIBLE, TermStatistics
+from patchlight.storage.committer import Committer
+from patchlight.storage.database import Database
+from patchlight.storage.records import VISIBLE, TermStatistics
 
 _COUNTS = 3
 """How often terms are counted when other runs make documents visible meanwhile; the last of these

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from storage.records import Document, DocumentStatus, Source
-from tasks.reading.shardplan import InspectedFile
+from patchlight.storage.records import Document, DocumentStatus, Source
+from patchlight.tasks.reading.shardplan import InspectedFile
 
 
 def claim(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from storage.database import Database
-from storage.errors import FormMismatch
-from storage.records import VectorForm, VectorType
+from patchlight.storage.database import Database
+from patchlight.storage.errors import FormMismatch
+from patchlight.storage.records import VectorForm, VectorType
 
 
 def asked(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.errors import BoxError, ShapeError
+from patchlight.tasks.common.errors import BoxError, ShapeError
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]

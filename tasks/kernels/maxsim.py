@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import BoolArray, FloatArray, QueryEncoding
-from tasks.common.errors import NotFiniteError, ShapeError, unknown_aggregation
-from tasks.kernels.geometry import Floats, offsets
+from patchlight.storage.records import BoolArray, FloatArray, QueryEncoding
+from patchlight.tasks.common.errors import NotFiniteError, ShapeError, unknown_aggregation
+from patchlight.tasks.kernels.geometry import Floats, offsets
 
 Integers = NDArray[np.integer[Any]]
 

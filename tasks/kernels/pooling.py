@@ -15,9 +15,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import BoolArray, FloatArray, IntArray, PageEncoding
-from tasks.common.errors import ShapeError
-from tasks.kernels.geometry import Doubles, offsets
+from patchlight.storage.records import BoolArray, FloatArray, IntArray, PageEncoding
+from patchlight.tasks.common.errors import ShapeError
+from patchlight.tasks.kernels.geometry import Doubles, offsets
 
 BLANK_SPREAD = 24
 """A cell is blank if no colour channel spreads further, of 255, or is further from the paper's.

@@ -12,8 +12,15 @@ from enum import StrEnum
 
 import numpy as np
 
-from tasks.common.errors import NotFiniteError, ShapeError, unknown_aggregation
-from tasks.kernels.geometry import Doubles, Floats, Indices, TouchedCells, offsets, touched_cells
+from patchlight.tasks.common.errors import NotFiniteError, ShapeError, unknown_aggregation
+from patchlight.tasks.kernels.geometry import (
+    Doubles,
+    Floats,
+    Indices,
+    TouchedCells,
+    offsets,
+    touched_cells,
+)
 
 SLAB = 1 << 22
 """Gathered cell scores held at once, in numbers; bounds memory for many maps of one page."""

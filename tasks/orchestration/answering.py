@@ -11,14 +11,19 @@ from typing import Any
 
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks.answers.overlays import DocumentOverlays
-from tasks.answers.querysession import Block, QuerySession
-from tasks.answers.results import Answer
-from tasks.cluster.queryworkers import QueryWorkers
-from tasks.common.console import progress
-from tasks.grounding.records import PagePlaces
-from tasks.orchestration.steps import draw_overlays, ground_pages, rank_pages, results_in_window
-from tasks.retrieval.ranking import Hits, merge_hits
+from patchlight.tasks.answers.overlays import DocumentOverlays
+from patchlight.tasks.answers.querysession import Block, QuerySession
+from patchlight.tasks.answers.results import Answer
+from patchlight.tasks.cluster.queryworkers import QueryWorkers
+from patchlight.tasks.common.console import progress
+from patchlight.tasks.grounding.records import PagePlaces
+from patchlight.tasks.orchestration.steps import (
+    draw_overlays,
+    ground_pages,
+    rank_pages,
+    results_in_window,
+)
+from patchlight.tasks.retrieval.ranking import Hits, merge_hits
 
 
 @dataclass(frozen=True, slots=True)

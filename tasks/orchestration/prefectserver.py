@@ -15,8 +15,8 @@ from typing import Any
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
-from tasks.common import childenvironment
-from tasks.orchestration import tied
+from patchlight.tasks.common import childenvironment
+from patchlight.tasks.orchestration import tied
 
 
 def start() -> None:

@@ -17,14 +17,14 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 from prefect.tasks import exponential_backoff
 
-from tasks.answers.overlays import DocumentOverlays
-from tasks.cluster import waiting
-from tasks.cluster.queryworkers import QueryWorkers
-from tasks.grounding.records import FoundPage, PagePlaces
-from tasks.ingest.ingestrun import IngestRun, ShardProcessor
-from tasks.reading.shardplan import Shard
-from tasks.retrieval.ranking import Hits
-from tasks.retrieval.scope import Positions
+from patchlight.tasks.answers.overlays import DocumentOverlays
+from patchlight.tasks.cluster import waiting
+from patchlight.tasks.cluster.queryworkers import QueryWorkers
+from patchlight.tasks.grounding.records import FoundPage, PagePlaces
+from patchlight.tasks.ingest.ingestrun import IngestRun, ShardProcessor
+from patchlight.tasks.reading.shardplan import Shard
+from patchlight.tasks.retrieval.ranking import Hits
+from patchlight.tasks.retrieval.scope import Positions
 
 RETRIES = 2
 """A unit is repeated when Ray or the database was away for a moment. Writes are upserts, so a

@@ -5,14 +5,14 @@ The input of ``tasks.regions.proposals``; it runs where documents are opened.
 
 from __future__ import annotations
 
-from tasks.common.limits import Limits
-from tasks.common.modes import LayoutMode
-from tasks.documents import opening
-from tasks.documents.protocol import OpenDocument, PageShape
-from tasks.regions import hierarchy, layoutmodel, proposals
-from tasks.regions.figures import Boxes, inked_of
-from tasks.regions.proposals import Seen
-from tasks.regions.ruledlines import rules_of
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.modes import LayoutMode
+from patchlight.tasks.documents import opening
+from patchlight.tasks.documents.protocol import OpenDocument, PageShape
+from patchlight.tasks.regions import hierarchy, layoutmodel, proposals
+from patchlight.tasks.regions.figures import Boxes, inked_of
+from patchlight.tasks.regions.proposals import Seen
+from patchlight.tasks.regions.ruledlines import rules_of
 
 _SHARPER = 1.5
 """The page is drawn this much larger than the model sees it: for thin lines, and it finds a bit

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from storage.convert import PageTables
-from storage.records import PageEncoding, PageInput, Source, VectorForm
-from tasks.common.errors import Fault
-from tasks.reading.fingerprints import Stages
-from tasks.reading.pages import ReadPage
+from patchlight.storage.convert import PageTables
+from patchlight.storage.records import PageEncoding, PageInput, Source, VectorForm
+from patchlight.tasks.common.errors import Fault
+from patchlight.tasks.reading.fingerprints import Stages
+from patchlight.tasks.reading.pages import ReadPage
 
 PageKey = tuple[str, int]
 """(doc_id, 1-based page)."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from storage.records import PageInput, Word, WordsSource
-from storage.regions import Regions
-from tasks.common.limits import Limits
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.documents import ocr, opening
-from tasks.documents.protocol import OpenDocument, PageShape
-from tasks.encoders.protocol import EncoderInfo
-from tasks.reading import looking
-from tasks.reading.fingerprints import Stages
-from tasks.regions import hierarchy
-from tasks.regions.proposals import propose
+from patchlight.storage.records import PageInput, Word, WordsSource
+from patchlight.storage.regions import Regions
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.documents import ocr, opening
+from patchlight.tasks.documents.protocol import OpenDocument, PageShape
+from patchlight.tasks.encoders.protocol import EncoderInfo
+from patchlight.tasks.reading import looking
+from patchlight.tasks.reading.fingerprints import Stages
+from patchlight.tasks.regions import hierarchy
+from patchlight.tasks.regions.proposals import propose
 
 WORDS_VERSION = 1
 """Raise when the same page may give other words."""

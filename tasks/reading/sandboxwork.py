@@ -9,16 +9,16 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from storage.records import PageInput
-from storage.regions import Regions
-from tasks.common.errors import Stage, TooLarge, UnsupportedSource
-from tasks.common.limits import Limits
-from tasks.documents.opening import open_document
-from tasks.documents.protocol import OpenDocument, Pixels
-from tasks.documents.sources import stamp_of
-from tasks.reading import pages
-from tasks.reading.pages import ReadOptions, ReadPage
-from tasks.sandbox import stagewatch
+from patchlight.storage.records import PageInput
+from patchlight.storage.regions import Regions
+from patchlight.tasks.common.errors import Stage, TooLarge, UnsupportedSource
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.documents.opening import open_document
+from patchlight.tasks.documents.protocol import OpenDocument, Pixels
+from patchlight.tasks.documents.sources import stamp_of
+from patchlight.tasks.reading import pages
+from patchlight.tasks.reading.pages import ReadOptions, ReadPage
+from patchlight.tasks.sandbox import stagewatch
 
 _POINTS_PER_INCH = 72.0
 

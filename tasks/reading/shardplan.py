@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from storage.records import Source
-from tasks.reading.fingerprints import WHOLE, Work
+from patchlight.storage.records import Source
+from patchlight.tasks.reading.fingerprints import WHOLE, Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.kernels import geometry
+from patchlight.tasks.kernels import geometry
 
 Boxes = NDArray[np.float64]
 Scores = NDArray[np.float32]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.kernels import geometry
-from tasks.regions import hierarchy
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.kernels import geometry
+from patchlight.tasks.regions import hierarchy
 
 Boxes = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.pageobjects import PageObjects
+from patchlight.tasks.common.pageobjects import PageObjects
 
 Boxes = NDArray[np.float64]
 

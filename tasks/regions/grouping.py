@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.kernels import geometry
+from patchlight.tasks.kernels import geometry
 
 Boxes = NDArray[np.float64]
 Floats = NDArray[np.float64]

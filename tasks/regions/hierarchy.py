@@ -8,11 +8,11 @@ from itertools import pairwise, zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import RegionKind, Word
-from storage.regions import Regions
-from tasks.kernels import geometry
-from tasks.regions import grouping
-from tasks.regions.grouping import Boxes, Grouping, Groups, hulls
+from patchlight.storage.records import RegionKind, Word
+from patchlight.storage.regions import Regions
+from patchlight.tasks.kernels import geometry
+from patchlight.tasks.regions import grouping
+from patchlight.tasks.regions.grouping import Boxes, Grouping, Groups, hulls
 
 REGIONS_VERSION = 2
 """Raise when the same words, and whatever else is seen of a page, may give other regions."""

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tasks.common.errors import LayoutUnavailable
-from tasks.common.packagefiles import PackageFile
-from tasks.regions.detections import Detection, decode
+from patchlight.tasks.common.errors import LayoutUnavailable
+from patchlight.tasks.common.packagefiles import PackageFile
+from patchlight.tasks.regions.detections import Detection, decode
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.common.pageobjects import PageObjects
-from tasks.kernels.geometry import hull
-from tasks.regions import captions, figures, hierarchy
-from tasks.regions.detections import Detection, Label
-from tasks.regions.drafts import (
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.common.pageobjects import PageObjects
+from patchlight.tasks.kernels.geometry import hull
+from patchlight.tasks.regions import captions, figures, hierarchy
+from patchlight.tasks.regions.detections import Detection, Label
+from patchlight.tasks.regions.drafts import (
     Boxes,
     Draft,
     Written,
@@ -28,8 +28,8 @@ from tasks.regions.drafts import (
     stacked,
     within,
 )
-from tasks.regions.ruledlines import Rules
-from tasks.regions.tablegrid import Grid, grid_of
+from patchlight.tasks.regions.ruledlines import Rules
+from patchlight.tasks.regions.tablegrid import Grid, grid_of
 
 Indices = NDArray[np.intp]
 

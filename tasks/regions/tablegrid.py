@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.regions.ruledlines import Rules
+from patchlight.tasks.regions.ruledlines import Rules
 
 Boxes = NDArray[np.float64]
 Floats = NDArray[np.float64]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from storage.records import RegionKind
-from tasks.common.errors import UsageError
-from tasks.evaluation.choices import Protocols, Truth, Within
-from tasks.requests.fields import (
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.evaluation.choices import Protocols, Truth, Within
+from patchlight.tasks.requests.fields import (
     OF_SETTINGS,
     Database,
     EncoderSource,
@@ -20,10 +20,10 @@ from tasks.requests.fields import (
     Workers,
     parsed,
 )
-from tasks.requests.retrieval import RetrievalRequest
+from patchlight.tasks.requests.retrieval import RetrievalRequest
 
 if TYPE_CHECKING:
-    from tasks.answers.options import RetrievalOptions
+    from patchlight.tasks.answers.options import RetrievalOptions
 
 FIRST_SETTING = "patchlight"
 """Name of the setting that the options of ``patchlight evaluate`` itself make."""

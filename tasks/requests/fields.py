@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from tasks.common.errors import UsageError
-from tasks.common.settings import load_settings
-from tasks.documents.sources import portable, to_path
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.common.settings import load_settings
+from patchlight.tasks.documents.sources import portable, to_path
 
 _Model = TypeVar("_Model", bound="Request")
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from storage.records import VectorType
-from tasks.common.errors import Category
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.requests.fields import (
+from patchlight.storage.records import VectorType
+from patchlight.tasks.common.errors import Category
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.requests.fields import (
     OF_SETTINGS,
     AnyBytes,
     Database,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.requests.fields import (
+from patchlight.tasks.requests.fields import (
     OF_SETTINGS,
     AnyBytes,
     Database,
@@ -17,7 +17,7 @@ from tasks.requests.fields import (
     Shown,
     Workers,
 )
-from tasks.requests.retrieval import RetrievalRequest, TopPages
+from patchlight.tasks.requests.retrieval import RetrievalRequest, TopPages
 
 Where = Annotated[
     str | None,

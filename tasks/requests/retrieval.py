@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from storage.records import RegionKind
-from tasks.grounding.selection import selection_of
-from tasks.grounding.spanweights import SpanSignals
-from tasks.kernels.maxsim import QueryTokens, TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
-from tasks.requests.fields import Request, Shown
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.grounding.selection import selection_of
+from patchlight.tasks.grounding.spanweights import SpanSignals
+from patchlight.tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from patchlight.tasks.kernels.propagation import RegionAggregation
+from patchlight.tasks.requests.fields import Request, Shown
 
 if TYPE_CHECKING:
-    from tasks.answers.options import RetrievalOptions
+    from patchlight.tasks.answers.options import RetrievalOptions
 
 TopPages = Annotated[int, Field(ge=1, description="Pages returned for a query.")]
 
@@ -66,7 +66,7 @@ class RetrievalRequest(Request):
             SelectionError: the selection is unknown, or its value out of range.
         """
         # It opens the database's libraries, which the command line does without.
-        from tasks.answers.options import RetrievalOptions
+        from patchlight.tasks.answers.options import RetrievalOptions
 
         return RetrievalOptions(
             top_pages=self.top_pages,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.common.errors import NotFiniteError, SelectionError, ShapeError
-from tasks.kernels.geometry import Floats, Indices
+from patchlight.tasks.common.errors import NotFiniteError, SelectionError, ShapeError
+from patchlight.tasks.kernels.geometry import Floats, Indices
 
 
 def best_pages(scores: Floats, k: int) -> Indices:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.reader import PatchBatch, Snapshot, read_patches
-from storage.records import FloatArray, QueryEncoding
-from tasks.kernels import maxsim
-from tasks.kernels.maxsim import CountedTokens, QueryTokens
-from tasks.retrieval.pageorder import best_pages, merge_top
-from tasks.retrieval.scope import Catalog, Positions
+from patchlight.storage.reader import PatchBatch, Snapshot, read_patches
+from patchlight.storage.records import FloatArray, QueryEncoding
+from patchlight.tasks.kernels import maxsim
+from patchlight.tasks.kernels.maxsim import CountedTokens, QueryTokens
+from patchlight.tasks.retrieval.pageorder import best_pages, merge_top
+from patchlight.tasks.retrieval.scope import Catalog, Positions
 
 _PAGES_READ_AT_ONCE = 256
 _SIMILARITIES_AT_ONCE = 32_000_000

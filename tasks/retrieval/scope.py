@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from storage.records import VISIBLE, Document
-from tasks.common.errors import InputError
-from tasks.documents.lookup import file_name
-from tasks.documents.sources import shown
+from patchlight.storage.records import VISIBLE, Document
+from patchlight.tasks.common.errors import InputError
+from patchlight.tasks.documents.lookup import file_name
+from patchlight.tasks.documents.sources import shown
 
 Positions = NDArray[np.int64]
 

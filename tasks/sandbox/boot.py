@@ -15,7 +15,7 @@ _OWN_ARGUMENTS = 5
 def main() -> None:
     """Take over the path, and serve the parent until it goes away."""
     sys.path[:] = sys.argv[_OWN_ARGUMENTS:]
-    from tasks.sandbox.child import main as serve
+    from patchlight.tasks.sandbox.child import main as serve
 
     serve()
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from tasks.common.errors import (
+from patchlight.tasks.common.errors import (
     OcrDied,
     OcrTimeout,
     OutOfMemory,
@@ -25,8 +25,8 @@ from tasks.common.errors import (
     Stage,
     WorkerDied,
 )
-from tasks.common.limits import Limits
-from tasks.sandbox.parent import Cause, Child, Death, Said
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.sandbox.parent import Cause, Child, Death, Said
 
 logger = logging.getLogger("patchlight.worker")
 

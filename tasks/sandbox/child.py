@@ -21,11 +21,11 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from tasks.common import tracebacks
-from tasks.common.errors import Stage
-from tasks.sandbox import stagewatch
-from tasks.sandbox.parent import MALLOC, Call, Said
-from tasks.sandbox.sharedmemory import SharedMemory
+from patchlight.tasks.common import tracebacks
+from patchlight.tasks.common.errors import Stage
+from patchlight.tasks.sandbox import stagewatch
+from patchlight.tasks.sandbox.parent import MALLOC, Call, Said
+from patchlight.tasks.sandbox.sharedmemory import SharedMemory
 
 _PR_SET_PDEATHSIG = 1
 _NETWORK = frozenset(

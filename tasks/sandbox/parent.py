@@ -26,12 +26,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tasks.common import childenvironment
-from tasks.common.errors import Stage
-from tasks.common.limits import MEBIBYTE, Limits
-from tasks.common.tracebacks import Elsewhere
-from tasks.sandbox.procfs import Group, Memory
-from tasks.sandbox.sharedmemory import SharedMemory
+from patchlight.tasks.common import childenvironment
+from patchlight.tasks.common.errors import Stage
+from patchlight.tasks.common.limits import MEBIBYTE, Limits
+from patchlight.tasks.common.tracebacks import Elsewhere
+from patchlight.tasks.sandbox.procfs import Group, Memory
+from patchlight.tasks.sandbox.sharedmemory import SharedMemory
 
 _LOOK_MS, _LOOK_IN_OCR_MS = 20, 100
 """Milliseconds: how often time and memory are looked at while a function runs."""

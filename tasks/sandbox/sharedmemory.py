@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.common.errors import Stage
+from patchlight.tasks.common.errors import Stage
 
 _STAGES = tuple(Stage)
 _NOTE = struct.Struct("=iI")

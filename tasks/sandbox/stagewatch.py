@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tasks.common.errors import Stage
+from patchlight.tasks.common.errors import Stage
 
 Watcher = Callable[[Stage, int], None]
 """Is called with the stage, and the seconds that Tesseract may take from now; 0 without it."""

@@ -7,13 +7,13 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage import digest
-from storage.database import Database
-from storage.engine import VISIBLE_FILTER, open_table
-from storage.leases import RUNNING
-from storage.reader import Snapshot
-from storage.records import DocumentStatus
-from storage.schema import Table
+from patchlight.storage import digest
+from patchlight.storage.database import Database
+from patchlight.storage.engine import VISIBLE_FILTER, open_table
+from patchlight.storage.leases import RUNNING
+from patchlight.storage.reader import Snapshot
+from patchlight.storage.records import DocumentStatus
+from patchlight.storage.schema import Table
 
 _ATTEMPTS = ": attempts: "
 """How a difference in ``attempts`` reads: it counts the runs that tried, and these differ."""

@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.database import Database
-from storage.errors import PatchlightError
-from storage.records import DocumentStatus
-from storage.schema import Table
+from patchlight.storage.database import Database
+from patchlight.storage.errors import PatchlightError
+from patchlight.storage.records import DocumentStatus
+from patchlight.storage.schema import Table
 from tests.faults.plan import Stage
 from tests.faults.processes import MARK, Family, Kind, Member
 
@@ -111,7 +111,7 @@ class Ingest:
         self._ended: float | None = None
         with output.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows", "ingest", *sources, "--db", db, *options],
+                [sys.executable, "-m", "patchlight", "ingest", *sources, "--db", db, *options],
                 cwd=ROOT,
                 env={**environment(work, more), MARK: mark},
                 stdin=subprocess.DEVNULL,

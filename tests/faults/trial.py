@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from storage.errors import ExitCode
+from patchlight.storage.errors import ExitCode
 from tests.faults import plan
 from tests.faults.comparing import differences, faults_at_rest
 from tests.faults.events import Event, Log

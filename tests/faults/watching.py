@@ -17,15 +17,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from storage.database import Database
-from storage.errors import DatabaseNotFound
-from storage.records import RegionKind
-from tasks.answers.asking import ask
-from tasks.answers.options import RetrievalOptions
-from tasks.common.errors import InputError
-from tasks.grounding.selection import Selection, SelectionRule
-from tasks.kernels.maxsim import TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
+from patchlight.storage.database import Database
+from patchlight.storage.errors import DatabaseNotFound
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.answers.asking import ask
+from patchlight.tasks.answers.options import RetrievalOptions
+from patchlight.tasks.common.errors import InputError
+from patchlight.tasks.grounding.selection import Selection, SelectionRule
+from patchlight.tasks.kernels.maxsim import TokenAggregation
+from patchlight.tasks.kernels.propagation import RegionAggregation
 from tests.faults.comparing import half_documents, unexplained_pages
 from tests.faults.running import ROOT
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from storage.database import Database
-from tasks.common.settings import Settings, set_environment_defaults
-from tasks.encoders import registry
-from tasks.encoders.protocol import Encoder
+from patchlight.storage.database import Database
+from patchlight.tasks.common.settings import Settings, set_environment_defaults
+from patchlight.tasks.encoders import registry
+from patchlight.tasks.encoders.protocol import Encoder
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -30,7 +30,7 @@ def engines() -> Iterator[None]:
     set_environment_defaults()
     from prefect.testing.utilities import prefect_test_harness
 
-    from tasks.cluster import raysession
+    from patchlight.tasks.cluster import raysession
 
     with (
         prefect_test_harness(server_startup_timeout=180),
@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def sample_db(engines: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database with the sample documents."""
-    from flows.ingest import ingest
+    from patchlight.flows.ingest import ingest
 
     db = str(tmp_path_factory.mktemp("samples") / "db")
     report = report_of(ingest(source=[str(EXAMPLES / "documents")], db=db))

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from flows import ingest as flow
-from storage.database import Database
-from tasks.cluster import work
-from tasks.cluster.shardpool import EncoderPool
-from tasks.reading import sandboxwork
-from tasks.reading.messages import ReadShard
-from tasks.reading.pages import ReadOptions
-from tasks.reading.shardplan import Shard
+from patchlight.flows import ingest as flow
+from patchlight.storage.database import Database
+from patchlight.tasks.cluster import work
+from patchlight.tasks.cluster.shardpool import EncoderPool
+from patchlight.tasks.reading import sandboxwork
+from patchlight.tasks.reading.messages import ReadShard
+from patchlight.tasks.reading.pages import ReadOptions
+from patchlight.tasks.reading.shardplan import Shard
 from tests import fixtures, poison
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("engines")]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.__main__ import _run, app
-from storage.database import Database
-from storage.errors import ExitCode
+from patchlight.flows.__main__ import _run, app
+from patchlight.storage.database import Database
+from patchlight.storage.errors import ExitCode
 from tests.integration.conftest import EXAMPLES
 from tests.storage_examples import ENCODER
 
@@ -117,7 +117,7 @@ def test_mistakes_are_told_before_any_engine_starts(
 
 
 def test_a_database_of_another_encoder_is_refused(tmp_path: Path) -> None:
-    from storage.records import EncoderIdentity
+    from patchlight.storage.records import EncoderIdentity
 
     Database.create_or_open(tmp_path / "db", EncoderIdentity("other", "abc", 8))
     arguments = ("--db", str(tmp_path / "db"))
@@ -155,7 +155,7 @@ def test_a_query_that_never_ends_can_be_stopped(tmp_path: Path, query: str) -> N
     Database.create_or_open(db, ENCODER)
     temporary.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows", "sql", query, "--db", str(db)],
+        [sys.executable, "-m", "patchlight", "sql", query, "--db", str(db)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -179,7 +179,7 @@ def test_ask_starts_neither_ray_nor_prefect(sample_db: str, tmp_path: Path) -> N
     """In a process of its own: importing them alone takes longer than the answer."""
     script = (
         "import sys\n"
-        "from flows.__main__ import _run, app\n"
+        "from patchlight.flows.__main__ import _run, app\n"
         "code = _run(lambda: app(sys.argv[1:], standalone_mode=False))\n"
         "heavy = {'ray', 'prefect', 'lancedb', 'torch', 'datafusion'} & set(sys.modules)\n"
         "sys.exit(code if not heavy else f'imported {heavy}')\n"

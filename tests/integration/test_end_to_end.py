@@ -16,18 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from flows.ingest import ingest
-from flows.query import query
-from storage import reader
-from storage.database import Database
-from storage.records import RegionKind, page_id
-from storage.sql import run_sql
-from tasks.cluster import encoderactors, inspection, shardpool, work
-from tasks.common.errors import InputError
-from tasks.kernels.maxsim import QueryTokens
-from tasks.reading import messages
-from tasks.reading.pages import ReadOptions
-from tasks.reading.shardplan import Shard
+from patchlight.flows.ingest import ingest
+from patchlight.flows.query import query
+from patchlight.storage import reader
+from patchlight.storage.database import Database
+from patchlight.storage.records import RegionKind, page_id
+from patchlight.storage.sql import run_sql
+from patchlight.tasks.cluster import encoderactors, inspection, shardpool, work
+from patchlight.tasks.common.errors import InputError
+from patchlight.tasks.kernels.maxsim import QueryTokens
+from patchlight.tasks.reading import messages
+from patchlight.tasks.reading.pages import ReadOptions
+from patchlight.tasks.reading.shardplan import Shard
 from tests import reference
 from tests.integration.conftest import EXAMPLES, WORKERS, report_of
 
@@ -131,7 +131,7 @@ def test_a_result_line_has_what_is_documented(answered: Path) -> None:
 
 def test_scores_and_words_are_those_of_the_formulas(sample_db: str, tmp_path: Path) -> None:
     """From the stored vectors by plain loops, for the first page of each answer."""
-    from tasks.encoders import registry
+    from patchlight.tasks.encoders import registry
 
     file = str(EXAMPLES / "questions.jsonl")
     blocks: dict[str, Any] = {"kind": [RegionKind.BLOCK], "select": "top-k:3"}
@@ -328,11 +328,11 @@ def _dies_on_page_2(shard: Shard, options: ReadOptions) -> messages.ReadShard:
 
 
 def test_a_page_that_kills_its_worker_takes_no_other_with_it(tmp_path: Path) -> None:
-    from tasks.common.modes import OcrMode
-    from tasks.common.settings import Settings
-    from tasks.documents.sources import expand
-    from tasks.encoders import registry
-    from tasks.ingest.ingestrun import IngestRun
+    from patchlight.tasks.common.modes import OcrMode
+    from patchlight.tasks.common.settings import Settings
+    from patchlight.tasks.documents.sources import expand
+    from patchlight.tasks.encoders import registry
+    from patchlight.tasks.ingest.ingestrun import IngestRun
 
     info = registry.describe("text-patch")
     database = Database.create_or_open(tmp_path / "db", info.identity)
@@ -358,16 +358,19 @@ def test_workers_run_our_own_modules() -> None:
     """The names flows, tasks and storage are generic; a worker must not find others."""
     import ray
 
-    import storage
-    import tasks
+    import patchlight.storage
+    import patchlight.tasks
 
     def where() -> tuple[str | None, str | None]:
-        import storage
-        import tasks
+        import patchlight.storage
+        import patchlight.tasks
 
-        return tasks.__file__, storage.__file__
+        return patchlight.tasks.__file__, patchlight.storage.__file__
 
-    assert ray.get(ray.remote(where).remote()) == (tasks.__file__, storage.__file__)
+    assert ray.get(ray.remote(where).remote()) == (
+        patchlight.tasks.__file__,
+        patchlight.storage.__file__,
+    )
 
 
 def test_overlays_show_the_page_with_marks(answered: Path) -> None:

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
-from flows.__main__ import _run, app
-from flows.ingest import ingest
-from storage import reader
-from storage.database import Database
-from storage.errors import ExitCode
-from storage.records import RegionKind
-from tasks.evaluation import baselines
-from tasks.requests.evaluate import FIRST_SETTING, P50_SETTING
+from patchlight.flows.__main__ import _run, app
+from patchlight.flows.ingest import ingest
+from patchlight.storage import reader
+from patchlight.storage.database import Database
+from patchlight.storage.errors import ExitCode
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.evaluation import baselines
+from patchlight.tasks.requests.evaluate import FIRST_SETTING, P50_SETTING
 from tests import fixtures
 
 pytestmark = pytest.mark.usefixtures("engines")

@@ -13,23 +13,23 @@ from typing import Any
 
 import pytest
 
-from storage.committer import Committer
-from storage.database import Database
-from storage.errors import EncoderMismatch, LeaseLost, StorageUnavailable
-from storage.leases import Lease, abandon_expired
-from storage.records import VISIBLE, DocumentStatus, Run
-from tasks.common.errors import Category, Fault, PageTimeout, Stage
-from tasks.common.limits import Limits
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.documents import ocr
-from tasks.encoders import textpatch
-from tasks.encoders.protocol import Encoder
-from tasks.ingest.ingestrun import IngestRun
-from tasks.reading.fingerprints import WHOLE, Redo, Work
-from tasks.reading.pages import ReadOptions
-from tasks.reading.shardplan import Shard
-from tasks.regions import hierarchy
-from tasks.sandbox import calling
+from patchlight.storage.committer import Committer
+from patchlight.storage.database import Database
+from patchlight.storage.errors import EncoderMismatch, LeaseLost, StorageUnavailable
+from patchlight.storage.leases import Lease, abandon_expired
+from patchlight.storage.records import VISIBLE, DocumentStatus, Run
+from patchlight.tasks.common.errors import Category, Fault, PageTimeout, Stage
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.documents import ocr
+from patchlight.tasks.encoders import textpatch
+from patchlight.tasks.encoders.protocol import Encoder
+from patchlight.tasks.ingest.ingestrun import IngestRun
+from patchlight.tasks.reading.fingerprints import WHOLE, Redo, Work
+from patchlight.tasks.reading.pages import ReadOptions
+from patchlight.tasks.reading.shardplan import Shard
+from patchlight.tasks.regions import hierarchy
+from patchlight.tasks.sandbox import calling
 from tests import fixtures
 from tests.ingest_examples import InProcess, ingest, write
 
@@ -165,7 +165,9 @@ def test_new_vectors_leave_regions_alone(
     ingest(folder, database, encoder)
     tables = ["pages", "regions", "patches"]
     before = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
-    monkeypatch.setattr("tasks.ingest.ingestrun.encoder_stage", lambda database: "encoder-next")
+    monkeypatch.setattr(
+        "patchlight.tasks.ingest.ingestrun.encoder_stage", lambda database: "encoder-next"
+    )
     pool = InProcess(encoder)
     assert ingest(folder, database, encoder, pool=pool).pages_added == 1
     assert pool.work == [Work(words=False, regions=False, encode=True)]
@@ -215,12 +217,12 @@ def test_a_raised_version_does_its_stage_again_and_no_other(
     assert work() == [WHOLE, WHOLE]
     regions = Work(words=False, regions=True, encode=False)
     for constant, expected in (
-        ("tasks.regions.proposals.PROPOSALS_VERSION", [regions, regions]),
-        ("tasks.regions.hierarchy.REGIONS_VERSION", [regions, regions]),
-        ("tasks.regions.layoutmodel.LAYOUT_VERSION", [regions, regions]),
+        ("patchlight.tasks.regions.proposals.PROPOSALS_VERSION", [regions, regions]),
+        ("patchlight.tasks.regions.hierarchy.REGIONS_VERSION", [regions, regions]),
+        ("patchlight.tasks.regions.layoutmodel.LAYOUT_VERSION", [regions, regions]),
         # What the layout model and Tesseract see was drawn.
-        ("tasks.documents.opening.RENDER_VERSION", [regions, WHOLE]),
-        ("tasks.reading.pages.WORDS_VERSION", [WHOLE, WHOLE]),
+        ("patchlight.tasks.documents.opening.RENDER_VERSION", [regions, WHOLE]),
+        ("patchlight.tasks.reading.pages.WORDS_VERSION", [WHOLE, WHOLE]),
     ):
         assert work() == []
         monkeypatch.setattr(constant, 99)
@@ -231,7 +233,7 @@ def test_a_raised_version_does_its_stage_again_and_no_other(
 def test_vectors_of_a_raised_encoder_go_into_a_database_of_their_own(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.encoders.textpatch.VERSION", 99)
+    monkeypatch.setattr("patchlight.tasks.encoders.textpatch.VERSION", 99)
     with pytest.raises(EncoderMismatch):
         Database.create_or_open(database.uri, textpatch.describe().identity)
 
@@ -320,17 +322,17 @@ def test_a_run_that_was_taken_for_dead_stops(
 
 def _lost(database: Database, far: datetime) -> None:
     """Let another run write this one off, and this one's lease be old enough to be looked at."""
-    import storage.leases
+    from patchlight.storage import leases
 
     abandon_expired(database, "somebody", far)
-    storage.leases._Moment.seconds_ago = lambda self: 1000.0  # type: ignore[method-assign]
+    leases._Moment.seconds_ago = lambda self: 1000.0  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    import storage.leases
+    from patchlight.storage import leases
 
-    monkeypatch.setattr(storage.leases._Moment, "seconds_ago", storage.leases._Moment.seconds_ago)
+    monkeypatch.setattr(leases._Moment, "seconds_ago", leases._Moment.seconds_ago)
 
 
 def _take(database: Database, doc_id: str, run_id: str) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.__main__ import _run, app
-from storage.database import Database
-from storage.errors import ExitCode
-from storage.schema import Table
+from patchlight.flows.__main__ import _run, app
+from patchlight.storage.database import Database
+from patchlight.storage.errors import ExitCode
+from patchlight.storage.schema import Table
 from tests.faults import corpus
 from tests.faults.comparing import differences, faults_at_rest
 from tests.faults.plan import Stage

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from storage import reader
-from storage.committer import Committer
-from storage.convert import page_tables
-from storage.database import Database
-from storage.records import (
+from patchlight.storage import reader
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import page_tables
+from patchlight.storage.database import Database
+from patchlight.storage.records import (
     FloatArray,
     PageEncoding,
     QueryEncoding,
@@ -21,12 +21,12 @@ from storage.records import (
     VectorForm,
     VectorType,
 )
-from tasks.grounding.places import WORDS_A_REGION, ground
-from tasks.grounding.records import FoundPage, GroundingOptions, PagePlaces
-from tasks.grounding.selection import Selection, SelectionRule
-from tasks.grounding.spanweights import WEIGHTS, SpanSignals
-from tasks.kernels.maxsim import QueryTokens, TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
+from patchlight.tasks.grounding.places import WORDS_A_REGION, ground
+from patchlight.tasks.grounding.records import FoundPage, GroundingOptions, PagePlaces
+from patchlight.tasks.grounding.selection import Selection, SelectionRule
+from patchlight.tasks.grounding.spanweights import WEIGHTS, SpanSignals
+from patchlight.tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from patchlight.tasks.kernels.propagation import RegionAggregation
 from tests import reference
 from tests.grounding_examples import (
     COLS,
@@ -155,7 +155,7 @@ def test_words_add_up_to_the_region(
     stored: Stored, region: RegionAggregation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the sum of tokens to its score, with their mean to its score times their number."""
-    monkeypatch.setattr("tasks.grounding.places.WORDS_A_REGION", 100)
+    monkeypatch.setattr("patchlight.tasks.grounding.places.WORDS_A_REGION", 100)
     for token, factor in ((TokenAggregation.SUM, 1), (TokenAggregation.MEAN, 5)):
         how = options(region_aggregate=region, token_aggregate=token)
         checked = 0

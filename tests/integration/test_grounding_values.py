@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from storage.reader import read_patches
-from storage.records import QueryEncoding, RegionKind
-from tasks.grounding.places import WORDS_A_REGION, ground
-from tasks.grounding.records import FoundPage, PagePlaces
-from tasks.grounding.selection import Selection, SelectionRule, selection_of
-from tasks.grounding.spanweights import SpanSignals
+from patchlight.storage.reader import read_patches
+from patchlight.storage.records import QueryEncoding, RegionKind
+from patchlight.tasks.grounding.places import WORDS_A_REGION, ground
+from patchlight.tasks.grounding.records import FoundPage, PagePlaces
+from patchlight.tasks.grounding.selection import Selection, SelectionRule, selection_of
+from patchlight.tasks.grounding.spanweights import SpanSignals
 from tests.grounding_examples import (
     COLS,
     ROWS,

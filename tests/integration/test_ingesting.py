@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from storage.committer import Committer
-from storage.database import Database
-from storage.errors import StorageUnavailable
-from storage.records import DocumentStatus
-from tasks.common.errors import Category, Fault, Stage
-from tasks.encoders.protocol import Encoder
-from tasks.ingest.ingestrun import IngestRun
-from tasks.reading.fingerprints import Redo
-from tasks.reading.shardplan import Shard
+from patchlight.storage.committer import Committer
+from patchlight.storage.database import Database
+from patchlight.storage.errors import StorageUnavailable
+from patchlight.storage.records import DocumentStatus
+from patchlight.tasks.common.errors import Category, Fault, Stage
+from patchlight.tasks.encoders.protocol import Encoder
+from patchlight.tasks.ingest.ingestrun import IngestRun
+from patchlight.tasks.reading.fingerprints import Redo
+from patchlight.tasks.reading.shardplan import Shard
 from tests import fixtures
 from tests.ingest_examples import InProcess, ingest, write
 

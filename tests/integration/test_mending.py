@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.__main__ import _run, app
-from storage.database import Database
-from storage.errors import ExitCode
-from storage.records import DocumentStatus
+from patchlight.flows.__main__ import _run, app
+from patchlight.storage.database import Database
+from patchlight.storage.errors import ExitCode
+from patchlight.storage.records import DocumentStatus
 from tests.fixtures import make_pdf, make_text_pdf, place_words
 
 PASSWORD = "spring tide"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import Database
-from storage.leases import Lease
-from tasks.answers.queryrun import QueryRun
-from tasks.answers.querysession import QuerySession
-from tasks.common.errors import UsageError
-from tasks.requests.query import AskRequest
+from patchlight.storage.database import Database
+from patchlight.storage.leases import Lease
+from patchlight.tasks.answers.queryrun import QueryRun
+from patchlight.tasks.answers.querysession import QuerySession
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.requests.query import AskRequest
 from tests.storage_examples import ENCODER, fill
 from tests.storage_workers import running
 

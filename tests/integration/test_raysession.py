@@ -25,10 +25,10 @@ SECRET = "not-for-a-document"
 
 SESSIONS = """
 import json, os, sys
-from tasks.common.settings import Settings, set_environment_defaults
+from patchlight.tasks.common.settings import Settings, set_environment_defaults
 set_environment_defaults()
 import ray
-from tasks.cluster import raysession
+from patchlight.tasks.cluster import raysession
 
 def mine():
     return {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
@@ -153,7 +153,7 @@ def test_what_opens_documents_finds_no_secret(temporary: Path) -> None:
     """Neither Ray's token nor credentials of an object store: in a real ingest, with OCR."""
     scan(["The harbour", "has no secret."]).save(temporary / "scan.png")
     ingest = psutil.Popen(
-        [sys.executable, "-m", "flows", "ingest", "scan.png", "--db", "db", "--workers", "1"],
+        [sys.executable, "-m", "patchlight", "ingest", "scan.png", "--db", "db", "--workers", "1"],
         cwd=temporary,
         env={
             **outside(),

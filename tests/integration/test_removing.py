@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.committer import Change, Committer
-from storage.convert import page_tables, retrievals_table
-from storage.database import Database
-from storage.errors import ExitCode
-from storage.leases import Lease
-from storage.records import (
+from patchlight.storage.committer import Change, Committer
+from patchlight.storage.convert import page_tables, retrievals_table
+from patchlight.storage.database import Database
+from patchlight.storage.errors import ExitCode
+from patchlight.storage.leases import Lease
+from patchlight.storage.records import (
     Document,
     DocumentStatus,
     Failure,
@@ -25,10 +25,10 @@ from storage.records import (
     Source,
     TermStatistics,
 )
-from storage.schema import Table
-from storage.sql import run_sql
-from tasks.common.errors import DocumentInWork, InputError
-from tasks.ingest import removing
+from patchlight.storage.schema import Table
+from patchlight.storage.sql import run_sql
+from patchlight.tasks.common.errors import DocumentInWork, InputError
+from patchlight.tasks.ingest import removing
 from tests.storage_examples import (
     ENCODER,
     NOW,

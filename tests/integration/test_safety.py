@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.__main__ import _run, app
-from storage.database import Database
-from storage.errors import ExitCode
-from storage.records import DocumentStatus
-from storage.sql import run_sql
-from tasks.documents.sources import to_path
+from patchlight.flows.__main__ import _run, app
+from patchlight.storage.database import Database
+from patchlight.storage.errors import ExitCode
+from patchlight.storage.records import DocumentStatus
+from patchlight.storage.sql import run_sql
+from patchlight.tasks.documents.sources import to_path
 from tests.fixtures import make_pdf, make_text_pdf, place_words
 
 pytestmark = pytest.mark.timeout(600)
@@ -91,7 +91,7 @@ def ingest(root: Path, ray: Path) -> set[str]:
     leaks: set[str] = set()
     with (root / "stdout").open("wb") as out, (root / "stderr").open("wb") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows", "-v", "ingest", *sources, *options],
+            [sys.executable, "-m", "patchlight", "-v", "ingest", *sources, *options],
             cwd=root,
             env={**os.environ, **environment},
             stdout=out,

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from storage import committer as committer_module
-from storage import reader
-from storage.committer import Committer
-from storage.convert import retrievals_table
-from storage.database import Database
-from storage.errors import StorageUnavailable
-from storage.records import Document, DocumentStatus
-from storage.schema import Table
-from storage.writer import Writer
+from patchlight.storage import committer as committer_module
+from patchlight.storage import reader
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import retrievals_table
+from patchlight.storage.database import Database
+from patchlight.storage.errors import StorageUnavailable
+from patchlight.storage.records import Document, DocumentStatus
+from patchlight.storage.schema import Table
+from patchlight.storage.writer import Writer
 from tests.storage_examples import ENCODER, doc_id, document, failure, fill, put, retrieval
 from tests.storage_workers import add_sources, claim, meet_at
 

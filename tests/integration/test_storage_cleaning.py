@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage import committer as committer_module
-from storage import reader
-from storage.cleaning import clean
-from storage.committer import Committer
-from storage.convert import page_tables
-from storage.database import Database
-from storage.errors import StorageUnavailable
-from storage.leases import Lease
-from storage.locks import nobody_writing, writing
-from storage.reader import Snapshot, pinned, still_there
-from storage.schema import Table
+from patchlight.storage import committer as committer_module
+from patchlight.storage import reader
+from patchlight.storage.cleaning import clean
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import page_tables
+from patchlight.storage.database import Database
+from patchlight.storage.errors import StorageUnavailable
+from patchlight.storage.leases import Lease
+from patchlight.storage.locks import nobody_writing, writing
+from patchlight.storage.reader import Snapshot, pinned, still_there
+from patchlight.storage.schema import Table
 from tests.storage_examples import DIM, ENCODER, doc_id, fill, page
 from tests.storage_workers import running
 

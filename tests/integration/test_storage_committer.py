@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from storage import reader
-from storage.committer import Committer
-from storage.convert import concat_page_tables, page_tables, retrievals_table
-from storage.database import Database
-from storage.errors import StorageUnavailable
-from storage.pages import Page
-from storage.records import Run, VectorForm, VectorType, failure_id, page_id
-from storage.schema import Table
-from storage.writer import Writer
+from patchlight.storage import reader
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import concat_page_tables, page_tables, retrievals_table
+from patchlight.storage.database import Database
+from patchlight.storage.errors import StorageUnavailable
+from patchlight.storage.pages import Page
+from patchlight.storage.records import Run, VectorForm, VectorType, failure_id, page_id
+from patchlight.storage.schema import Table
+from patchlight.storage.writer import Writer
 from tests.region_examples import record_of, rows_of
 from tests.storage_examples import (
     DIM,

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from storage.committer import Committer
-from storage.convert import meta_table, page_tables
-from storage.database import Database
-from storage.errors import (
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import meta_table, page_tables
+from patchlight.storage.database import Database
+from patchlight.storage.errors import (
     DatabaseNotFound,
     EncoderMismatch,
     ExitCode,
@@ -23,7 +23,7 @@ from storage.errors import (
     SchemaMismatch,
     StorageUnavailable,
 )
-from storage.records import (
+from patchlight.storage.records import (
     DocumentStatus,
     Run,
     TermStatistics,
@@ -32,8 +32,8 @@ from storage.records import (
     Word,
     WordsSource,
 )
-from storage.regions import Regions
-from storage.schema import KEYS, SCHEMA_VERSION, Table
+from patchlight.storage.regions import Regions
+from patchlight.storage.schema import KEYS, SCHEMA_VERSION, Table
 from tests.region_examples import record_of, rows_of
 from tests.storage_examples import (
     DIM,
@@ -168,7 +168,7 @@ def test_two_processes_may_create_and_write_at_once(tmp_path: Path) -> None:
     # Both make the database and upsert the same pages: each page must be there once.
     script = """
 import sys
-from storage.database import Database
+from patchlight.storage.database import Database
 from tests.storage_examples import ENCODER, fill
 database = Database.create_or_open(sys.argv[1], ENCODER)
 for round in range(3):
@@ -192,8 +192,8 @@ def test_of_two_encoders_claiming_at_once_one_wins_whole(tmp_path: Path) -> None
     script = """
 import sys
 from dataclasses import replace
-from storage.database import Database
-from storage.errors import EncoderMismatch
+from patchlight.storage.database import Database
+from patchlight.storage.errors import EncoderMismatch
 from tests.storage_examples import ENCODER
 try:
     Database.create_or_open(sys.argv[1], replace(ENCODER, dim=int(sys.argv[2])))

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.committer import Committer
-from storage.convert import page_tables, retrievals_table
-from storage.database import Database
-from storage.digest import differences, digest
-from storage.pages import Page
-from storage.records import (
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import page_tables, retrievals_table
+from patchlight.storage.database import Database
+from patchlight.storage.digest import differences, digest
+from patchlight.storage.pages import Page
+from patchlight.storage.records import (
     Document,
     DocumentStatus,
     Failure,
@@ -25,8 +25,8 @@ from storage.records import (
     VectorForm,
     VectorType,
 )
-from storage.regions import Regions
-from storage.schema import Table
+from patchlight.storage.regions import Regions
+from patchlight.storage.schema import Table
 from tests.storage_examples import (
     DIM,
     ENCODER,

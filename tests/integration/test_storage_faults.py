@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage import reader
-from storage.committer import Committer
-from storage.convert import page_tables
-from storage.database import Database
-from storage.digest import differences
-from storage.errors import ExitCode, StorageUnavailable
-from storage.leases import Lease
-from storage.records import page_id
+from patchlight.storage import reader
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import page_tables
+from patchlight.storage.database import Database
+from patchlight.storage.digest import differences
+from patchlight.storage.errors import ExitCode, StorageUnavailable
+from patchlight.storage.leases import Lease
+from patchlight.storage.records import page_id
 from tests.storage_examples import DIM, ENCODER, doc_id, document, fill, page, put
 from tests.storage_workers import running
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from storage import leases
-from storage.committer import Committer
-from storage.database import Database
-from storage.errors import ExitCode, LeaseLost, StorageUnavailable
-from storage.leases import Lease, abandon_expired, is_live
-from storage.processes import Process, is_gone, this_process
-from storage.records import Run
-from storage.writer import Writer
+from patchlight.storage import leases
+from patchlight.storage.committer import Committer
+from patchlight.storage.database import Database
+from patchlight.storage.errors import ExitCode, LeaseLost, StorageUnavailable
+from patchlight.storage.leases import Lease, abandon_expired, is_live
+from patchlight.storage.processes import Process, is_gone, this_process
+from patchlight.storage.records import Run
+from patchlight.storage.writer import Writer
 from tests import storage_workers
 from tests.storage_examples import ENCODER, NOW, put_run
 from tests.storage_workers import running, wait_until

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage import reader
-from storage.committer import Committer
-from storage.convert import concat_page_tables, page_tables
-from storage.database import Database
-from storage.errors import SqlError, StorageUnavailable
-from storage.records import (
+from patchlight.storage import reader
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import concat_page_tables, page_tables
+from patchlight.storage.database import Database
+from patchlight.storage.errors import SqlError, StorageUnavailable
+from patchlight.storage.records import (
     DocumentStatus,
     RegionKind,
     VectorForm,
     VectorType,
     page_id,
 )
-from storage.schema import Table
+from patchlight.storage.schema import Table
 from tests.storage_examples import DIM, ENCODER, doc_id, document, fill, page, put
 
 
@@ -244,8 +244,8 @@ def test_reading_imports_neither_lancedb_nor_datafusion(database: Database) -> N
     fill(database, "a", 1)
     script = """
 import sys
-from storage import reader
-from storage.database import Database
+from patchlight.storage import reader
+from patchlight.storage.database import Database
 snapshot = Database.open(sys.argv[1]).snapshot()
 catalog = reader.catalog(snapshot)
 reader.read_patches(snapshot, catalog["patch_row"].to_numpy())

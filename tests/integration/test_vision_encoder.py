@@ -21,23 +21,23 @@ import pytest
 
 pytest.importorskip("colpali_engine", reason="the vision encoders are not installed")
 
-from flows.ingest import ingest
-from flows.query import query
-from storage import reader
-from storage.database import Database
-from storage.errors import EncoderMismatch, ExitCode
-from storage.records import PageEncoding, VectorForm, VectorType
-from storage.schema import Table
-from tasks.cluster import encoderactors, shardpool, work
-from tasks.common.modes import OcrMode
-from tasks.common.settings import Settings
-from tasks.documents.opening import open_document
-from tasks.documents.sources import expand
-from tasks.encoders import registry
-from tasks.encoders.protocol import Encoder
-from tasks.ingest.ingestrun import IngestRun
-from tasks.reading import messages
-from tasks.reading.pages import ReadOptions, read_picture
+from patchlight.flows.ingest import ingest
+from patchlight.flows.query import query
+from patchlight.storage import reader
+from patchlight.storage.database import Database
+from patchlight.storage.errors import EncoderMismatch, ExitCode
+from patchlight.storage.records import PageEncoding, VectorForm, VectorType
+from patchlight.storage.schema import Table
+from patchlight.tasks.cluster import encoderactors, shardpool, work
+from patchlight.tasks.common.modes import OcrMode
+from patchlight.tasks.common.settings import Settings
+from patchlight.tasks.documents.opening import open_document
+from patchlight.tasks.documents.sources import expand
+from patchlight.tasks.encoders import registry
+from patchlight.tasks.encoders.protocol import Encoder
+from patchlight.tasks.ingest.ingestrun import IngestRun
+from patchlight.tasks.reading import messages
+from patchlight.tasks.reading.pages import ReadOptions, read_picture
 from tests import fixtures, tiny_checkpoints
 from tests.integration.conftest import EXAMPLES, report_of
 
@@ -192,7 +192,7 @@ def test_other_forms_keep_the_grid(
 def test_more_gpus_than_there_are_is_told_before_anything_is_made(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from flows.__main__ import _run, app
+    from patchlight.flows.__main__ import _run, app
 
     place = tmp_path / "db"
     arguments = ["ingest", REPORT, "--db", str(place), "--encoder", checkpoint, "--gpus", "3"]

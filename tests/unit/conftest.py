@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.sandbox import calling as sandboxes
-from tasks.sandbox.calling import Sandbox
+from patchlight.tasks.sandbox import calling as sandboxes
+from patchlight.tasks.sandbox.calling import Sandbox
 
 if TYPE_CHECKING:
     from tests.vision_examples import Shelf

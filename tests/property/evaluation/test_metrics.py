@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.evaluation.areas import mosaic
-from tasks.evaluation.coverage import Evidence
-from tasks.evaluation.metrics import PlaceScore, PlaceScorer, hits, ndcg_at
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.evaluation.areas import mosaic
+from patchlight.tasks.evaluation.coverage import Evidence
+from patchlight.tasks.evaluation.metrics import PlaceScore, PlaceScorer, hits, ndcg_at
+from patchlight.tasks.kernels.geometry import Doubles
 
 SIDE = 12
 """Boxes end on the lines of a grid, so that areas can be counted cell by cell."""

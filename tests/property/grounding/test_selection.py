@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from storage.records import RegionKind
-from tasks.common.errors import NotFiniteError, SelectionError, ShapeError
-from tasks.grounding.selection import (
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.common.errors import NotFiniteError, SelectionError, ShapeError
+from patchlight.tasks.grounding.selection import (
     VALUE_RATIO,
     Selection,
     SelectionRule,
@@ -19,7 +19,7 @@ from tasks.grounding.selection import (
     select,
     selection_of,
 )
-from tasks.retrieval.pageorder import best_pages, merge_top
+from patchlight.tasks.retrieval.pageorder import best_pages, merge_top
 from tests import reference
 
 # Sixteenths: sums and percentiles of them are exact, so ties are real ties.

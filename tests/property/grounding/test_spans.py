@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.grounding.evidence import cells_held, evidence, patch_mass
-from tasks.grounding.questionwords import question_words
-from tasks.grounding.spans import COMPETING, MOST, SAME, spans_of
-from tasks.grounding.spansignals import PageSpans
-from tasks.grounding.spanweights import SpanSignals, choose_spans, span_scores
-from tasks.kernels import geometry
-from tasks.kernels.geometry import Doubles
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.grounding.evidence import cells_held, evidence, patch_mass
+from patchlight.tasks.grounding.questionwords import question_words
+from patchlight.tasks.grounding.spans import COMPETING, MOST, SAME, spans_of
+from patchlight.tasks.grounding.spansignals import PageSpans
+from patchlight.tasks.grounding.spanweights import SpanSignals, choose_spans, span_scores
+from patchlight.tasks.kernels import geometry
+from patchlight.tasks.kernels.geometry import Doubles
 from tests.page_examples import SIXTEENTHS, Case, boxes, cases, pages
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy says what became NaN or infinite

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.grounding.evidence import Seen
-from tasks.grounding.questionwords import question_words
-from tasks.grounding.spans import SAME, VALUES, values_of
-from tasks.grounding.spanweights import SpanSignals
-from tasks.grounding.surroundings import next_lines
-from tasks.grounding.valuesignals import SIGNALS, PageValues
-from tasks.grounding.valueweights import value_scores
-from tasks.kernels import geometry
-from tasks.kernels.geometry import Doubles
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.grounding.evidence import Seen
+from patchlight.tasks.grounding.questionwords import question_words
+from patchlight.tasks.grounding.spans import SAME, VALUES, values_of
+from patchlight.tasks.grounding.spanweights import SpanSignals
+from patchlight.tasks.grounding.surroundings import next_lines
+from patchlight.tasks.grounding.valuesignals import SIGNALS, PageValues
+from patchlight.tasks.grounding.valueweights import value_scores
+from patchlight.tasks.kernels import geometry
+from patchlight.tasks.kernels.geometry import Doubles
 from tests.page_examples import Case, boxes, cases, pages
 from tests.region_examples import page_of
 

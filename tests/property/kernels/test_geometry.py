@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tasks.common.errors import BoxError, KernelError, ShapeError
-from tasks.kernels import geometry
+from patchlight.tasks.common.errors import BoxError, KernelError, ShapeError
+from patchlight.tasks.kernels import geometry
 from tests import reference
 
 GRIDS = st.one_of(

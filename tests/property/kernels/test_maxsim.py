@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.records import FloatArray
-from tasks.common.errors import AggregationError, NotFiniteError, ShapeError
-from tasks.kernels import maxsim
-from tasks.kernels.geometry import Floats
-from tasks.kernels.maxsim import Integers, QueryTokens, TokenAggregation
+from patchlight.storage.records import FloatArray
+from patchlight.tasks.common.errors import AggregationError, NotFiniteError, ShapeError
+from patchlight.tasks.kernels import maxsim
+from patchlight.tasks.kernels.geometry import Floats
+from patchlight.tasks.kernels.maxsim import Integers, QueryTokens, TokenAggregation
 from tests import reference
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=8)

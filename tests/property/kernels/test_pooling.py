@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from storage.records import BoolArray, PageEncoding
-from tasks.common.errors import ShapeError
-from tasks.kernels import maxsim
-from tasks.kernels.pooling import BLANK_SPREAD, blank_cells, drop_blank, pool
-from tasks.kernels.propagation import RegionAggregation, region_scores
+from patchlight.storage.records import BoolArray, PageEncoding
+from patchlight.tasks.common.errors import ShapeError
+from patchlight.tasks.kernels import maxsim
+from patchlight.tasks.kernels.pooling import BLANK_SPREAD, blank_cells, drop_blank, pool
+from patchlight.tasks.kernels.propagation import RegionAggregation, region_scores
 from tests import reference
 from tests.property.kernels.test_maxsim import unit
 

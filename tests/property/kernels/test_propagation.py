@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tasks.common.errors import AggregationError, BoxError, NotFiniteError, ShapeError
-from tasks.kernels import propagation
-from tasks.kernels.geometry import touched_cells
-from tasks.kernels.propagation import (
+from patchlight.tasks.common.errors import AggregationError, BoxError, NotFiniteError, ShapeError
+from patchlight.tasks.kernels import propagation
+from patchlight.tasks.kernels.geometry import touched_cells
+from patchlight.tasks.kernels.propagation import (
     RegionAggregation,
     cell_shares,
     region_parts,

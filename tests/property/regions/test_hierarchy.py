@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.records import RegionKind, Word
-from storage.regions import Regions
-from tasks.kernels.geometry import check_boxes
-from tasks.regions import hierarchy
+from patchlight.storage.records import RegionKind, Word
+from patchlight.storage.regions import Regions
+from patchlight.tasks.kernels.geometry import check_boxes
+from patchlight.tasks.regions import hierarchy
 from tests.region_examples import Region, rows_of
 
 KINDS = (RegionKind.WORD, RegionKind.LINE, RegionKind.PARAGRAPH, RegionKind.BLOCK)

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from storage.convert import page_tables
-from storage.pages import Page
-from storage.records import PageEncoding, RegionKind, Word, WordsSource
-from tasks.common.pageobjects import PageObjects
-from tasks.regions import hierarchy
-from tasks.regions.detections import Detection, Label
-from tasks.regions.proposals import LEAST, MOST, Seen, propose
-from tasks.regions.ruledlines import Rules
+from patchlight.storage.convert import page_tables
+from patchlight.storage.pages import Page
+from patchlight.storage.records import PageEncoding, RegionKind, Word, WordsSource
+from patchlight.tasks.common.pageobjects import PageObjects
+from patchlight.tasks.regions import hierarchy
+from patchlight.tasks.regions.detections import Detection, Label
+from patchlight.tasks.regions.proposals import LEAST, MOST, Seen, propose
+from patchlight.tasks.regions.ruledlines import Rules
 from tests.region_examples import Region, record_of, rows_of
 
 WIDTH, HEIGHT = 612.0, 792.0

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.reader import PatchBatch
-from storage.records import FloatArray, QueryEncoding
-from tasks.kernels import maxsim
-from tasks.kernels.maxsim import QueryTokens
-from tasks.retrieval.ranking import Hits, RankingOptions, rank_pages
+from patchlight.storage.reader import PatchBatch
+from patchlight.storage.records import FloatArray, QueryEncoding
+from patchlight.tasks.kernels import maxsim
+from patchlight.tasks.kernels.maxsim import QueryTokens
+from patchlight.tasks.retrieval.ranking import Hits, RankingOptions, rank_pages
 from tests import reference
 
 DIM = 16

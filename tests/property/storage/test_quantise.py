@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from storage.quantise import LARGEST, quantise
-from storage.records import FloatArray
+from patchlight.storage.quantise import LARGEST, quantise
+from patchlight.storage.records import FloatArray
 
 VECTORS = arrays(
     np.float32,

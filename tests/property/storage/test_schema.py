@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.extra.numpy import arrays
 
-from storage import reader
-from storage.committer import Committer
-from storage.convert import documents_of, documents_table, page_tables
-from storage.database import Database
-from storage.pages import Page
-from storage.records import (
+from patchlight.storage import reader
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import documents_of, documents_table, page_tables
+from patchlight.storage.database import Database
+from patchlight.storage.pages import Page
+from patchlight.storage.records import (
     Document,
     DocumentStatus,
     PageEncoding,
@@ -23,8 +23,8 @@ from storage.records import (
     WordsSource,
     page_id,
 )
-from storage.regions import Regions
-from storage.schema import STAGES
+from patchlight.storage.regions import Regions
+from patchlight.storage.schema import STAGES
 from tests.region_examples import Region, record_of
 from tests.storage_examples import DIM, ENCODER, NOW, doc_id, document, put
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from storage.committer import Committer
-from storage.database import Database
-from storage.records import Failure
-from tasks.admin.failures import CategoryCount, Choice, by_category, choose, next_steps
-from tasks.common.errors import Category, InputError, Stage
+from patchlight.storage.committer import Committer
+from patchlight.storage.database import Database
+from patchlight.storage.records import Failure
+from patchlight.tasks.admin.failures import CategoryCount, Choice, by_category, choose, next_steps
+from patchlight.tasks.common.errors import Category, InputError, Stage
 from tests.storage_examples import ENCODER, doc_id, document, failure, put
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from storage.committer import Committer
-from storage.database import Database
-from storage.leases import Lease
-from storage.records import DocumentStatus, Run
-from tasks.admin.status import status
+from patchlight.storage.committer import Committer
+from patchlight.storage.database import Database
+from patchlight.storage.leases import Lease
+from patchlight.storage.records import DocumentStatus, Run
+from patchlight.tasks.admin.status import status
 from tests.storage_examples import ENCODER, NOW, doc_id, document, failure, put, put_run
 
 

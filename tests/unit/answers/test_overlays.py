@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tasks.answers import overlays
-from tasks.answers.overlays import DocumentOverlays, Overlay
-from tasks.documents.sources import sha256_of
+from patchlight.tasks.answers import overlays
+from patchlight.tasks.answers.overlays import DocumentOverlays, Overlay
+from patchlight.tasks.documents.sources import sha256_of
 from tests import fixtures
 
 ROWS, COLS = 6, 4

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.answers.queryfile import BadRow, QueryRow, in_blocks, read_queries
-from tasks.common.errors import QueryFileError
+from patchlight.tasks.answers.queryfile import BadRow, QueryRow, in_blocks, read_queries
+from patchlight.tasks.common.errors import QueryFileError
 
 
 def jsonl(tmp_path: Path, *lines: object, name: str = "q.jsonl") -> str:

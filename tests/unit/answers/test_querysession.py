@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from storage.records import QueryEncoding, TermStatistics
-from tasks.answers.queryfile import QueryRow
-from tasks.answers.querysession import QuerySession, _file_safe
-from tasks.common.errors import DeviceLost, EncodingFailed, Stage
+from patchlight.storage.records import QueryEncoding, TermStatistics
+from patchlight.tasks.answers.queryfile import QueryRow
+from patchlight.tasks.answers.querysession import QuerySession, _file_safe
+from patchlight.tasks.common.errors import DeviceLost, EncodingFailed, Stage
 
 GOOD = QueryEncoding(("a",), np.eye(1, dtype=np.float32), np.ones(1, np.float32), np.ones(1, bool))
 

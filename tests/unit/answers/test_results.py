@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from storage.convert import retrievals_table
-from tasks.answers import results
-from tasks.answers.queryfile import QueryRow
-from tasks.answers.results import Answer, PageAnswer, QueryToken, ResultFiles
-from tasks.common.errors import UsageError
-from tasks.grounding.records import PagePlaces, RegionHit, WordScore
-from tasks.retrieval.ranking import PageHit
-from tasks.retrieval.scope import Catalog
+from patchlight.storage.convert import retrievals_table
+from patchlight.tasks.answers import results
+from patchlight.tasks.answers.queryfile import QueryRow
+from patchlight.tasks.answers.results import Answer, PageAnswer, QueryToken, ResultFiles
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.grounding.records import PagePlaces, RegionHit, WordScore
+from patchlight.tasks.retrieval.ranking import PageHit
+from patchlight.tasks.retrieval.scope import Catalog
 
 DOC = "d" * 64
 

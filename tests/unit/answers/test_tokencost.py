@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.answers import tokencost
-from tasks.common.errors import ShapeError
+from patchlight.tasks.answers import tokencost
+from patchlight.tasks.common.errors import ShapeError
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from reportlab.pdfgen.canvas import Canvas
 
 from benchmarks.damage import words_read
 from benchmarks.damagedpages import KINDS, make, noisy, turned, turned_boxes
-from tasks.evaluation import datasets
-from tasks.evaluation.records import Dataset, EvidencePage
+from patchlight.tasks.evaluation import datasets
+from patchlight.tasks.evaluation.records import Dataset, EvidencePage
 from tests.fixtures import make_pdf
 
 fractions = st.floats(0, 1)

@@ -24,8 +24,8 @@ from benchmarks.merging import (
     whole_question,
 )
 from benchmarks.rankedboxes import LAYOUT, SIGNALS, candidates, signals
-from tasks.common.errors import DatasetError
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.common.errors import DatasetError
+from patchlight.tasks.kernels.geometry import Doubles
 
 ROW: dict[str, Any] = {
     "doc_name": "2401.00001",

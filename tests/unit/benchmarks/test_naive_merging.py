@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.naive import naive_merging
-from tasks.common.errors import BoxError, SelectionError
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.common.errors import BoxError, SelectionError
+from patchlight.tasks.kernels.geometry import Doubles
 
 TOP = (0.1, 0.1, 0.4, 0.2)
 BELOW = (0.1, 0.25, 0.5, 0.3)  # 0.05 below TOP

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from storage.records import EncoderIdentity
-from tasks.cluster.placement import Node, place
-from tasks.cluster.shardpool import Gate
-from tasks.common.errors import UsageError
-from tasks.common.settings import Settings
-from tasks.encoders.protocol import EncoderInfo
+from patchlight.storage.records import EncoderIdentity
+from patchlight.tasks.cluster.placement import Node, place
+from patchlight.tasks.cluster.shardpool import Gate
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.common.settings import Settings
+from patchlight.tasks.encoders.protocol import EncoderInfo
 
 GIB = 1 << 30
 WORDS = EncoderInfo(EncoderIdentity("w", "f", 8), False, True, wants_gpu=False)

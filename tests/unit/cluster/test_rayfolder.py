@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tasks.cluster.rayfolder import private_folder
+from patchlight.tasks.cluster.rayfolder import private_folder
 
 
 def test_it_is_the_users_alone_and_removed(tmp_path: Path) -> None:

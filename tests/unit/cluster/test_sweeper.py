@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cluster import rayfolder, sweeper
+from patchlight.tasks.cluster import rayfolder, sweeper
 
 OWNER = 4_000_000
 """No process of this machine."""

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from tasks.cluster import telling as telling_module
-from tasks.cluster import work
-from tasks.cluster.telling import Told, taken, telling, telling_worker
-from tasks.common import console
+from patchlight.tasks.cluster import telling as telling_module
+from patchlight.tasks.cluster import work
+from patchlight.tasks.cluster.telling import Told, taken, telling, telling_worker
+from patchlight.tasks.common import console
 
 log = logging.getLogger("patchlight.worker")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import ray
 
-from storage.errors import LeaseLost, SchemaMismatch, StorageUnavailable
-from tasks.cluster.waiting import may_pass
-from tasks.common.errors import EncoderUnavailable, RayLost, ShapeError, UsageError
+from patchlight.storage.errors import LeaseLost, SchemaMismatch, StorageUnavailable
+from patchlight.tasks.cluster.waiting import may_pass
+from patchlight.tasks.common.errors import EncoderUnavailable, RayLost, ShapeError, UsageError
 
 MAY = [
     StorageUnavailable("away"),

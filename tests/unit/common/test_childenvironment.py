@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.common import childenvironment
+from patchlight.tasks.common import childenvironment
 
 SECRETS = (
     "RAY_AUTH_TOKEN",

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.common import console
-from tasks.common.safetext import escaped, plain
+from patchlight.tasks.common import console
+from patchlight.tasks.common.safetext import escaped, plain
 
 EVIL = (
     "a\x1b[2J\x1b]0;title\x07b\n2026-01-01 00:00:00,000 ERROR   fake\r"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import ExitCode, PatchlightError
-from tasks.common import errors
-from tasks.common.errors import SourceError
+from patchlight.storage.errors import ExitCode, PatchlightError
+from patchlight.tasks.common import errors
+from patchlight.tasks.common.errors import SourceError
 
 ROOT = Path(__file__).parent.parent.parent.parent
 BESIDE = {"Death", "Unusable", "NotHad", "Elsewhere"}

@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.admin.failures import NamedFailure, failures_table
-from tasks.answers import wording
-from tasks.answers.queryfile import QueryRow
-from tasks.answers.results import Answer, PageAnswer
-from tasks.common import terminal
-from tasks.common.safetext import plain
-from tasks.grounding.records import PagePlaces, RegionHit, WordScore
-from tasks.retrieval.ranking import PageHit
-from tasks.retrieval.scope import Catalog
+from patchlight.tasks.admin.failures import NamedFailure, failures_table
+from patchlight.tasks.answers import wording
+from patchlight.tasks.answers.queryfile import QueryRow
+from patchlight.tasks.answers.results import Answer, PageAnswer
+from patchlight.tasks.common import terminal
+from patchlight.tasks.common.safetext import plain
+from patchlight.tasks.grounding.records import PagePlaces, RegionHit, WordScore
+from patchlight.tasks.retrieval.ranking import PageHit
+from patchlight.tasks.retrieval.scope import Catalog
 from tests.storage_examples import failure
 
 EVIL = (

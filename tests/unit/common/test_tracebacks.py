@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from storage.errors import StorageUnavailable
-from tasks.common import tracebacks
-from tasks.common.errors import EncodingFailed, Fault, Stage, fault_of
-from tasks.common.tracebacks import Elsewhere
-from tasks.ingest.progress import MOST_TRACEBACKS, IngestReport
+from patchlight.storage.errors import StorageUnavailable
+from patchlight.tasks.common import tracebacks
+from patchlight.tasks.common.errors import EncodingFailed, Fault, Stage, fault_of
+from patchlight.tasks.common.tracebacks import Elsewhere
+from patchlight.tasks.ingest.progress import MOST_TRACEBACKS, IngestReport
 
 
 def raised() -> Exception:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.records import Source
-from tasks.documents.lookup import file_name, fits, name_of
+from patchlight.storage.records import Source
+from patchlight.tasks.documents.lookup import file_name, fits, name_of
 from tests.storage_examples import doc_id, document
 
 ID = doc_id("a")

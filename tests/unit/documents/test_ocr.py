@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from reportlab.pdfgen.canvas import Canvas
 
-from storage.records import Word
-from tasks.common.errors import Category, OcrFailed, OcrTimeout, Stage, UsageError
-from tasks.documents import ocr
-from tasks.documents.opening import open_document
+from patchlight.storage.records import Word
+from patchlight.tasks.common.errors import Category, OcrFailed, OcrTimeout, Stage, UsageError
+from patchlight.tasks.documents import ocr
+from patchlight.tasks.documents.opening import open_document
 from tests import fixtures
 
 LINES = ["Harbour master report", "Nine vessels entered", "the outer basin today"]

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
-from tasks.common.errors import (
+from patchlight.tasks.common.errors import (
     Category,
     CorruptSource,
     EmptyDocument,
@@ -25,9 +25,9 @@ from tasks.common.errors import (
     TooLarge,
     UnsupportedSource,
 )
-from tasks.documents import opening
-from tasks.documents.opening import open_document
-from tasks.documents.protocol import PageShape
+from patchlight.tasks.documents import opening
+from patchlight.tasks.documents.opening import open_document
+from patchlight.tasks.documents.protocol import PageShape
 from tests import fixtures
 
 

@@ -8,7 +8,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 from reportlab.pdfgen.canvas import Canvas
 
-from tasks.documents import pagewalk
+from patchlight.tasks.documents import pagewalk
 from tests import fixtures
 
 DEPTH = 6

@@ -10,12 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks.cluster import work
-from tasks.common.errors import Category, InputError, MissingSource, UsageError
-from tasks.documents import sources
-from tasks.documents.passwords import password_for, read_passwords
-from tasks.documents.sources import Expansion, expand, sha256_of, to_path, to_uri
-from tasks.reading.shardplan import InspectedFile
+from patchlight.tasks.cluster import work
+from patchlight.tasks.common.errors import Category, InputError, MissingSource, UsageError
+from patchlight.tasks.documents import sources
+from patchlight.tasks.documents.passwords import password_for, read_passwords
+from patchlight.tasks.documents.sources import Expansion, expand, sha256_of, to_path, to_uri
+from patchlight.tasks.reading.shardplan import InspectedFile
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from tasks.documents.opening import open_document
-from tasks.documents.protocol import OpenDocument
-from tasks.documents.textlayer import TextLayer
+from patchlight.tasks.documents.opening import open_document
+from patchlight.tasks.documents.protocol import OpenDocument
+from patchlight.tasks.documents.textlayer import TextLayer
 from tests import fixtures
 from tests.fixtures import Box
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.encoders import batching
-from tasks.encoders.batching import Batcher, fits
+from patchlight.tasks.encoders import batching
+from patchlight.tasks.encoders.batching import Batcher, fits
 from tests.batching_examples import PATIENCE_S, Caller, Item, Model, batcher, jobs, pages, queued
 
 

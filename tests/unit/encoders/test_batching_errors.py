@@ -7,8 +7,14 @@ import time
 
 import pytest
 
-from tasks.common.errors import Category, DeviceLost, EncoderUnavailable, OutOfMemory, fault_of
-from tasks.encoders.batching import Batcher
+from patchlight.tasks.common.errors import (
+    Category,
+    DeviceLost,
+    EncoderUnavailable,
+    OutOfMemory,
+    fault_of,
+)
+from patchlight.tasks.encoders.batching import Batcher
 from tests.batching_examples import PATIENCE_S, Caller, Item, Model, batcher, jobs, pages, queued
 
 

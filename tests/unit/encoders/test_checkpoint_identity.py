@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.encoders.checkpoints import resolve, same_source
+from patchlight.tasks.encoders.checkpoints import resolve, same_source
 from tests.checkpoint_examples import (
     COMMIT,
     HIDDEN,

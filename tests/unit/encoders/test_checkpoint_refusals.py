@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.encoders.checkpoints import resolve
-from tasks.encoders.families import FAMILIES
+from patchlight.tasks.encoders.checkpoints import resolve
+from patchlight.tasks.encoders.families import FAMILIES
 from tests.checkpoint_examples import (
     adapter,
     arrays,

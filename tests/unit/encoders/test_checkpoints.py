@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.common.errors import EncoderUnavailable
-from tasks.encoders import checkpoints
-from tasks.encoders.checkpoints import Checkpoint, needs_engine, resolve
-from tasks.encoders.families import FAMILIES
+from patchlight.tasks.common.errors import EncoderUnavailable
+from patchlight.tasks.encoders import checkpoints
+from patchlight.tasks.encoders.checkpoints import Checkpoint, needs_engine, resolve
+from patchlight.tasks.encoders.families import FAMILIES
 from tests import tiny_checkpoints
 from tests.checkpoint_examples import HIDDEN, LONG, adapter, arrays, change, model, refusal, write
 
@@ -234,7 +234,7 @@ def test_nothing_heavy_is_imported() -> None:
     """Every command describes its encoder; torch and its libraries take ten seconds."""
     heavy = "'torch', 'transformers', 'colpali_engine', 'peft', 'huggingface_hub'"
     code = (
-        "import sys; from tasks.encoders import checkpoints; "
+        "import sys; from patchlight.tasks.encoders import checkpoints; "
         f"sys.exit(', '.join({{{heavy}}} & set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -20,12 +20,12 @@ from colpali_engine import models
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from storage.records import PageEncoding, PageInput, QueryEncoding
-from tasks.common.errors import EncoderUnavailable, EncodingFailed, TooLarge, UsageError
-from tasks.encoders import colvision, grids
-from tasks.encoders.colvision import ColVisionEncoder
-from tasks.encoders.families import FAMILIES
-from tasks.encoders.features import collate
+from patchlight.storage.records import PageEncoding, PageInput, QueryEncoding
+from patchlight.tasks.common.errors import EncoderUnavailable, EncodingFailed, TooLarge, UsageError
+from patchlight.tasks.encoders import colvision, grids
+from patchlight.tasks.encoders.colvision import ColVisionEncoder
+from patchlight.tasks.encoders.families import FAMILIES
+from patchlight.tasks.encoders.features import collate
 from tests.vision_examples import (
     A4,
     BATCH_TOLERANCE,

@@ -13,11 +13,16 @@ pytest.importorskip("colpali_engine", reason="the vision encoders are not instal
 
 import torch
 
-from storage.records import PageEncoding, QueryEncoding
-from tasks.common.errors import DeviceLost, EncoderUnavailable, EncodingFailed, OutOfMemory
-from tasks.encoders import colvision, memory, weights
-from tasks.encoders.colvision import ColVisionEncoder
-from tasks.encoders.families import FAMILIES
+from patchlight.storage.records import PageEncoding, QueryEncoding
+from patchlight.tasks.common.errors import (
+    DeviceLost,
+    EncoderUnavailable,
+    EncodingFailed,
+    OutOfMemory,
+)
+from patchlight.tasks.encoders import colvision, memory, weights
+from patchlight.tasks.encoders.colvision import ColVisionEncoder
+from patchlight.tasks.encoders.families import FAMILIES
 from tests.vision_examples import (
     A4,
     BATCH_TOLERANCE,

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
-from tasks.encoders import hub
-from tasks.encoders.checkpoints import resolve
+from patchlight.tasks.encoders import hub
+from patchlight.tasks.encoders.checkpoints import resolve
 from tests.checkpoint_examples import (
     COMMIT,
     LATER,

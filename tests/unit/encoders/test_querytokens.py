@@ -15,10 +15,10 @@ pytest.importorskip("colpali_engine", reason="the vision encoders are not instal
 
 import torch
 
-from storage.records import QueryEncoding
-from tasks.common.errors import EncodingFailed
-from tasks.encoders.colvision import ColVisionEncoder
-from tasks.encoders.querytokens import QueryPreparer, has_meaning
+from patchlight.storage.records import QueryEncoding
+from patchlight.tasks.common.errors import EncodingFailed
+from patchlight.tasks.encoders.colvision import ColVisionEncoder
+from patchlight.tasks.encoders.querytokens import QueryPreparer, has_meaning
 from tests.vision_examples import BATCH_TOLERANCE, Shelf, each_family
 
 QUERIES = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from storage.records import PageEncoding, PageInput, QueryEncoding, TermStatistics, Word
-from tasks.common.errors import EncoderUnavailable
-from tasks.common.packagefiles import PackageFile
-from tasks.encoders import wordvectors
-from tasks.encoders.textpatch import (
+from patchlight.storage.records import PageEncoding, PageInput, QueryEncoding, TermStatistics, Word
+from patchlight.tasks.common.errors import EncoderUnavailable
+from patchlight.tasks.common.packagefiles import PackageFile
+from patchlight.tasks.encoders import wordvectors
+from patchlight.tasks.encoders.textpatch import (
     CONTEXT_SHARE,
     FLOOR,
     TextPatchEncoder,

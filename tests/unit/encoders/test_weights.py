@@ -18,10 +18,10 @@ pytest.importorskip("colpali_engine", reason="the vision encoders are not instal
 import torch
 from PIL import Image
 
-from tasks.common.errors import EncoderUnavailable
-from tasks.encoders import weights
-from tasks.encoders.checkpoints import resolve
-from tasks.encoders.families import FAMILIES
+from patchlight.tasks.common.errors import EncoderUnavailable
+from patchlight.tasks.encoders import weights
+from patchlight.tasks.encoders.checkpoints import resolve
+from patchlight.tasks.encoders.families import FAMILIES
 from tests import tiny_checkpoints
 
 CPU = torch.device("cpu")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.common.errors import DatasetError
-from tasks.evaluation import datasets
-from tasks.evaluation.choices import Truth
-from tasks.evaluation.records import Dataset
+from patchlight.tasks.common.errors import DatasetError
+from patchlight.tasks.evaluation import datasets
+from patchlight.tasks.evaluation.choices import Truth
+from patchlight.tasks.evaluation.records import Dataset
 
 ROW: dict[str, Any] = {
     "qid": "q1",

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.records import Document, DocumentStatus, Failure, Source
-from tasks.common.errors import DatasetError, DocumentsMissing, UsageError
-from tasks.evaluation import matching, protocols
-from tasks.evaluation.choices import Protocol, Protocols, Within
-from tasks.evaluation.records import Dataset, EvidencePage, Question
-from tasks.retrieval.scope import Catalog
+from patchlight.storage.records import Document, DocumentStatus, Failure, Source
+from patchlight.tasks.common.errors import DatasetError, DocumentsMissing, UsageError
+from patchlight.tasks.evaluation import matching, protocols
+from patchlight.tasks.evaluation.choices import Protocol, Protocols, Within
+from patchlight.tasks.evaluation.records import Dataset, EvidencePage, Question
+from patchlight.tasks.retrieval.scope import Catalog
 from tests.storage_examples import NOW
 
 BOXES = np.array([[0.1, 0.1, 0.2, 0.2]])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.forms import kendall_tau
-from tasks.evaluation.areas import mosaic
-from tasks.evaluation.bootstrap import mean_intervals, ratio_intervals
-from tasks.evaluation.metrics import (
+from patchlight.tasks.evaluation.areas import mosaic
+from patchlight.tasks.evaluation.bootstrap import mean_intervals, ratio_intervals
+from patchlight.tasks.evaluation.metrics import (
     NOTHING,
     PlaceScore,
     PlaceScorer,
@@ -22,7 +22,7 @@ from tasks.evaluation.metrics import (
     recall_at,
     reciprocal_rank,
 )
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.kernels.geometry import Doubles
 
 LEFT = (0.0, 0.0, 0.5, 1.0)
 RIGHT = (0.5, 0.0, 1.0, 1.0)

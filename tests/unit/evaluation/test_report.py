@@ -6,8 +6,14 @@ import re
 
 import pytest
 
-from tasks.common.safetext import markdown
-from tasks.evaluation.markdown import number, percent, percent_with_interval, table, with_interval
+from patchlight.tasks.common.safetext import markdown
+from patchlight.tasks.evaluation.markdown import (
+    number,
+    percent,
+    percent_with_interval,
+    table,
+    with_interval,
+)
 
 
 @pytest.mark.parametrize(

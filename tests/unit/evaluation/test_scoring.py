@@ -5,16 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from storage.records import RegionKind
-from storage.regions import NO_REGIONS
-from tasks.answers.tokencost import page_tokens, text_tokens
-from tasks.evaluation import baselines
-from tasks.evaluation.choices import Truth
-from tasks.evaluation.coverage import Evidence
-from tasks.evaluation.protocols import NOTHING_RETURNED, Returned
-from tasks.evaluation.scoring import MEASURES, NOTHING, Target, score_choices, score_returned
-from tasks.evaluation.stored import StoredPage
-from tasks.kernels.geometry import Doubles
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import NO_REGIONS
+from patchlight.tasks.answers.tokencost import page_tokens, text_tokens
+from patchlight.tasks.evaluation import baselines
+from patchlight.tasks.evaluation.choices import Truth
+from patchlight.tasks.evaluation.coverage import Evidence
+from patchlight.tasks.evaluation.protocols import NOTHING_RETURNED, Returned
+from patchlight.tasks.evaluation.scoring import (
+    MEASURES,
+    NOTHING,
+    Target,
+    score_choices,
+    score_returned,
+)
+from patchlight.tasks.evaluation.stored import StoredPage
+from patchlight.tasks.kernels.geometry import Doubles
 from tests.region_examples import page_of
 
 # Three blocks of a page, in reading order: a heading, a paragraph, and a picture without words.

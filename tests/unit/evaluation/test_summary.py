@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.evaluation import contactsheet, pages, summary
-from tasks.evaluation.choices import Within
-from tasks.kernels.geometry import Doubles
+from patchlight.tasks.evaluation import contactsheet, pages, summary
+from patchlight.tasks.evaluation.choices import Within
+from patchlight.tasks.kernels.geometry import Doubles
 
 DOCUMENTS = ["a", "a", "b", "b"]
 EVERY = summary.group_of("all", range(4), DOCUMENTS)

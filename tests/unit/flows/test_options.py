@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from flows.options import restart_in_unicode
+from patchlight.flows.options import restart_in_unicode
 
 
 @pytest.mark.parametrize(
     ("line", "restarted"),
     [
         (
-            ["python", "-m", "flows", "ingest", "a\udce9", "b", "--db", "db"],
-            ["-m", "flows", "ingest", "file:///a", "b", "--db", "db"],
+            ["python", "-m", "patchlight", "ingest", "a\udce9", "b", "--db", "db"],
+            ["-m", "patchlight", "ingest", "file:///a", "b", "--db", "db"],
         ),
         (
             ["python", "patchlight", "retry", "--doc=a\udce9"],

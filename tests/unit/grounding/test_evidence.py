@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from tasks.common.errors import ShapeError
-from tasks.grounding.evidence import HeldPatches, cells_held, evidence, patch_mass
+from patchlight.tasks.common.errors import ShapeError
+from patchlight.tasks.grounding.evidence import HeldPatches, cells_held, evidence, patch_mass
 
 
 def test_evidence_by_hand() -> None:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from storage.records import RegionKind
-from tasks.grounding.pagewords import PageWords
-from tasks.grounding.questionwords import question_words
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.grounding.pagewords import PageWords
+from patchlight.tasks.grounding.questionwords import question_words
 from tests.region_examples import page_of
 
 WORD, LINE = RegionKind.WORD, RegionKind.LINE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.grounding.questionwords import question_words, stems_of
+from patchlight.tasks.grounding.questionwords import question_words, stems_of
 
 
 def test_words_that_count_come_once_and_in_their_order() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from storage.records import RegionKind
-from tasks.grounding.spans import COMPETING, MOST, VALUES, Spans, spans_of, values_of
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.grounding.spans import COMPETING, MOST, VALUES, Spans, spans_of, values_of
 from tests.region_examples import page_of
 
 PARAGRAPH, BLOCK = RegionKind.PARAGRAPH, RegionKind.BLOCK
@@ -141,6 +141,6 @@ def test_values_are_lines_and_cells_by_row(wanted: set[RegionKind], rows: tuple[
 
 
 def test_of_too_many_values_the_later_ones_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.grounding.spans._MOST_VALUES", 3)
+    monkeypatch.setattr("patchlight.tasks.grounding.spans._MOST_VALUES", 3)
     boxes = np.array([(0.1, y / 10, 0.9, (y + 1) / 10) for y in range(5)])
     assert values_of(page_of([LINE] * 5, boxes), VALUES).members == ((0,), (1,), (2,))

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from storage.records import RegionKind
-from tasks.grounding.evidence import Seen
-from tasks.grounding.questionwords import question_words
-from tasks.grounding.spansignals import LAYOUT, SIGNALS, PageSpans
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.grounding.evidence import Seen
+from patchlight.tasks.grounding.questionwords import question_words
+from patchlight.tasks.grounding.spansignals import LAYOUT, SIGNALS, PageSpans
 from tests.region_examples import page_of
 
 # On the left two paragraphs under each other, on the right a figure. A line each, of two words.

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from tasks.common.errors import SelectionError, ShapeError
-from tasks.grounding.spansignals import LAYOUT, QUESTION, SIGNALS
-from tasks.grounding.spanweights import WEIGHTS, SpanSignals, choose_spans, span_scores
+from patchlight.tasks.common.errors import SelectionError, ShapeError
+from patchlight.tasks.grounding.spansignals import LAYOUT, QUESTION, SIGNALS
+from patchlight.tasks.grounding.spanweights import WEIGHTS, SpanSignals, choose_spans, span_scores
 
 BOXES = np.array(
     [

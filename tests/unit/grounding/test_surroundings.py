@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.grounding.surroundings import above, left_of, next_lines, row_of, words_above
+from patchlight.tasks.grounding.surroundings import above, left_of, next_lines, row_of, words_above
 
 PLACE = (0.4, 0.6, 0.6, 0.65)
 """0.05 high, 0.2 wide."""

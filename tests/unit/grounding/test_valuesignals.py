@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.grounding.evidence import Seen
-from tasks.grounding.questionwords import question_words
-from tasks.grounding.spanweights import SpanSignals
-from tasks.grounding.valuesignals import LAYOUT, SIGNALS, PageValues
-from tasks.grounding.valueweights import value_scores
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.grounding.evidence import Seen
+from patchlight.tasks.grounding.questionwords import question_words
+from patchlight.tasks.grounding.spanweights import SpanSignals
+from patchlight.tasks.grounding.valuesignals import LAYOUT, SIGNALS, PageValues
+from patchlight.tasks.grounding.valueweights import value_scores
 from tests.region_examples import page_of
 
 pytestmark = pytest.mark.filterwarnings("error")  # numpy says what became NaN or infinite

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.grounding.questionwords import question_words
-from tasks.grounding.valuetypes import ValueType, asked_types, value_types
+from patchlight.tasks.grounding.questionwords import question_words
+from patchlight.tasks.grounding.valuetypes import ValueType, asked_types, value_types
 
 DATE, AMOUNT, COUNT = ValueType.DATE, ValueType.AMOUNT, ValueType.COUNT
 CODE, NAME, PLACE = ValueType.CODE, ValueType.NAME, ValueType.PLACE

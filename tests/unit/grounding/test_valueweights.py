@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from tasks.common.errors import ShapeError
-from tasks.grounding.spanweights import SpanSignals
-from tasks.grounding.valuesignals import LAYOUT, SIGNALS
-from tasks.grounding.valueweights import WEIGHTS, value_scores
+from patchlight.tasks.common.errors import ShapeError
+from patchlight.tasks.grounding.spanweights import SpanSignals
+from patchlight.tasks.grounding.valuesignals import LAYOUT, SIGNALS
+from patchlight.tasks.grounding.valueweights import WEIGHTS, value_scores
 
 WORDS = {"type", "own", "left", "next", "crossing", "again"}
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from storage.records import Document, DocumentStatus, Failure, Source
-from tasks.common.errors import Category, Fault, Stage
-from tasks.ingest.progress import Goal, Progress
-from tasks.reading.fingerprints import WHOLE, Redo, Stages, Work
-from tasks.reading.shardplan import InspectedFile
+from patchlight.storage.records import Document, DocumentStatus, Failure, Source
+from patchlight.tasks.common.errors import Category, Fault, Stage
+from patchlight.tasks.ingest.progress import Goal, Progress
+from patchlight.tasks.reading.fingerprints import WHOLE, Redo, Stages, Work
+from patchlight.tasks.reading.shardplan import InspectedFile
 from tests.storage_examples import document, failure
 
 STAGES = Stages("render", frozenset({"words"}), frozenset({"regions"}), "encoder", True, False)

@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from storage.records import Run
-from tasks.common.errors import Category, Stage
-from tasks.common.modes import OcrMode
-from tasks.ingest import retrying
-from tasks.ingest.retrying import ReadAs
+from patchlight.storage.records import Run
+from patchlight.tasks.common.errors import Category, Stage
+from patchlight.tasks.common.modes import OcrMode
+from patchlight.tasks.ingest import retrying
+from patchlight.tasks.ingest.retrying import ReadAs
 from tests.storage_examples import NOW, doc_id, failure
 
 PAGE = replace(

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from storage.records import Document, DocumentStatus, Source
-from tasks.ingest import transitions
-from tasks.reading.shardplan import InspectedFile
+from patchlight.storage.records import Document, DocumentStatus, Source
+from patchlight.tasks.ingest import transitions
+from patchlight.tasks.reading.shardplan import InspectedFile
 from tests.storage_examples import NOW, document
 
 HERE, THERE = Source("file:///here.pdf", "here.pdf"), Source("file:///there.pdf", "there.pdf")

@@ -9,7 +9,7 @@ import time
 
 import psutil
 
-from tasks.orchestration import tied
+from patchlight.tasks.orchestration import tied
 
 START = [sys.executable, "-I", "-S", tied.__file__]
 PARENT = """

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from storage.records import EncoderIdentity
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.encoders.protocol import EncoderInfo
-from tasks.reading.fingerprints import WHOLE, Stages, Work
-from tasks.reading.looking import regions_as_made, regions_made
-from tasks.reading.pages import ReadOptions, stages_of, words_as_read
+from patchlight.storage.records import EncoderIdentity
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.encoders.protocol import EncoderInfo
+from patchlight.tasks.reading.fingerprints import WHOLE, Stages, Work
+from patchlight.tasks.reading.looking import regions_as_made, regions_made
+from patchlight.tasks.reading.pages import ReadOptions, stages_of, words_as_read
 
 BY_WORDS = EncoderInfo(EncoderIdentity("w", "w-1", 8), False, True, False)
 BY_PICTURES = EncoderInfo(EncoderIdentity("p", "p-1", 8), True, False, True, image_pixels=1000)
@@ -114,14 +114,14 @@ def test_drawing_otherwise_is_nothing_to_a_page_that_was_not_drawn() -> None:
 
 def test_the_layout_model_reads_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     before = regions_made(LayoutMode.AUTO), regions_made(LayoutMode.NEVER)
-    monkeypatch.setattr("tasks.documents.opening.RENDER_VERSION", 99)
+    monkeypatch.setattr("patchlight.tasks.documents.opening.RENDER_VERSION", 99)
     after = regions_made(LayoutMode.AUTO), regions_made(LayoutMode.NEVER)
     assert before[0] != after[0] and before[1] == after[1]
 
 
 def test_ocr_reads_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     before = words_as_read(AUTO)
-    monkeypatch.setattr("tasks.documents.opening.RENDER_VERSION", 99)
+    monkeypatch.setattr("patchlight.tasks.documents.opening.RENDER_VERSION", 99)
     after = words_as_read(AUTO)
     assert {name for name in before & after if "ocr" not in name} == before & after
     assert len(before & after) == 1

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.records import Source, WordsSource
-from tasks.cluster import work
-from tasks.common.errors import Category, Stage, TooLarge
-from tasks.common.limits import Limits
-from tasks.common.modes import OcrMode
-from tasks.common.settings import Settings
-from tasks.documents import ocr
-from tasks.documents.opening import open_document
-from tasks.documents.sources import SourceFile, to_uri
-from tasks.reading import messages
-from tasks.reading.pages import ReadOptions, ReadPage, read_page, read_picture
-from tasks.reading.shardplan import InspectedFile, Shard, ShardPart
+from patchlight.storage.records import Source, WordsSource
+from patchlight.tasks.cluster import work
+from patchlight.tasks.common.errors import Category, Stage, TooLarge
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.modes import OcrMode
+from patchlight.tasks.common.settings import Settings
+from patchlight.tasks.documents import ocr
+from patchlight.tasks.documents.opening import open_document
+from patchlight.tasks.documents.sources import SourceFile, to_uri
+from patchlight.tasks.reading import messages
+from patchlight.tasks.reading.pages import ReadOptions, ReadPage, read_page, read_picture
+from patchlight.tasks.reading.shardplan import InspectedFile, Shard, ShardPart
 from tests import fixtures, poison
 from tests.poison import Pdf
 

@@ -13,15 +13,15 @@ from reportlab.lib import colors
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Table
 
-from storage.records import RegionKind
-from storage.regions import Regions
-from tasks.common.errors import LayoutUnavailable
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.common.packagefiles import PackageFile
-from tasks.common.pageobjects import PageObjects
-from tasks.documents.opening import open_document
-from tasks.reading.pages import ReadOptions, read_page, read_regions
-from tasks.regions import layoutmodel
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import Regions
+from patchlight.tasks.common.errors import LayoutUnavailable
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.common.packagefiles import PackageFile
+from patchlight.tasks.common.pageobjects import PageObjects
+from patchlight.tasks.documents.opening import open_document
+from patchlight.tasks.reading.pages import ReadOptions, read_page, read_regions
+from patchlight.tasks.regions import layoutmodel
 from tests import fixtures
 from tests.region_examples import Region, rows_of
 

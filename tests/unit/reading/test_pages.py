@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from storage.records import PageInput, RegionKind, WordsSource
-from tasks.common.errors import OcrTimeout
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.documents import ocr
-from tasks.documents.opening import open_document
-from tasks.documents.protocol import OpenDocument
-from tasks.reading.pages import (
+from patchlight.storage.records import PageInput, RegionKind, WordsSource
+from patchlight.tasks.common.errors import OcrTimeout
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.documents import ocr
+from patchlight.tasks.documents.opening import open_document
+from patchlight.tasks.documents.protocol import OpenDocument
+from patchlight.tasks.reading.pages import (
     ReadOptions,
     ReadPage,
     read_page,
     read_picture,
     read_regions,
 )
-from tasks.regions import hierarchy
+from patchlight.tasks.regions import hierarchy
 from tests import fixtures
 from tests.region_examples import rows_of
 

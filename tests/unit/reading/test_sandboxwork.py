@@ -15,21 +15,21 @@ import psutil
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from storage.records import Source
-from tasks.cluster import work
-from tasks.common.errors import (
+from patchlight.storage.records import Source
+from patchlight.tasks.cluster import work
+from patchlight.tasks.common.errors import (
     Category,
     Stage,
 )
-from tasks.common.limits import Limits
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.documents import ocr
-from tasks.documents.sources import SourceFile, to_uri
-from tasks.reading import messages, sandboxwork
-from tasks.reading.pages import ReadOptions
-from tasks.reading.sandboxwork import Where
-from tasks.reading.shardplan import InspectedFile, Shard, ShardPart
-from tasks.sandbox.calling import Sandbox
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.documents import ocr
+from patchlight.tasks.documents.sources import SourceFile, to_uri
+from patchlight.tasks.reading import messages, sandboxwork
+from patchlight.tasks.reading.pages import ReadOptions
+from patchlight.tasks.reading.sandboxwork import Where
+from patchlight.tasks.reading.shardplan import InspectedFile, Shard, ShardPart
+from patchlight.tasks.sandbox.calling import Sandbox
 from tests import fixtures, poison
 from tests.poison import Pdf
 

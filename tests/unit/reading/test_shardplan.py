@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.records import Source
-from tasks.reading.fingerprints import WHOLE, Work
-from tasks.reading.shardplan import InspectedFile, cut_shards, merge_by_content
+from patchlight.storage.records import Source
+from patchlight.tasks.reading.fingerprints import WHOLE, Work
+from patchlight.tasks.reading.shardplan import InspectedFile, cut_shards, merge_by_content
 
 
 def inspected(

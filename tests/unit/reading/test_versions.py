@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.encoders import colvision, textpatch
-from tasks.encoders.protocol import EncoderInfo
-from tasks.grounding import spanweights, valueweights
-from tasks.reading.fingerprints import WHOLE, Stages, Work
-from tasks.reading.looking import regions_as_made, regions_made
-from tasks.reading.pages import ReadOptions, fingerprints_of, stages_of, words_as_read
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.encoders import colvision, textpatch
+from patchlight.tasks.encoders.protocol import EncoderInfo
+from patchlight.tasks.grounding import spanweights, valueweights
+from patchlight.tasks.reading.fingerprints import WHOLE, Stages, Work
+from patchlight.tasks.reading.looking import regions_as_made, regions_made
+from patchlight.tasks.reading.pages import ReadOptions, fingerprints_of, stages_of, words_as_read
 from tests.checkpoint_examples import model
 
 ROOT = Path(__file__).parents[3]
@@ -35,18 +35,23 @@ VECTORS = Work(words=False, regions=False, encode=True)
 RAISED: Mapping[str, tuple[Work | None, ...]] = {
     # By an encoder of words: a page with a text layer, a scanned one, and one with a layer that
     # the layout model does not look at. By an encoder of pictures: one with a layer.
-    "tasks.documents.opening.RENDER_VERSION": (REGIONS, WHOLE, None, replace(REGIONS, encode=True)),
-    "tasks.reading.pages.WORDS_VERSION": (WHOLE, WHOLE, WHOLE, WORDS_AGAIN),
-    "tasks.regions.hierarchy.REGIONS_VERSION": (REGIONS, REGIONS, REGIONS, REGIONS),
-    "tasks.regions.proposals.PROPOSALS_VERSION": (REGIONS, REGIONS, REGIONS, REGIONS),
-    "tasks.regions.layoutmodel.LAYOUT_VERSION": (REGIONS, REGIONS, None, REGIONS),
-    "tasks.encoders.textpatch.VERSION": (VECTORS, VECTORS, VECTORS, None),
-    "tasks.encoders.colvision.VERSION": (None, None, None, VECTORS),
+    "patchlight.tasks.documents.opening.RENDER_VERSION": (
+        REGIONS,
+        WHOLE,
+        None,
+        replace(REGIONS, encode=True),
+    ),
+    "patchlight.tasks.reading.pages.WORDS_VERSION": (WHOLE, WHOLE, WHOLE, WORDS_AGAIN),
+    "patchlight.tasks.regions.hierarchy.REGIONS_VERSION": (REGIONS, REGIONS, REGIONS, REGIONS),
+    "patchlight.tasks.regions.proposals.PROPOSALS_VERSION": (REGIONS, REGIONS, REGIONS, REGIONS),
+    "patchlight.tasks.regions.layoutmodel.LAYOUT_VERSION": (REGIONS, REGIONS, None, REGIONS),
+    "patchlight.tasks.encoders.textpatch.VERSION": (VECTORS, VECTORS, VECTORS, None),
+    "patchlight.tasks.encoders.colvision.VERSION": (None, None, None, VECTORS),
 }
 OF_NO_STAGE = {
-    "storage.schema.SCHEMA_VERSION",  # a database of another is refused
-    "tasks.grounding.spanweights.WEIGHTS_VERSION",  # of answers, which are not kept
-    "tasks.grounding.valueweights.WEIGHTS_VERSION",
+    "patchlight.storage.schema.SCHEMA_VERSION",  # a database of another is refused
+    "patchlight.tasks.grounding.spanweights.WEIGHTS_VERSION",  # of answers, which are not kept
+    "patchlight.tasks.grounding.valueweights.WEIGHTS_VERSION",
 }
 
 
@@ -55,7 +60,7 @@ def constants() -> set[str]:
     found = set()
     for layer in ("storage", "tasks", "flows"):
         for path in (ROOT / layer).rglob("*.py"):
-            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            module = ".".join(("patchlight", *path.relative_to(ROOT).with_suffix("").parts))
             text = path.read_text(encoding="utf-8")
             names = re.findall(r"^([A-Z0-9_]*VERSION)\b[^=\n]*=", text, re.MULTILINE)
             found |= {f"{module}.{name}" for name in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.regions.captions import starts_caption, targets, under_headings
+from patchlight.tasks.regions.captions import starts_caption, targets, under_headings
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.regions.detections import LABELS, LEAST_SCORE, STRIDES, Label, decode
+from patchlight.tasks.regions.detections import LABELS, LEAST_SCORE, STRIDES, Label, decode
 
 HEIGHT, WIDTH, BINS = 128, 64, 8
 

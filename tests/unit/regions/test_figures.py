@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from tasks.common.pageobjects import PageObjects
-from tasks.regions.figures import drawings_of, inked_of, pictures_of
+from patchlight.tasks.common.pageobjects import PageObjects
+from patchlight.tasks.regions.figures import drawings_of, inked_of, pictures_of
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.regions.layoutmodel import white_paper
+from patchlight.tasks.regions.layoutmodel import white_paper
 
 
 def page(paper: float, noise: float, ink: int = 20) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from tasks.regions.ruledlines import rules_of
+from patchlight.tasks.regions.ruledlines import rules_of
 
 
 def page() -> np.ndarray:

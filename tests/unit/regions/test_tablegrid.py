@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.regions.ruledlines import Rules
-from tasks.regions.tablegrid import MOST_WORDS, Grid, grid_of
+from patchlight.tasks.regions.ruledlines import Rules
+from patchlight.tasks.regions.tablegrid import MOST_WORDS, Grid, grid_of
 
 NO_RULES = Rules()
 PITCH, LETTER, HEIGHT = 14.0, 5.0, 8.0

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from storage.records import VectorType
-from tasks.common.errors import UsageError
-from tasks.ingest.retrying import ReadAs
-from tasks.requests.evaluate import EvaluateRequest
-from tasks.requests.fields import Request, made, option_name
-from tasks.requests.ingest import IngestRequest, RetryRequest
-from tasks.requests.query import AskRequest, QueryRequest
+from patchlight.storage.records import VectorType
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.ingest.retrying import ReadAs
+from patchlight.tasks.requests.evaluate import EvaluateRequest
+from patchlight.tasks.requests.fields import Request, made, option_name
+from patchlight.tasks.requests.ingest import IngestRequest, RetryRequest
+from patchlight.tasks.requests.query import AskRequest, QueryRequest
 
 GIVEN: dict[type[Request], dict[str, Any]] = {
     IngestRequest: {"source": ["a.pdf"], "db": "db"},

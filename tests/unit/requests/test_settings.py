@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from storage.records import RegionKind
-from tasks.answers.options import RetrievalOptions
-from tasks.common.errors import SelectionError, UsageError
-from tasks.grounding.selection import parse_selection
-from tasks.kernels.maxsim import QueryTokens, TokenAggregation
-from tasks.kernels.propagation import RegionAggregation
-from tasks.requests.evaluate import FIRST_SETTING, P50_SETTING, EvaluateRequest
-from tasks.requests.retrieval import RetrievalRequest
+from patchlight.storage.records import RegionKind
+from patchlight.tasks.answers.options import RetrievalOptions
+from patchlight.tasks.common.errors import SelectionError, UsageError
+from patchlight.tasks.grounding.selection import parse_selection
+from patchlight.tasks.kernels.maxsim import QueryTokens, TokenAggregation
+from patchlight.tasks.kernels.propagation import RegionAggregation
+from patchlight.tasks.requests.evaluate import FIRST_SETTING, P50_SETTING, EvaluateRequest
+from patchlight.tasks.requests.retrieval import RetrievalRequest
 
 
 def settings(*texts: str, **options: Any) -> dict[str, RetrievalOptions]:

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from storage.records import Document, DocumentStatus, Source, page_id
-from tasks.common.errors import InputError
-from tasks.retrieval.scope import Catalog, Scopes
+from patchlight.storage.records import Document, DocumentStatus, Source, page_id
+from patchlight.tasks.common.errors import InputError
+from patchlight.tasks.retrieval.scope import Catalog, Scopes
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tasks.common.errors import (
+from patchlight.tasks.common.errors import (
     Category,
     CorruptSource,
     Fault,
@@ -29,13 +29,13 @@ from tasks.common.errors import (
     WorkerDied,
     fault_of,
 )
-from tasks.common.limits import Limits
-from tasks.common.modes import LayoutMode, OcrMode
-from tasks.reading import sandboxwork
-from tasks.reading.pages import ReadOptions
-from tasks.reading.sandboxwork import Where
-from tasks.sandbox import parent
-from tasks.sandbox.calling import Sandbox
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.common.modes import LayoutMode, OcrMode
+from patchlight.tasks.reading import sandboxwork
+from patchlight.tasks.reading.pages import ReadOptions
+from patchlight.tasks.reading.sandboxwork import Where
+from patchlight.tasks.sandbox import parent
+from patchlight.tasks.sandbox.calling import Sandbox
 from tests import fixtures, poison
 
 PLAIN = Limits(page_memory_mb=300)
@@ -220,8 +220,8 @@ def test_what_is_set_for_the_process_does_not_reach_tesseract(sandbox: Sandbox) 
 
 PARENT = """
 import sys, threading
-from tasks.common.limits import Limits
-from tasks.sandbox.calling import Sandbox
+from patchlight.tasks.common.limits import Limits
+from patchlight.tasks.sandbox.calling import Sandbox
 from tests import poison
 sandbox, limits = Sandbox(), Limits()
 folder = sandbox.call(poison.environment, label="a", limits=limits)["TMPDIR"]

@@ -8,8 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
-from tasks.common.errors import Stage
-from tasks.sandbox.sharedmemory import SharedMemory
+from patchlight.tasks.common.errors import Stage
+from patchlight.tasks.sandbox.sharedmemory import SharedMemory
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from storage.engine import open_table
-from storage.errors import StorageUnavailable
-from storage.objectstore import STORAGE_OPTIONS
-from storage.schema import Table
-from tasks.common.errors import UsageError
-from tasks.common.settings import load_settings
+from patchlight.storage.engine import open_table
+from patchlight.storage.errors import StorageUnavailable
+from patchlight.storage.objectstore import STORAGE_OPTIONS
+from patchlight.storage.schema import Table
+from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.common.settings import load_settings
 
 SECRET = "wxyz0123"
 NOTHING = b"<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>"

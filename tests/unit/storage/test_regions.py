@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from storage import regionrows
-from storage.records import RegionKind, Word, WordsSource
-from storage.regions import KINDS, Regions
-from tasks.documents.protocol import PageShape
-from tasks.reading.pages import ReadPage
-from tasks.regions import hierarchy
+from patchlight.storage import regionrows
+from patchlight.storage.records import RegionKind, Word, WordsSource
+from patchlight.storage.regions import KINDS, Regions
+from patchlight.tasks.documents.protocol import PageShape
+from patchlight.tasks.reading.pages import ReadPage
+from patchlight.tasks.regions import hierarchy
 from tests.region_examples import record_of, rows_of
 
 WORDS = [

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from storage import reader
-from storage.committer import Committer
-from storage.convert import retrievals_table
-from storage.database import Database
-from storage.errors import DatabaseNotFound, SqlError
-from storage.records import DocumentStatus
-from storage.schema import KEYS, Table
-from storage.sql import run_sql
-from tasks.common.terminal import values_of
+from patchlight.storage import reader
+from patchlight.storage.committer import Committer
+from patchlight.storage.convert import retrievals_table
+from patchlight.storage.database import Database
+from patchlight.storage.errors import DatabaseNotFound, SqlError
+from patchlight.storage.records import DocumentStatus
+from patchlight.storage.schema import KEYS, Table
+from patchlight.storage.sql import run_sql
+from patchlight.tasks.common.terminal import values_of
 from tests.storage_examples import DIM, ENCODER, doc_id, failure, fill, retrieval
 
 
