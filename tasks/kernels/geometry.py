@@ -70,7 +70,7 @@ def check_boxes(boxes: Floats) -> None:
     >>> check_boxes(np.array([[0.0, 0.0, 1.0, 0.5]]))
     >>> check_boxes(np.array([[0.6, 0.0, 0.4, 0.5]]))
     Traceback (most recent call last):
-    tasks...BoxError: box 0 is inverted: x0 y0 x1 y1 = [0.6, 0.0, 0.4, 0.5], ...
+    patchlight...BoxError: box 0 is inverted: x0 y0 x1 y1 = [0.6, 0.0, 0.4, 0.5], ...
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ShapeError(f"boxes must be (R, 4), got {boxes.shape}")
@@ -107,7 +107,7 @@ def check_grid(rows: int, cols: int) -> None:
 
     >>> check_grid(3, 0)
     Traceback (most recent call last):
-    tasks...ShapeError: a patch grid needs at least 1 x 1 cells, got 3 x 0
+    patchlight...ShapeError: a patch grid needs at least 1 x 1 cells, got 3 x 0
     """
     if rows < 1 or cols < 1:
         raise ShapeError(f"a patch grid needs at least 1 x 1 cells, got {rows} x {cols}")
