@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from patchlight.storage.database import Database
-from patchlight.storage.errors import StorageError
+from patchlight.storage.errors import PatchlightError, StorageError
 from patchlight.storage.leases import RUNNING, Lease, abandon_expired
 from patchlight.storage.records import Run
 from patchlight.tasks.common import tracebacks
@@ -78,8 +78,9 @@ def leased(
         try:
             yield lease
         except BaseException as error:
-            where = {"error": tracebacks.summary(error), "traceback": tracebacks.short(error)}
-            broken = {**ended()[1], **where}
+            broken = {**ended()[1], "error": tracebacks.summary(error)}
+            if isinstance(error, Exception) and not isinstance(error, PatchlightError):
+                broken["traceback"] = tracebacks.short(error)  # of a fault that is not known
             try:
                 lease.end(as_ended("failed", broken))
             except StorageError as second:  # what broke the run off is the news

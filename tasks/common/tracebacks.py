@@ -56,6 +56,8 @@ def summary(error: BaseException) -> str:
     What our own errors and those of the system say is left in; it names files and pages.
     """
     name = type(error).__name__
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted by the user"
     if isinstance(error, PatchlightError | OSError | MemoryError):
         return f"{name}: {error}"
     return f"{name}, which is not known here; what it says is in the log"
