@@ -369,6 +369,7 @@ def test_a_cut_off_pdf_is_an_error_or_whole(tmp_path: Path) -> None:
     assert failed >= 4
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow says so, too
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
 def test_damaged_images_are_an_error_or_read_and_never_a_crash(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (60, 80, 3), dtype=np.uint8)
