@@ -2,8 +2,9 @@
 
 The environment of a flow holds secrets: the token of Ray, credentials of an object store, of
 Prefect, and whatever else the user has set. A process that opens documents, which may be hostile,
-needs none of them. So each process gets what is on this list and nothing else; Ray's own
-processes, which work as the user does, are the exception.
+needs none of them. So each process gets what is on this list and nothing else. The exceptions
+work as the user does: Ray's own processes, and Prefect's temporary server, which gets the settings
+of Prefect, too.
 """
 
 from __future__ import annotations

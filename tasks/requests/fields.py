@@ -137,7 +137,7 @@ def database_of(given: str | None) -> str:
 
 def _local_folder(given: str) -> str:
     """Return the path of a folder; results would be lost behind a scheme that nothing writes to."""
-    if not re.match("[A-Za-z][A-Za-z0-9+.-]*://", given):
+    if not re.match("[A-Za-z][A-Za-z0-9+.-]+:/", given):
         return given
     parts = urlsplit(given)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):

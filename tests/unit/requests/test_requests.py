@@ -56,7 +56,9 @@ def test_messages_call_a_field_as_the_reader_does() -> None:
 
 
 @pytest.mark.parametrize("model", WITH_OUT)
-@pytest.mark.parametrize("out", ["s3://bucket/results", "GS://b", "file://results", "http://a/b"])
+@pytest.mark.parametrize(
+    "out", ["s3://bucket/results", "s3:/x", "GS://b", "file://results", "http://a/b"]
+)
 def test_results_go_to_a_local_folder(model: type[Request], out: str) -> None:
     """The folder ``s3:`` would be made here, and the results be looked for elsewhere."""
     with pytest.raises(UsageError, match="results go to a local folder today"):
