@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# Engines start here, which takes minutes on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = ROOT / "examples" / "documents" / "harbour-annual-report.pdf"
 
@@ -29,7 +32,7 @@ def run(folder: Path, *command: str) -> str:
         env={**os.environ, "PREFECT_LOGGING_LEVEL": "CRITICAL"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -261,6 +261,7 @@ class Poisoned(work.EncoderWorker):
         return super().encode(inputs, form)
 
 
+@pytest.mark.timeout(900)  # an actor that dies loads the model anew, four times
 def test_pages_that_kill_the_actor_take_no_others_with_them(
     checkpoint: str, tmp_path: Path
 ) -> None:
