@@ -183,7 +183,7 @@ def test_what_opens_documents_finds_no_secret(temporary: Path) -> None:
 def look(process: psutil.Process, seen: dict[str, list[dict[str, str]]]) -> None:
     """Note the environment of a process, by what it is for."""
     marks = {
-        "flows ingest": "flow",
+        "patchlight ingest": "flow",
         "sandbox/boot.py": "documents",
         "tesseract ": "tesseract",
         "sweeper.py": "sweeper",
