@@ -88,7 +88,7 @@ def of(
             asked = {name: values.pop(name) for name in model.model_fields}
             if in_unicode:
                 restart_in_unicode(_portable_names(model, asked))
-            return command(made(model, asked, option_name), **values)
+            return command(made(model, asked, functools.partial(_typed, model)), **values)
 
         _, *own = inspect.signature(command, eval_str=True).parameters.values()
         signature = inspect.Signature([*_parameters(model), *own])
@@ -97,6 +97,12 @@ def of(
         return called
 
     return with_options
+
+
+def _typed(model: type[Request], name: str) -> str:
+    """Return what a field is called on the command line: by its option, or in the usage line."""
+    how = shown(model.model_fields[name])
+    return how.metavar if how.argument and how.metavar else option_name(name)
 
 
 def _parameters(model: type[Request]) -> list[inspect.Parameter]:
@@ -121,7 +127,12 @@ def _portable_names(model: type[Request], asked: Mapping[str, Any]) -> dict[str,
 
 # Of every command.
 VerboseOption = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Also log what libraries say.")
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Also log details, what libraries say, and the traceback of an internal error.",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")]
 

@@ -124,7 +124,7 @@ def test_options_of_every_command_are_documented() -> None:
     text = section(read("docs/commands.md"), "Options of every command")
     for parameter in PROGRAM.params:
         for option in parameter.opts:
-            row_of(text, option)
+            assert row_of(text, option)[1] == parameter.help
 
 
 def test_no_option_is_documented_that_is_not_there() -> None:

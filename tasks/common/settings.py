@@ -170,7 +170,13 @@ def _told(problem: ErrorDetails) -> str:
     """Say which variable is wrong, and its value where that is no secret."""
     variable = f"PATCHLIGHT_{'_'.join(map(str, problem['loc'])).upper()}"
     value = "" if variable == STORAGE_OPTIONS else f"={problem['input']}"
-    return f"{variable}{value}: {problem['msg']}"
+    return f"{variable}{value}: {message_of(problem)}"
+
+
+def message_of(problem: ErrorDetails) -> str:
+    """Return what is wrong with a value: of our own checks what they say, and no word before."""
+    own = problem.get("ctx", {}).get("error")
+    return str(own) if isinstance(own, ValueError) else problem["msg"]
 
 
 def set_environment_defaults() -> None:

@@ -14,6 +14,7 @@ from patchlight.tasks.requests.fields import (
     Database,
     EncoderSource,
     LocalFolder,
+    NamedPath,
     Passwords,
     Request,
     Shown,
@@ -38,7 +39,7 @@ _EXAMPLE = "lines=--kind line --select top-k:1"
 
 
 class _Measured(Request):
-    dataset: Annotated[str, Shown("DATASET", argument=True)] = Field(
+    dataset: Annotated[str, NamedPath, Shown("DATASET", argument=True)] = Field(
         description="Folder of a data set with human evidence, or its file of questions; "
         "docs/evaluation.md describes the formats.",
     )

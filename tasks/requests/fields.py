@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 
 from patchlight.tasks.common.errors import UsageError
-from patchlight.tasks.common.settings import load_settings
+from patchlight.tasks.common.settings import load_settings, message_of
 from patchlight.tasks.documents.sources import portable, to_path
 
 _Model = TypeVar("_Model", bound="Request")
@@ -80,8 +80,8 @@ def made(
         problems = [
             f"{'.'.join([name(str(one['loc'][0])), *map(str, one['loc'][1:])])}"
             + ("" if one["type"] == "missing" else f" {one['input']!r}")
-            + f": {one['msg'][:1].lower()}{one['msg'][1:]}"
-            for one in error.errors(include_url=False, include_context=False)
+            + f": {(said := message_of(one))[:1].lower()}{said[1:]}"
+            for one in error.errors(include_url=False)
         ]
         raise UsageError("; ".join(problems)) from error
 
@@ -141,10 +141,15 @@ def _local_folder(given: str) -> str:
         return given
     parts = urlsplit(given)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise UsageError(
-            f"--out {given}: results go to a local folder today; give a path or a file:/// URI"
-        )
+        raise ValueError("results go to a local folder today; give a path or a file:/// URI")
     return to_path(given)
+
+
+def _named(given: str | list[str] | None) -> str | list[str] | None:
+    """Refuse an empty path: it is a variable that was not set, and would mean the wrong place."""
+    if given == "" or (isinstance(given, list) and "" in given):
+        raise ValueError("a path must not be empty")
+    return given
 
 
 def _portable(given: Any) -> Any:
@@ -156,6 +161,9 @@ def _portable(given: Any) -> Any:
 AnyBytes = BeforeValidator(_portable)
 """Of fields that may hold a file name: what is not UTF-8 becomes what means the same and is."""
 
+NamedPath = AfterValidator(_named)
+"""Of fields that hold a path, or several: an empty text is none."""
+
 Database = Annotated[
     str,
     BeforeValidator(database_of, json_schema_input_type=str | None),
@@ -165,9 +173,10 @@ Database = Annotated[
 OF_SETTINGS: Any = None
 """Default of a `Database`: that of the settings."""
 
-LocalFolder = Annotated[str, AfterValidator(_local_folder), Shown(metavar="DIR")]
+LocalFolder = Annotated[str, NamedPath, AfterValidator(_local_folder), Shown(metavar="DIR")]
 Passwords = Annotated[
     str | None,
+    NamedPath,
     Field(
         description="Passwords of encrypted PDFs, one '<name or pattern>:<password>' a line.",
     ),

@@ -13,6 +13,7 @@ from patchlight.tasks.requests.fields import (
     OF_SETTINGS,
     AnyBytes,
     Database,
+    NamedPath,
     Passwords,
     Request,
     Shown,
@@ -23,9 +24,9 @@ from patchlight.tasks.requests.fields import (
 class IngestRequest(Request):
     """Documents to read into a database, and how."""
 
-    source: Annotated[list[str], AnyBytes, Shown("SOURCE...", argument=True, any_bytes=True)] = (
-        Field(description="Files, folders (recursive) or globs.")
-    )
+    source: Annotated[
+        list[str], AnyBytes, NamedPath, Shown("SOURCE...", argument=True, any_bytes=True)
+    ] = Field(description="Files, folders (recursive) or globs.")
     db: Database = OF_SETTINGS
     encoder: Annotated[str | None, Shown("NAME", usual="the database's, or text-patch")] = Field(
         default=None,

@@ -12,6 +12,7 @@ from patchlight.tasks.requests.fields import (
     Database,
     EncoderSource,
     LocalFolder,
+    NamedPath,
     Passwords,
     Request,
     Shown,
@@ -38,7 +39,7 @@ class _OfDatabase(Request):
 class QueryRequest(RetrievalRequest, _OfDatabase):
     """A batch of queries to answer, and where the answers go."""
 
-    file: Annotated[str, Shown("FILE", argument=True)] = Field(
+    file: Annotated[str, NamedPath, Shown("FILE", argument=True)] = Field(
         description="Queries: .jsonl, .csv or .parquet, or '-' for JSONL on stdin. A row has a "
         "unique 'query_id', a 'query', and may have 'doc' (an id, URI or file name) and 'pages' "
         "(1-based) to say where to look. Other columns are carried through.",

@@ -1,4 +1,4 @@
-"""Arguments that are not Unicode, which neither Prefect nor Ray can hold."""
+"""Arguments that are not Unicode, which neither Prefect nor Ray can hold; and wrong ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from patchlight.flows.__main__ import app
 from patchlight.flows.options import restart_in_unicode
+from patchlight.tasks.common.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,18 @@ def test_a_process_starts_anew_with_what_means_the_same(
     monkeypatch.setattr(os, "execv", lambda program, arguments: started.append(arguments))
     restart_in_unicode({"a\udce9": "file:///a", "b": "b"})
     assert started == ([[sys.executable, *restarted]] if restarted else [])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["ask", "where?", "--out", ""], "--out '': a path must not be empty"),
+        (["query", "", "--out", "o"], "FILE '': a path must not be empty"),
+        (["ingest", "a", ""], "SOURCE... ['a', '']: a path must not be empty"),
+        (["ask", "where?", "--out", "file://[x/a"], "--out 'file://[x/a': invalid IPv6 URL"),
+    ],
+)
+def test_a_wrong_value_is_named_as_it_was_typed(line: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        app([*line, "--db", "db"], standalone_mode=False)
+    assert str(raised.value) == message

@@ -66,6 +66,31 @@ def test_results_go_to_a_local_folder(model: type[Request], out: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (IngestRequest, "source"),
+        (QueryRequest, "file"),
+        (EvaluateRequest, "dataset"),
+        *((model, "out") for model in WITH_OUT),
+        *((model, "passwords") for model in GIVEN),
+    ],
+)
+def test_an_empty_path_is_refused(model: type[Request], name: str) -> None:
+    """A variable that is not set must not mean the folder one is in, or no passwords."""
+    empty = ["a.pdf", ""] if name == "source" else ""
+    with pytest.raises(UsageError, match=rf"^{name} .*: a path must not be empty$"):
+        made(model, {**GIVEN[model], name: empty})
+
+
+def test_messages_say_what_is_wrong_without_the_word_of_a_library() -> None:
+    for out in ("", "s3://bucket/results", "file://[x/a"):
+        with pytest.raises(UsageError) as raised:
+            made(AskRequest, {**GIVEN[AskRequest], "out": out}, option_name)
+        assert str(raised.value).startswith(f"--out {out!r}: ")
+        assert "value error" not in str(raised.value).lower()
+
+
+@pytest.mark.parametrize(
     ("out", "folder"),
     [("a/b", "a/b"), ("a:b", "a:b"), ("file:///a/b%20c", "/a/b c"), ("file://localhost/a", "/a")],
 )
