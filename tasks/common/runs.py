@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from patchlight.storage.database import Database
-from patchlight.storage.errors import PatchlightError, StorageError
+from patchlight.storage.errors import PatchlightError
 from patchlight.storage.leases import RUNNING, Lease, abandon_expired
 from patchlight.storage.records import Run
 from patchlight.tasks.common import tracebacks
@@ -48,6 +48,9 @@ def leased(
 ) -> Iterator[Lease]:
     """Hold a run's lease while the block runs, and store how the run ended.
 
+    What the block raises leaves it as it is. If the end cannot be stored then, or ``ended``
+    raises, that is a warning in the log and a note of the error.
+
     Args:
         database: where the run is at work.
         kind: ``ingest``, ``query``, ``evaluate`` or ``delete``.
@@ -78,16 +81,28 @@ def leased(
         try:
             yield lease
         except BaseException as error:
-            broken = {**ended()[1], "error": tracebacks.summary(error)}
+            # What broke the run off is the news, whatever fails on the way out.
+            broken: dict[str, Any] = {"error": tracebacks.summary(error)}
             if isinstance(error, Exception) and not isinstance(error, PatchlightError):
                 broken["traceback"] = tracebacks.short(error)  # of a fault that is not known
-            try:
+            with _said_beside(error, f"run {run_id}: its report was not made"):
+                broken = {**ended()[1], **broken}
+            with _said_beside(error, f"run {run_id}: its end was not stored"):
                 lease.end(as_ended("failed", broken))
-            except StorageError as second:  # what broke the run off is the news
-                logger.warning("run %s: its end was not stored: %s", run_id, second)
             raise
         well, summary = ended()
         lease.end(as_ended("completed" if well else "completed_with_failures", summary))
+
+
+@contextmanager
+def _said_beside(first: BaseException, what: str) -> Iterator[None]:
+    """Say in the log what fails in the block, and note it with the error that came first."""
+    try:
+        yield
+    except Exception as second:
+        known = isinstance(second, PatchlightError)
+        logger.warning("%s: %s", what, second, exc_info=None if known else second)
+        first.add_note(f"{what}: {tracebacks.summary(second)}")
 
 
 def at_work(database: Database, run_id: str) -> dict[str, Run]:

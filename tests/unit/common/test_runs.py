@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from patchlight.storage.database import Database
+from patchlight.storage.errors import StorageUnavailable
 from patchlight.tasks.common.errors import UsageError
 from patchlight.tasks.common.runs import leased
 from tests.storage_examples import ENCODER
@@ -48,3 +51,43 @@ def test_what_is_known_is_no_fault_to_report(
     """``patchlight status`` counts tracebacks, and asks for a report of them."""
     found = summary_after(error, tmp_path)
     assert found["error"] == said and "traceback" not in found
+
+
+def test_what_broke_a_run_off_is_raised_though_its_report_fails(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database.create_or_open(tmp_path / "db", ENCODER)
+
+    def no_report() -> tuple[bool, Mapping[str, Any]]:
+        raise RuntimeError("of the report")
+
+    with (
+        caplog.at_level(logging.WARNING, logger="patchlight.runs"),
+        pytest.raises(UsageError, match="came first") as caught,
+        leased(database, "ingest", "run", {}, no_report),
+    ):
+        raise UsageError("came first")
+    assert "of the report" in caplog.text
+    assert any("RuntimeError" in note for note in caught.value.__notes__)
+    (run,) = database.runs()
+    assert run.status == "failed"
+    assert json.loads(run.summary)["error"] == "UsageError: came first"
+
+
+def test_what_broke_a_run_off_is_raised_though_its_end_is_not_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database.create_or_open(tmp_path / "db", ENCODER)
+
+    def away(*_: object) -> None:
+        raise StorageUnavailable("away for a moment")
+
+    with (
+        caplog.at_level(logging.WARNING, logger="patchlight.runs"),
+        pytest.raises(UsageError, match="came first") as caught,
+        leased(database, "ingest", "run", {}, lambda: (True, {})) as lease,
+    ):
+        monkeypatch.setattr(lease, "end", away)
+        raise UsageError("came first")
+    assert "its end was not stored: away for a moment" in caplog.text
+    assert any("StorageUnavailable" in note for note in caught.value.__notes__)
