@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +37,15 @@ _ACTOR_RETRIES = 1
 the actor would do so again, with the pages of other shards in it."""
 
 _QUERIES_A_CALL = 64
+
+_GUESSES = re.compile(r"(Some common causes include|There are some potential root causes).*")
+"""Here Ray lists what may end a process that is gone without a word: lack of memory, a crash, a
+stop. It says the same of all of them."""
+
+_KILLED_FOR_MEMORY = re.compile(r"low on memory|memory pressure|\bOOM\b|\bSIGKILL\b", re.IGNORECASE)
+"""What Ray says where its memory monitor, or the system's, ended a process."""
+
+_REASON_CHARS = 240
 
 _LOOK_S = 60.0
 """How often a wait looks whether the cluster still has what is waited for."""
@@ -160,9 +171,23 @@ class EncoderActors:
 
     def _died(self, what: str, death: Exception) -> EncoderUnavailable:
         return EncoderUnavailable(
-            f"{self._name}: the process {what} died ({type(death).__name__}); it may need more "
-            "memory than there is"
+            f"{self._name}: the process {what} died ({type(death).__name__}); {why_died(death)}"
         )
+
+
+def why_died(death: Exception) -> str:
+    """Say of one of ``WORKER_DEATHS`` what Ray knows of its cause, in a line.
+
+    Nothing of what the work itself raised is in it, which might be text of a document.
+    """
+    if isinstance(death, ray.exceptions.ActorDiedError) and death.actor_init_failed:
+        return "it failed while it was started; its own log says why"
+    known = [_GUESSES.sub("", line).strip() for line in str(death).splitlines()]
+    reason = next((line for line in reversed(known) if line), "")
+    killed = isinstance(death, ray.exceptions.OutOfMemoryError)
+    if killed or _KILLED_FOR_MEMORY.search("\n".join(known)):
+        return "it may need more memory than there is"
+    return f"Ray says: {textwrap.shorten(reason, _REASON_CHARS, placeholder=' …')}"
 
 
 def query_encoder(info: EncoderInfo, settings: Settings, workers: int) -> EncodeQueries:
