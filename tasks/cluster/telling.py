@@ -2,9 +2,9 @@
 
 Ray would copy all that its workers print, libraries' noise too, a moment later or never. Here a
 worker keeps what patchlight says at ``WARNING`` and above, and with ``--verbose`` all of it, and
-each result takes along what was said until then. It is printed once, by whoever takes the result
-out. What a worker that is killed said last stays in its own log; that it died is said in the
-flow's.
+each result takes along what was said until then, and so does each error. It is printed once, by
+whoever takes the result out. What a worker that is killed said last stays in its own log; that it
+died is said in the flow's.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from patchlight.tasks.common.settings import LogLevel, load_settings
 _MOST = 200
 """Lines that a worker keeps until a result takes them along; of more, the first are kept."""
 
+LINES = "patchlight_lines"
+"""Attribute of an exception that leaves a worker: what was said until it was raised."""
+
 _METHODS = ("load", "encode", "encode_shard", "encode_queries")
 """What is called of an encoder's actor."""
 
@@ -40,6 +43,8 @@ class Line:
         traceback: of the exception it is about; empty if it is about none.
         pid: the worker.
         created: when, seconds since 1970.
+        stands_for: lines that were left out and that this one stands for; 0 where it is one
+            that was said.
     """
 
     logger: str
@@ -48,6 +53,7 @@ class Line:
     traceback: str
     pid: int
     created: float
+    stands_for: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +88,8 @@ class _Keeper(logging.Handler):
             left_out, self._left_out = self._left_out, 0
         finally:
             self.release()
-        if left_out and lines:
-            text = f"{left_out} more lines are in the log of this worker only"
-            last = lines[-1]
-            lines.append(Line(last.logger, logging.WARNING, text, "", last.pid, last.created))
+        if left_out:
+            lines.append(_standing_for(left_out, lines[-1]))
         return tuple(lines)
 
 
@@ -116,10 +120,24 @@ def _tell(function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, 
         result = function(*plain, **named)
     except Exception as error:
         setattr(error, tracebacks.SHORT, tracebacks.short(error))
+        setattr(error, LINES, _bounded(before + keeper.taken()))
         raise
     finally:
         _depth.inside = False
-    return Told(result, (before + keeper.taken())[: 2 * _MOST])
+    return Told(result, _bounded(before + keeper.taken()))
+
+
+def _bounded(lines: tuple[Line, ...]) -> tuple[Line, ...]:
+    """Return the first lines, and one that says how many more there were."""
+    kept, more = lines[: 2 * _MOST], lines[2 * _MOST :]
+    if not more:
+        return kept
+    return (*kept, _standing_for(sum(line.stands_for or 1 for line in more), more[-1]))
+
+
+def _standing_for(left_out: int, last: Line) -> Line:
+    text = f"… {left_out} more lines were left out; they are in the workers' own logs"
+    return Line(last.logger, logging.WARNING, text, "", last.pid, last.created, left_out)
 
 
 def telling_worker(worker: type[Any]) -> type[Any]:
@@ -132,7 +150,18 @@ def taken(result: Any) -> Any:
     """Print what a result has along; return the result itself."""
     if not isinstance(result, Told):
         return result
-    for line in result.lines:
+    _print(result.lines)
+    return result.result
+
+
+def print_what_it_has_along(error: BaseException | None) -> None:
+    """Print what an error that left a worker has along; a second time there is nothing left."""
+    if error is not None:
+        _print(error.__dict__.pop(LINES, ()))
+
+
+def _print(lines: tuple[Line, ...]) -> None:
+    for line in lines:
         logger = logging.getLogger(line.logger)
         if logger.isEnabledFor(line.level):
             record = logger.makeRecord(
@@ -141,7 +170,6 @@ def taken(result: Any) -> Any:
             record.created = line.created
             record.exc_text = line.traceback or None
             logger.handle(record)
-    return result.result
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from typing import Any
 import ray
 
 from patchlight.storage.errors import PatchlightError
-from patchlight.tasks.cluster.telling import taken
+from patchlight.tasks.cluster.telling import print_what_it_has_along, taken
 from patchlight.tasks.common.errors import RayLost
 from patchlight.tasks.common.tracebacks import SHORT, Elsewhere
 
@@ -70,6 +70,7 @@ def get(calls: Any) -> Any:
     try:
         found = ray.get(calls)
     except ray.exceptions.RayTaskError as error:
+        print_what_it_has_along(error.cause)
         # One that came from a call in a call has no text of its own.
         text = getattr(error, "traceback_str", str(error))
         there = Elsewhere(text, getattr(error.cause, SHORT, ""))

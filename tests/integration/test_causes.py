@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from patchlight.flows import ingest as flow
 from patchlight.storage.database import Database
-from patchlight.tasks.cluster import work
+from patchlight.tasks.cluster import waiting, work
 from patchlight.tasks.cluster.shardpool import EncoderPool
+from patchlight.tasks.cluster.telling import telling
 from patchlight.tasks.reading import sandboxwork
 from patchlight.tasks.reading.messages import ReadShard
 from patchlight.tasks.reading.pages import ReadOptions
@@ -55,3 +57,24 @@ def test_a_fault_nobody_knows_is_in_the_log_and_without_text_in_the_summary(
     told = [record for record in caplog.records if "a reason that is not known" in record.message]
     assert len(told) == 1 and told[0].message.startswith("worker ")
     assert "Harker" in (told[0].exc_text or "") and "in reveal" in (told[0].exc_text or "")
+
+
+def speak(text: str) -> str:
+    logging.getLogger("patchlight.worker").warning("said: %s", text)
+    return text
+
+
+def speak_and_fail(text: str) -> None:
+    speak("the end")
+    raise RuntimeError(text)
+
+
+def test_what_workers_said_before_one_fails_is_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    start = ray.remote(num_cpus=1, max_retries=0)
+    first = start(telling(speak)).remote("the start")
+    with caplog.at_level(logging.WARNING, logger="patchlight"), pytest.raises(RuntimeError):
+        waiting.get(start(telling(speak_and_fail)).remote(first))
+    said = [record.message.partition(": ")[2] for record in caplog.records]
+    assert said == ["said: the start", "said: the end"]

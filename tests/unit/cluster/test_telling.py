@@ -10,7 +10,13 @@ import ray
 
 from patchlight.tasks.cluster import telling as telling_module
 from patchlight.tasks.cluster import work
-from patchlight.tasks.cluster.telling import Told, taken, telling, telling_worker
+from patchlight.tasks.cluster.telling import (
+    Told,
+    print_what_it_has_along,
+    taken,
+    telling,
+    telling_worker,
+)
 from patchlight.tasks.common import console
 
 log = logging.getLogger("patchlight.worker")
@@ -72,6 +78,36 @@ def test_it_is_bounded() -> None:
     lines = telling(chatter)().lines
     assert len(lines) == telling_module._MOST + 1
     assert f"{2 * telling_module._MOST} more lines" in lines[-1].text
+
+
+def test_of_many_results_at_once_it_says_how_many_lines_were_left_out() -> None:
+    most = telling_module._MOST
+
+    def chatter(*before: None) -> None:
+        for number in range(most + 5):
+            log.warning("%d", number)
+
+    tell = telling(chatter)
+    lines = tell(tell(), tell()).lines
+    assert len(lines) == 2 * most + 1
+    # Of 3 * (most + 5), the first most are there, then one that stands for 5, then most - 1.
+    assert f"… {3 * (most + 5) - (2 * most - 1) - 5} more lines were left out" in lines[-1].text
+
+
+def test_what_was_said_before_an_error_is_printed_once(caplog: pytest.LogCaptureFixture) -> None:
+    def break_off(before: str) -> None:
+        log.warning("at the end")
+        raise RuntimeError(before)
+
+    with pytest.raises(RuntimeError, match="red") as caught:
+        telling(break_off)(telling(speak)("red"))
+    assert telling(shout)("", "").lines[0].text == "shouted"  # none of it is told again
+    back_in_flow()
+    caplog.clear()
+    for _ in range(2):
+        print_what_it_has_along(caught.value)
+    messages = [record.getMessage().split(": ", 1)[1] for record in caplog.records]
+    assert messages == ["red", "failed", "at the end"]
 
 
 def test_methods_of_a_worker_may_call_each_other() -> None:
