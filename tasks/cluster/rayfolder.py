@@ -37,7 +37,7 @@ def private_folder(place: str | None) -> Iterator[Path]:
     if len(os.fsencode(folder)) > _LONGEST:
         folder.rmdir()
         folder = Path(tempfile.mkdtemp(prefix=sweeper.PREFIX, dir="/tmp"))
-    new = folder / f"{sweeper.LOCK}.new"
+    new = folder / sweeper.NEW_LOCK
     with new.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         new.rename(folder / sweeper.LOCK)  # nobody sees it without its lock

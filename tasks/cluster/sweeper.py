@@ -25,6 +25,12 @@ PREFIX = "pl-ray-"
 LOCK = "held"
 """File in such a folder that its owner keeps locked."""
 
+NEW_LOCK = f"{LOCK}.new"
+"""That file until it is locked."""
+
+_STARTS_WITHIN_S = 3600.0
+"""A folder without its lock, that nothing was put in for so long, is not one that just starts."""
+
 _SWEEPS = 10
 """How often it looks: a process that was about to start may open its files a moment later."""
 _PAUSE_S = 0.5
@@ -77,15 +83,33 @@ def remove_abandoned(place: Path) -> None:
     """Remove the folders of private Rays whose owners and sweepers were killed.
 
     Args:
-        place: the folder they are in. Others' are left, and those whose lock is held.
+        place: the folder they are in. Others' are left, those whose lock is held, and those
+            that may be about to get one.
     """
     for folder in place.glob(f"{PREFIX}*"):
         with suppress(OSError):  # it is another's, not ready yet, or in use
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
                 continue
-            with (folder / LOCK).open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+            try:
+                with (folder / LOCK).open("rb") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            except FileNotFoundError:
+                _remove_unstarted(folder)
+
+
+def _remove_unstarted(folder: Path) -> None:
+    """Remove a folder whose owner was killed before it had its lock; one in use is never empty.
+
+    Raises:
+        OSError: it is too young, has other things in it, or gets its lock just now.
+    """
+    if time.time() - folder.stat().st_mtime < _STARTS_WITHIN_S:
+        return
+    with suppress(FileNotFoundError), (folder / NEW_LOCK).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (folder / NEW_LOCK).unlink()
+    folder.rmdir()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,3 +95,22 @@ def test_it_removes_what_a_killed_run_and_its_sweeper_have_left(short: Path) -> 
             assert abandoned.exists()
         assert set(short.iterdir()) == {held.parent, young, bystander}
     assert set(short.iterdir()) == {young, bystander}
+
+
+def test_it_removes_what_was_killed_before_it_had_a_lock(short: Path) -> None:
+    """But no folder that may be about to get one, that has anything in it, or that is locked."""
+    long_ago = time.time() - 3700
+    empty, unlocked, young, full, locked = (short / f"{sweeper.PREFIX}{n}" for n in "abcde")
+    for folder in (empty, unlocked, young, full, locked):
+        folder.mkdir()
+    for folder in (unlocked, locked):
+        (folder / sweeper.NEW_LOCK).touch()
+    (full / "ray").mkdir()
+    for folder in (empty, unlocked, full, locked):
+        os.utime(folder, (long_ago, long_ago))
+    with (locked / sweeper.NEW_LOCK).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with started(OWNER, short / "ended"):
+            pass
+    assert set(short.iterdir()) == {young, full, locked}
+    assert (full / "ray").exists() and (locked / sweeper.NEW_LOCK).exists()
