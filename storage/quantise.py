@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from patchlight.storage.records import FloatArray
 
+QUANTISE_VERSION = 1
+"""Raise when the same vectors may become other integers or scales."""
+
 LARGEST = 127
 """Integers lie in [-127, 127]: -128 has no opposite."""
 

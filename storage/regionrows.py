@@ -48,7 +48,10 @@ def check(regions: Regions) -> None:
 
 
 def lists_of(pages: Sequence[Regions]) -> pa.ListArray:
-    """Convert pages, each checked; boxes and confidence are rounded to float32.
+    """Convert pages; boxes and confidence are rounded to float32.
+
+    Args:
+        pages: their regions, which `check` lets pass; it is not asked again here.
 
     Returns:
         A list a page.

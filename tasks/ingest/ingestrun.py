@@ -135,7 +135,7 @@ class IngestRun:
             LeaseLost: another run took this one for dead.
             StorageUnavailable: the database cannot be written.
         """
-        stages = stages_of(options, encoder, encoder_stage(database))
+        stages = stages_of(options, encoder, encoder_stage(database.encoder, database.form))
         goal = Goal(stages, fingerprints_of(options, stages), redo, max_attempts)
         committer, report = Committer(database, run_id), IngestReport(run_id)
         ended = lambda: (not report.failures, asdict(report))  # noqa: E731

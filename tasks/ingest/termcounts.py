@@ -11,6 +11,13 @@ from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
 from patchlight.storage.records import VISIBLE, TermStatistics
 
+COUNTS_VERSION = 1
+"""Raise when the same pages and terms may be counted otherwise; the next run counts anew. What a
+text's terms are is the encoder's, whose fingerprint its documents have."""
+
+_FIRST = 1
+"""Version that snapshots do not name: those stored with it never did."""
+
 _COUNTS = 3
 """How often terms are counted when other runs make documents visible meanwhile; the last of these
 runs counts for all."""
@@ -60,8 +67,10 @@ def _snapshot_id(database: Database) -> str:
 
 
 def _digest(database: Database) -> str:
-    """12 hexadecimal digits that stand for what is visible."""
+    """12 hexadecimal digits that stand for what is visible, and for how it is counted."""
     digest = hashlib.sha256()
+    if COUNTS_VERSION != _FIRST:
+        digest.update(f"counts-{COUNTS_VERSION}\n".encode())
     for document in database.documents():
         if document.status in VISIBLE:
             made = sorted(document.fingerprints.items())

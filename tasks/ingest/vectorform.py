@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from patchlight.storage import quantise
 from patchlight.storage.database import Database
 from patchlight.storage.errors import FormMismatch
-from patchlight.storage.records import VectorForm, VectorType
+from patchlight.storage.records import EncoderIdentity, VectorForm, VectorType
+from patchlight.tasks.kernels import pooling
+
+_FIRST = 1
+"""Version that fingerprints do not name: those of pages stored with it never did."""
 
 
 def asked(
@@ -39,12 +44,16 @@ def asked(
     return known
 
 
-def encoder_stage(database: Database) -> str:
+def encoder_stage(encoder: EncoderIdentity, form: VectorForm) -> str:
     """Fingerprint of the stage that makes stored vectors: the encoder, and their form."""
-    form = database.form
-    parts = [database.encoder.fingerprint, form.type.value]
+    of_type = quantise.QUANTISE_VERSION if form.type is VectorType.INT8 else _FIRST
+    parts = [encoder.fingerprint, _made(form.type.value, of_type)]
     if form.pool > 1:
-        parts.append(f"pool {form.pool}")
+        parts.append(_made(f"pool {form.pool}", pooling.POOLING_VERSION))
     if form.drop_blank:
-        parts.append("no blank cells")
+        parts.append(_made("no blank cells", pooling.BLANK_VERSION))
     return "/".join(parts)
+
+
+def _made(what: str, version: int) -> str:
+    return what if version == _FIRST else f"{what}-{version}"

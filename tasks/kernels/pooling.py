@@ -19,6 +19,12 @@ from patchlight.storage.records import BoolArray, FloatArray, IntArray, PageEnco
 from patchlight.tasks.common.errors import ShapeError
 from patchlight.tasks.kernels.geometry import Doubles, offsets
 
+POOLING_VERSION = 1
+"""Raise when the same vectors may be pooled otherwise."""
+
+BLANK_VERSION = 1
+"""Raise when other cells may be blank, or other vectors be dropped with them."""
+
 BLANK_SPREAD = 24
 """A cell is blank if no colour channel spreads further, of 255, or is further from the paper's.
 

@@ -166,7 +166,7 @@ def test_new_vectors_leave_regions_alone(
     tables = ["pages", "regions", "patches"]
     before = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
     monkeypatch.setattr(
-        "patchlight.tasks.ingest.ingestrun.encoder_stage", lambda database: "encoder-next"
+        "patchlight.tasks.ingest.ingestrun.encoder_stage", lambda encoder, form: "encoder-next"
     )
     pool = InProcess(encoder)
     assert ingest(folder, database, encoder, pool=pool).pages_added == 1

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from patchlight.storage.records import VectorForm, VectorType
 from patchlight.tasks.common.modes import LayoutMode, OcrMode
 from patchlight.tasks.encoders import colvision, textpatch
 from patchlight.tasks.encoders.protocol import EncoderInfo
 from patchlight.tasks.grounding import spanweights, valueweights
+from patchlight.tasks.ingest.vectorform import encoder_stage
 from patchlight.tasks.reading.fingerprints import WHOLE, Stages, Work
 from patchlight.tasks.reading.looking import regions_as_made, regions_made
 from patchlight.tasks.reading.pages import ReadOptions, fingerprints_of, stages_of, words_as_read
@@ -29,26 +31,41 @@ ROOT = Path(__file__).parents[3]
 AUTO = ReadOptions(OcrMode.AUTO, "eng", 200, "", 60, image_pixels=0)
 UNSEEN = replace(AUTO, layout=LayoutMode.NEVER)
 WORDS_AGAIN = Work(words=True, regions=True, encode=False)
+PLAIN = VectorForm()
+SMALL = VectorForm(VectorType.INT8, pool=4, drop_blank=True)
 REGIONS = Work(words=False, regions=True, encode=False)
 VECTORS = Work(words=False, regions=False, encode=True)
 
 RAISED: Mapping[str, tuple[Work | None, ...]] = {
     # By an encoder of words: a page with a text layer, a scanned one, and one with a layer that
-    # the layout model does not look at. By an encoder of pictures: one with a layer.
+    # the layout model does not look at. By an encoder of pictures: one with a layer, and one
+    # whose vectors are pooled, without blank cells, and stored as integers.
     "patchlight.tasks.documents.opening.RENDER_VERSION": (
         REGIONS,
         WHOLE,
         None,
         replace(REGIONS, encode=True),
+        replace(REGIONS, encode=True),
     ),
-    "patchlight.tasks.reading.pages.WORDS_VERSION": (WHOLE, WHOLE, WHOLE, WORDS_AGAIN),
-    "patchlight.tasks.regions.hierarchy.REGIONS_VERSION": (REGIONS, REGIONS, REGIONS, REGIONS),
-    "patchlight.tasks.regions.proposals.PROPOSALS_VERSION": (REGIONS, REGIONS, REGIONS, REGIONS),
-    "patchlight.tasks.regions.layoutmodel.LAYOUT_VERSION": (REGIONS, REGIONS, None, REGIONS),
-    "patchlight.tasks.encoders.textpatch.VERSION": (VECTORS, VECTORS, VECTORS, None),
-    "patchlight.tasks.encoders.colvision.VERSION": (None, None, None, VECTORS),
+    "patchlight.tasks.reading.pages.WORDS_VERSION": (WHOLE, WHOLE, WHOLE, WORDS_AGAIN, WORDS_AGAIN),
+    "patchlight.tasks.regions.hierarchy.REGIONS_VERSION": (REGIONS,) * 5,
+    "patchlight.tasks.regions.proposals.PROPOSALS_VERSION": (REGIONS,) * 5,
+    "patchlight.tasks.regions.layoutmodel.LAYOUT_VERSION": (
+        REGIONS,
+        REGIONS,
+        None,
+        REGIONS,
+        REGIONS,
+    ),
+    "patchlight.tasks.encoders.textpatch.VERSION": (VECTORS, VECTORS, VECTORS, None, None),
+    "patchlight.tasks.encoders.colvision.VERSION": (None, None, None, VECTORS, VECTORS),
+    "patchlight.tasks.kernels.pooling.POOLING_VERSION": (None, None, None, None, VECTORS),
+    "patchlight.tasks.kernels.pooling.BLANK_VERSION": (None, None, None, None, VECTORS),
+    "patchlight.storage.quantise.QUANTISE_VERSION": (None, None, None, None, VECTORS),
 }
 OF_NO_STAGE = {
+    # Of the statistics of all pages, which no page is made from: tests/unit/ingest/test_termcounts.
+    "patchlight.tasks.ingest.termcounts.COUNTS_VERSION",
     "patchlight.storage.schema.SCHEMA_VERSION",  # a database of another is refused
     "patchlight.tasks.grounding.spanweights.WEIGHTS_VERSION",  # of answers, which are not kept
     "patchlight.tasks.grounding.valueweights.WEIGHTS_VERSION",
@@ -74,8 +91,8 @@ def checkpoint(tmp_path: Path, no_network: Path) -> str:
     return str(tmp_path / "model")
 
 
-def stages(encoder: EncoderInfo, options: ReadOptions) -> Stages:
-    return stages_of(options, encoder, f"{encoder.identity.fingerprint}/float16")
+def stages(encoder: EncoderInfo, options: ReadOptions, form: VectorForm = PLAIN) -> Stages:
+    return stages_of(options, encoder, encoder_stage(encoder.identity, form))
 
 
 def cases(checkpoint: str) -> list[tuple[Stages, str, LayoutMode]]:
@@ -86,6 +103,7 @@ def cases(checkpoint: str) -> list[tuple[Stages, str, LayoutMode]]:
         (stages(words, AUTO), "ocr", AUTO.layout),
         (stages(words, UNSEEN), "layer", UNSEEN.layout),
         (stages(pictures, AUTO), "layer", AUTO.layout),
+        (stages(pictures, AUTO, SMALL), "layer", AUTO.layout),
     ]
 
 
