@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+from ray.job_config import JobConfig
 
 from patchlight.tasks.cluster import sweeper
 from patchlight.tasks.cluster.rayfolder import private_folder
@@ -72,7 +73,12 @@ def ray_session(settings: Settings, workers: int, *, pictures: bool = False) -> 
     if settings.ray_address:
         with _own_authentication():
             with _said(settings.ray_address):
-                ray.init(address=settings.ray_address, runtime_env=_runtime(), log_to_driver=False)
+                ray.init(
+                    address=settings.ray_address,
+                    job_config=_installed_only(),
+                    runtime_env=_runtime(),
+                    log_to_driver=False,
+                )
             try:
                 yield
             finally:
@@ -148,6 +154,16 @@ def _token() -> Iterator[None]:
         _set(before)
 
 
+def _installed_only() -> JobConfig:
+    """Have workers import what is installed where they are, and not from our current folder.
+
+    Ray puts that first on their path, and what lies there, of whatever origin, would be taken for
+    a library by its name. Ray leaves it out only for a job of its client, which this says we are;
+    of a runtime environment, it then uploads no folders, and we send none.
+    """
+    return JobConfig(_client_job=True)
+
+
 def _runtime() -> dict[str, Any]:
     variables = {k: os.environ.get(k, v) for k, v in _WORKER_ENVIRONMENT.items()}
     # Workers say as much as we do: --verbose reaches them by this.
@@ -168,6 +184,7 @@ def _start(folder: Path, workers: int, store_mb: int | None) -> None:
             object_store_memory=store_mb and store_mb * _MEBIBYTE,
             log_to_driver=False,
             logging_level=logging.WARNING,
+            job_config=_installed_only(),
             runtime_env=runtime,
             _temp_dir=str(folder),
             # Processes beyond this number end after a second without work, and take seconds to

@@ -10,13 +10,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import prefect
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
 from patchlight.tasks.common import childenvironment
 from patchlight.tasks.orchestration import tied
+
+_INSTALLED = str(Path(prefect.__file__).parent.parent)
+"""The folder Prefect is installed in."""
 
 
 def start() -> None:
@@ -36,7 +41,9 @@ class _TiedServer(SubprocessASGIServer):
 
     def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
         start = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid())]
-        uvicorn = [sys.executable, "-m", "uvicorn"]
+        # Uvicorn, as Python does, puts the current folder first on the path: any file there with
+        # the name of a library would be run. So it is told another, which is on the path anyway.
+        uvicorn = [sys.executable, "-P", "-m", "uvicorn", "--app-dir", _INSTALLED]
         server = ["--factory", "prefect.server.api.server:create_app"]
         place = ["--host", "127.0.0.1", "--port", str(self.port)]
         quiet = ["--log-level", "error", "--lifespan", "on"]

@@ -1,4 +1,4 @@
-"""A user's own ``tasks.py``, ``storage.py`` and ``flows.py`` are never taken for ours."""
+"""A user's own Python files in the current folder are never taken for ours, or for a library."""
 
 from __future__ import annotations
 
@@ -16,12 +16,32 @@ ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = ROOT / "examples" / "documents" / "harbour-annual-report.pdf"
 
 
+OURS = ("tasks", "storage", "flows")
+LIBRARIES = (
+    "patchlight",
+    "pypdfium2",
+    "numpy",
+    "lancedb",
+    "prefect",
+    "fastapi",
+    "uvicorn",
+    "anyio",
+)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder to work in, whose files end every process that imports them."""
-    for name in ("tasks", "storage", "flows"):
-        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('the user\\'s own {name}.py')\n")
-    return tmp_path
+    return shadowed(tmp_path, OURS)
+
+
+def shadowed(folder: Path, names: tuple[str, ...]) -> Path:
+    for name in names:
+        (folder / f"{name}.py").write_text(
+            f"open({str(folder / 'imported')!r}, 'a').write({name!r} + '\\n')\n"
+            f"raise SystemExit('the user\\'s own {name}.py')\n"
+        )
+    return folder
 
 
 def run(folder: Path, *command: str) -> str:
@@ -39,11 +59,21 @@ def run(folder: Path, *command: str) -> str:
 
 
 def test_the_command_line_and_its_ray_workers(folder: Path) -> None:
-    """Ray puts the current folder on the path of its workers, as ``python -m`` does on ours."""
-    patchlight = (sys.executable, "-m", "patchlight")
+    """``python -m`` puts the current folder first on the path."""
+    ingest_and_ask(folder, sys.executable, "-m", "patchlight")
+
+
+def test_files_named_like_libraries(tmp_path: Path) -> None:
+    """Ray wants to put the current folder first on its workers' path, Uvicorn on its own."""
+    script = Path(sys.executable).parent / "patchlight"
+    ingest_and_ask(shadowed(tmp_path, OURS + LIBRARIES), str(script))
+
+
+def ingest_and_ask(folder: Path, *patchlight: str) -> None:
     run(folder, *patchlight, "ingest", str(DOCUMENT), "--db", "db", "--workers", "1")
     printed = run(folder, *patchlight, "ask", "harbour dues", "--db", "db")
     assert "harbour-annual-report.pdf, page" in printed
+    assert not (folder / "imported").exists(), (folder / "imported").read_text()
 
 
 def test_a_notebook(folder: Path) -> None:
