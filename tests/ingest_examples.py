@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
+from patchlight.storage.errors import StorageUnavailable
+from patchlight.storage.records import DocumentStatus
 from patchlight.tasks.cluster.work import (
     encode,
     inputs_of,
@@ -15,7 +21,7 @@ from patchlight.tasks.cluster.work import (
     read_shard,
     recall_shard,
 )
-from patchlight.tasks.common.errors import Fault
+from patchlight.tasks.common.errors import Category, Fault, Stage
 from patchlight.tasks.common.modes import LayoutMode, OcrMode
 from patchlight.tasks.documents.passwords import password_for
 from patchlight.tasks.documents.sources import expand
@@ -107,3 +113,37 @@ def ingest(
 
 def write(path: Path, *pages: str) -> None:
     fixtures.make_text_pdf(path, pages)
+
+
+def texts(database: Database) -> list[str]:
+    """Texts of all visible pages, sorted."""
+    return sorted(text for batch in database.page_texts() for text in batch)
+
+
+def states(database: Database) -> list[DocumentStatus]:
+    """States of all documents, sorted."""
+    return sorted(document.status for document in database.documents())
+
+
+def fails(page: int, *, retryable: bool) -> dict[int, Fault]:
+    """What makes `InProcess` fail at a page."""
+    category = Category.TIMEOUT if retryable else Category.CORRUPT
+    return {page: Fault(Stage.WORDS, category, retryable, f"a.pdf, page {page}: no")}
+
+
+def away_at(monkeypatch: pytest.MonkeyPatch, number: int, name: str = "change_documents") -> None:
+    """Let the database be away, once, as it is written.
+
+    Args:
+        monkeypatch: of the test.
+        number: which call, from 1.
+        name: of what method of `Committer`.
+    """
+    real, calls = getattr(Committer, name), itertools.count(1)
+
+    def away_once(*args: Any) -> Any:
+        if next(calls) == number:
+            raise StorageUnavailable("away for a moment")
+        return real(*args)
+
+    monkeypatch.setattr(Committer, name, away_once)

@@ -52,6 +52,18 @@ def empty_db(tmp_path: Path, text_patch: Encoder) -> Database:
 
 
 @pytest.fixture
+def database(empty_db: Database) -> Database:
+    """The same, for modules that have no other."""
+    return empty_db
+
+
+@pytest.fixture
+def encoder(text_patch: Encoder) -> Encoder:
+    """The embedded encoder, for modules that have no other."""
+    return text_patch
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """An empty folder for documents."""
     place = tmp_path / "docs"

@@ -10,7 +10,6 @@ import pytest
 
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
-from patchlight.storage.errors import StorageUnavailable
 from patchlight.storage.records import DocumentStatus
 from patchlight.tasks.common.errors import Category, Fault, Stage
 from patchlight.tasks.encoders.protocol import Encoder
@@ -19,42 +18,6 @@ from patchlight.tasks.reading.fingerprints import Redo
 from patchlight.tasks.reading.shardplan import Shard
 from tests import fixtures
 from tests.ingest_examples import InProcess, ingest, write
-
-
-@pytest.fixture
-def database(empty_db: Database) -> Database:
-    return empty_db
-
-
-@pytest.fixture
-def encoder(text_patch: Encoder) -> Encoder:
-    return text_patch
-
-
-def test_a_repeated_shard_finishes_what_the_first_attempt_could_not(
-    folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(folder / "a.pdf", "apples", "bananas")
-    real, calls = Committer.change_documents, []
-
-    def away_once(self: Committer, doc_ids: Any, change: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:  # the document is taken, and now finished
-            raise StorageUnavailable("away for a moment")
-        return real(self, doc_ids, change)
-
-    monkeypatch.setattr(Committer, "change_documents", away_once)
-
-    def with_retries(run: IngestRun, shards: list[Shard], pool: Any) -> None:
-        for shard in shards:
-            try:
-                run.run_shard(shard, pool)
-            except StorageUnavailable:
-                run.run_shard(shard, pool)
-
-    report = ingest(folder, database, encoder, run_shards=with_retries)
-    assert (report.documents_added, report.pages_added) == (1, 2)
-    assert [d.status for d in database.documents()] == [DocumentStatus.COMPLETE]
 
 
 def test_the_documents_that_a_shard_completes_are_finished_in_one_commit(
@@ -73,40 +36,6 @@ def test_the_documents_that_a_shard_completes_are_finished_in_one_commit(
     assert calls == [4, 4]  # taken, and finished
     assert report.documents_added == 4
     assert [d.status for d in database.documents()] == [DocumentStatus.COMPLETE] * 4
-
-
-def test_a_repeated_shard_counts_each_document_once_and_takes_old_ones_out_of_sight(
-    folder: Path, database: Database, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The database is away after the rows of the new documents were written."""
-    for name in ("a", "b"):
-        write(folder / f"{name}.pdf", f"old {name}")
-    ingest(folder, database, encoder)
-    for name in ("a", "b"):
-        write(folder / f"{name}.pdf", f"new {name}")
-    real, calls = Committer.change_documents, []
-
-    def away_once(self: Committer, doc_ids: Any, change: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 3:  # taken, finished, and now their places taken from the old ones
-            raise StorageUnavailable("away for a moment")
-        return real(self, doc_ids, change)
-
-    monkeypatch.setattr(Committer, "change_documents", away_once)
-    pool = InProcess(encoder)
-
-    def with_a_retry(run: IngestRun, shards: list[Shard], pool: Any) -> None:
-        (shard,) = shards
-        with pytest.raises(StorageUnavailable):
-            run.run_shard(shard, pool)
-        run.run_shard(shard, pool)
-
-    report = ingest(folder, database, encoder, pool=pool, run_shards=with_a_retry, shard_pages=2)
-    assert (report.documents_added, report.documents_unchanged, report.pages_added) == (2, 0, 2)
-    assert len(pool.work) == 2  # no page is done twice
-    assert sorted(t for texts in database.page_texts() for t in texts) == ["new a", "new b"]
-    states = sorted(document.status for document in database.documents())
-    assert states == [DocumentStatus.COMPLETE] * 2 + [DocumentStatus.REPLACED] * 2
 
 
 def test_shards_on_many_threads_lose_no_document(
