@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -131,19 +132,33 @@ def fails(page: int, *, retryable: bool) -> dict[int, Fault]:
     return {page: Fault(Stage.WORDS, category, retryable, f"a.pdf, page {page}: no")}
 
 
-def away_at(monkeypatch: pytest.MonkeyPatch, number: int, name: str = "change_documents") -> None:
+def away_at(
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    name: str = "change_documents",
+    *,
+    after: bool = False,
+) -> threading.Event:
     """Let the database be away, once, as it is written.
 
     Args:
         monkeypatch: of the test.
         number: which call, from 1.
         name: of what method of `Committer`.
+        after: whether what was to be written is there all the same.
+
+    Returns:
+        What is set when it was away.
     """
-    real, calls = getattr(Committer, name), itertools.count(1)
+    real, calls, was_away = getattr(Committer, name), itertools.count(1), threading.Event()
 
     def away_once(*args: Any) -> Any:
-        if next(calls) == number:
-            raise StorageUnavailable("away for a moment")
-        return real(*args)
+        if next(calls) != number:
+            return real(*args)
+        if after:
+            real(*args)
+        was_away.set()
+        raise StorageUnavailable("away for a moment")
 
     monkeypatch.setattr(Committer, name, away_once)
+    return was_away

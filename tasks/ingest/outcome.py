@@ -92,6 +92,7 @@ class Outcome:
         failure = self._failure(source, doc_id, 0, fault, datetime.now(UTC))
         self._ownership.check()
         self._committer.commit_failures([failure])
+        self._say(fault)
         self._report.documents_failed += 1
         self._report.failures.append(failure.message)
 
@@ -138,12 +139,17 @@ class Outcome:
         return taken
 
     def left(self, shard: Shard, taken: Collection[str]) -> Shard:
-        """Return what is to be done of a shard: of documents that were taken, what is not done."""
+        """Return what is to be done of a shard: of documents that were taken, what is not done.
+
+        A page that failed is done: a shard that is repeated does not try it again. Else another
+        shard might finish its document as it was counted, while the page is made anew.
+        """
         parts = []
         for part in shard.parts:
             progress = self._progress.get(part.file.doc_id)
             if progress and part.file.doc_id in taken and not progress.row:
-                pages = tuple(page for page in part.pages if page not in progress.stored)
+                counted = progress.stored | set(progress.faults)
+                pages = tuple(page for page in part.pages if page not in counted)
                 parts += [ShardPart(part.file, pages)] if pages else []
         return Shard(shard.index, tuple(parts), shard.work)
 
@@ -151,7 +157,6 @@ class Outcome:
         """Note which pages of a shard are stored, and which failed."""
         for doc_id, page in encoded.stored:
             self._progress[doc_id].stored.add(page)
-            self._progress[doc_id].faults.pop(page, None)
         for (doc_id, page), fault in encoded.faults.items():
             self._progress[doc_id].faults[page] = fault
 
@@ -159,7 +164,8 @@ class Outcome:
         """Make documents visible, those whose pages are all accounted for.
 
         Their rows are written in one commit, after a failure row for every page that is not
-        there. Called again after it was cut short, it does what is left.
+        there. Called again after it was cut short, it does what is left. A page is in one shard,
+        and counted once, so no page of a document is under way when it is finished.
 
         Args:
             doc_ids: documents that the run has taken.
@@ -195,15 +201,13 @@ class Outcome:
         if not own:
             return
         now = datetime.now(UTC)
-        failures = {
-            doc_id: [
-                self._failure(progress.file.sources[0], doc_id, page, fault, now)
-                for page, fault in sorted(progress.faults.items())
-            ]
+        failures = [
+            self._failure(progress.file.sources[0], doc_id, page, fault, now)
             for doc_id, progress in own.items()
-        }
+            for page, fault in sorted(progress.faults.items())
+        ]
         self._ownership.check()
-        self._committer.commit_failures([f for some in failures.values() for f in some])
+        self._committer.commit_failures(failures)
         for doc_id, progress in own.items():
             self._committer.drop_pages(doc_id, sorted(progress.failed))
 
@@ -224,17 +228,19 @@ class Outcome:
                 self._give_way(progress)
             else:
                 progress.row = row
-                self._count_finished(progress, failures[doc_id])
+                self._count_finished(progress)
 
     def _give_way(self, progress: Progress) -> None:
         """Leave a document to the run that took it."""
         self._ownership.give_way(progress.file.doc_id)
         self._progress.pop(progress.file.doc_id)
 
-    def _count_finished(self, progress: Progress, failures: Sequence[Failure]) -> None:
+    def _count_finished(self, progress: Progress) -> None:
         self._report.pages_added += len(progress.stored & set(progress.todo))
         self._report.pages_failed += len(progress.failed)
-        self._report.failures += [failure.message for failure in failures]
+        for _, fault in sorted(progress.faults.items()):
+            self._say(fault)
+            self._report.failures.append(fault.message)
         self._report.failures += self._messages_of(progress.file.doc_id, progress.kept)
         if progress.stored:
             self._report.documents_added += 1
@@ -265,12 +271,15 @@ class Outcome:
         """Messages of pages that are not tried again."""
         return [f.message for f in self._ledger.page_failures(doc_id) if f.page in pages]
 
+    def _say(self, fault: Fault) -> None:
+        """Say in the log and the report what failed; once it is stored, or a repeat would again."""
+        logger.warning("%s", fault.message)
+        self._report.note(fault)
+
     def _failure(
         self, source: Source, doc_id: str, page: int, fault: Fault, now: datetime
     ) -> Failure:
-        """Make the row of a failure, counting how often the same thing failed before."""
-        logger.warning("%s", fault.message)
-        self._report.note(fault)
+        """Make the row of a failure, with how often the same thing has failed."""
         failure = Failure(
             uri=source.uri,
             doc_id=doc_id,

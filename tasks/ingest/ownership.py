@@ -118,12 +118,18 @@ class Ownership:
         return self._taken.intersection(known)
 
     def held(self, doc_ids: Collection[str]) -> set[str]:
-        """Return those of some documents that the run has in work, by their rows as they are.
+        """Return those of some taken documents that are still the run's, by their rows as they are.
 
-        Not among them is one that another run has taken, and one that was finished.
+        Among them is one that the run finished by a write that seemed to fail;
+        not among them is one that another run has taken.
         """
         rows = self._database.document_rows(doc_ids)
-        return {doc_id for doc_id in doc_ids if self._is_own(rows.get(doc_id))}
+        return {
+            doc_id
+            for doc_id in doc_ids
+            if self._is_own(rows.get(doc_id))
+            or transitions.is_finished_by(rows.get(doc_id), self._run_id)
+        }
 
     def give_way(self, doc_id: str) -> None:
         """Leave a document to another run for now; it is looked at again at the end."""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from patchlight.storage.records import Document, DocumentStatus, Source
+from patchlight.storage.records import VISIBLE, Document, DocumentStatus, Source
 from patchlight.tasks.reading.shardplan import InspectedFile
 
 
@@ -57,6 +57,12 @@ def is_owned(row: Document | None, run_id: str) -> bool:
     """Whether a run has a document in work."""
     in_work = row is not None and row.status is DocumentStatus.UNFINISHED
     return row is not None and in_work and row.run_id == run_id
+
+
+def is_finished_by(row: Document | None, run_id: str) -> bool:
+    """Whether a document is as a run finished it, in sight or failed."""
+    done = row is not None and (row.status in VISIBLE or row.status is DocumentStatus.FAILED)
+    return row is not None and done and row.run_id == run_id
 
 
 def finish(

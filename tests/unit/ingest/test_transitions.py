@@ -48,6 +48,14 @@ def test_what_a_live_run_has_is_left_to_it(live: set[str], free: bool) -> None:
     assert not transitions.is_held(row(DocumentStatus.COMPLETE, "other"), "me", live)
 
 
+def test_what_a_run_has_finished_is_known_by_its_row() -> None:
+    done = [DocumentStatus.COMPLETE, DocumentStatus.PARTIAL, DocumentStatus.FAILED]
+    found = [s for s in DocumentStatus if transitions.is_finished_by(row(s, "me"), "me")]
+    assert sorted(found) == sorted(done)
+    assert not transitions.is_finished_by(row(DocumentStatus.COMPLETE, "other"), "me")
+    assert not transitions.is_finished_by(None, "me")
+
+
 def test_a_document_taken_by_another_run_is_not_finished() -> None:
     def finish(known: Document | None, stored: int = 2, failed: int = 0) -> Document | None:
         return transitions.finish(
