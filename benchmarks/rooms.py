@@ -61,12 +61,12 @@ def _imported(path: Path, files: dict[str, Path]) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found |= {alias.name.removeprefix("patchlight.") for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            inside = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in files else str(node.module) for name in inside}
-    bare = {name.removeprefix("patchlight.") for name in found}
-    return bare & files.keys()
+            base = node.module.removeprefix("patchlight.")
+            inside = {f"{base}.{alias.name}" for alias in node.names}
+            found |= {name if name in files else base for name in inside}
+    return found & files.keys()
 
 
 def circles(arrows: dict[str, set[str]]) -> list[list[str]]:

@@ -59,8 +59,9 @@ def run(root: Path, python: str, document: Path, work: Path) -> dict[str, list[d
     return found
 
 
-def told(processes: Iterable[dict[str, object]], height: dict[str, int]) -> str:
+def told(processes: Iterable[dict[str, object]], house: House) -> str:
     """Say which modules were passed in order, and which calls went up."""
+    height = depth(house.arrows)
     first: dict[str, float] = {}
     calls: set[tuple[str, str]] = set()
     for process in processes:
@@ -71,10 +72,12 @@ def told(processes: Iterable[dict[str, object]], height: dict[str, int]) -> str:
     order = sorted(first, key=first.__getitem__)
     up = sorted((a, b) for a, b in calls if {a, b} <= height.keys() and height[b] > height[a])
     names = [name.removeprefix("tasks.") for name in order]
+    other_rooms = sum(house.room[a] != house.room[b] for a, b in up)
     return "\n".join(
         [
             f"{len(order)} modules: " + " > ".join(names),
-            f"goes up {len(up)} times: " + "; ".join(f"{a} -> {b}" for a, b in up),
+            f"goes up {len(up)} times, {other_rooms} of them into another room: "
+            + "; ".join(f"{a} -> {b}" for a, b in up),
         ]
     )
 
@@ -87,11 +90,10 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable)
     args = parser.parse_args()
     house = House.read(args.root)
-    height = depth(house.arrows)
     with tempfile.TemporaryDirectory() as work:
         found = run(args.root, args.python, args.document.resolve(), Path(work))
     for name, processes in found.items():
-        print(f"{name}\n{told(processes, height)}\n")
+        print(f"{name}\n{told(processes, house)}\n")
 
 
 if __name__ == "__main__":

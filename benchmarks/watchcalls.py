@@ -6,6 +6,7 @@ with that folder on its path runs it first. It imports nothing of the project.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
@@ -52,13 +53,18 @@ def _watch(folder: str, root: str) -> None:
             if by != name:
                 calls.add((by, name))
 
+    def note() -> None:
+        if first:
+            text = json.dumps({"first": dict(first), "calls": sorted(calls.copy())})
+            notes.write_text(text, "utf-8")
+
     def keep() -> None:
         # Again and again: a process may be killed, and then notes nothing at its end.
         while True:
             time.sleep(_EVERY_S)
-            if first:
-                text = json.dumps({"first": dict(first), "calls": sorted(calls.copy())})
-                notes.write_text(text, "utf-8")
+            note()
+
+    atexit.register(note)
 
     sys.setprofile(called)
     threading.setprofile(called)

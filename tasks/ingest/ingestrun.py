@@ -229,7 +229,7 @@ class IngestRun:
             StorageUnavailable: the database cannot be written.
         """
         with self._lock:
-            taken = self._outcome.take(part.file.doc_id for part in shard.parts)
+            taken = self._outcome.take([part.file.doc_id for part in shard.parts])
             left = self._outcome.left(shard, taken)
         for possible in self._possible(left):
             encoded = processor.process(possible, self._options, self._stored_as)
