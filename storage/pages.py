@@ -1,12 +1,31 @@
-"""A page on its way into the tables."""
+"""A page on its way: to an encoder, and into the tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from patchlight.storage.records import PageEncoding, StoredPage, WordsSource
 from patchlight.storage.regions import Regions
+
+
+@dataclass(frozen=True, slots=True)
+class PageInput:
+    """What an encoder sees of a page.
+
+    Attributes:
+        words: the page's words in reading order; empty if there are none.
+        image: (H, W, 3) uint8 RGB of the displayed page, or None when the encoder needs none.
+        width_pt, height_pt: size of the displayed page in points (1/72 inch).
+    """
+
+    words: Regions
+    image: NDArray[np.uint8] | None
+    width_pt: float
+    height_pt: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,22 +90,6 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class PageInput:
-    """What an encoder sees of a page.
-
-    Attributes:
-        words: the page's words in reading order; empty if there are none.
-        image: (H, W, 3) uint8 RGB of the displayed page, or None when the encoder needs none.
-        width_pt, height_pt: size of the displayed page in points (1/72 inch).
-    """
-
-    words: tuple[Word, ...]
-    image: NDArray[np.uint8] | None
-    width_pt: float
-    height_pt: float
-
-
-@dataclass(frozen=True, slots=True)
 class PageEncoding:
     """A page as patch vectors on an exact grid.
 

@@ -154,10 +154,5 @@ class Regions:
         """Return the regions of some kinds, in order."""
         return self.take(self.rows(*kinds))
 
-    def words(self) -> tuple[Word, ...]:
-        """Return the words in reading order."""
-        words = self.only(RegionKind.WORD)
-        return tuple(map(Word, words.texts, *words.boxes.T.tolist(), words.confidence.tolist()))
-
 
 NO_REGIONS = Regions.of_words(())

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patchlight.storage.records import PageEncoding, PageInput
+from patchlight.storage.pages import PageInput
+from patchlight.storage.records import PageEncoding
+from patchlight.storage.regions import NO_REGIONS
 from patchlight.tasks.encoders import colvision
 from patchlight.tasks.encoders.colvision import ColVisionEncoder
 from patchlight.tasks.encoders.families import FAMILIES
@@ -78,7 +80,7 @@ def page(size: tuple[int, int], seed: int | None = None) -> PageInput:
     else:
         draw = np.random.default_rng(seed)
         image = draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return PageInput((), image, width * 0.6, height * 0.6)
+    return PageInput(NO_REGIONS, image, width * 0.6, height * 0.6)
 
 
 def encoded(encoder: ColVisionEncoder, *pages: PageInput) -> list[PageEncoding]:

@@ -24,11 +24,11 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from patchlight.storage.convert import PageTables, concat_page_tables, page_tables
-from patchlight.storage.pages import Page
+from patchlight.storage.pages import Page, PageInput
 from patchlight.storage.records import (
     PageEncoding,
-    PageInput,
     QueryEncoding,
+    RegionKind,
     StoredPage,
     TermStatistics,
     VectorForm,
@@ -202,7 +202,7 @@ def inputs_of(read: ReadShard) -> EncoderInputs:
     return EncoderInputs(
         {
             (page.doc_id, page.page): PageInput(
-                page.regions.words(), None, page.shape.width_pt, page.shape.height_pt
+                page.regions.only(RegionKind.WORD), None, page.shape.width_pt, page.shape.height_pt
             )
             for page in read.pages
         },

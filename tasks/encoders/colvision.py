@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from patchlight.storage.pages import PageInput
 from patchlight.storage.records import (
     EncoderIdentity,
     FloatArray,
     PageEncoding,
-    PageInput,
     QueryEncoding,
     TermStatistics,
 )
+from patchlight.storage.regions import NO_REGIONS
 from patchlight.tasks.common.errors import (
     DeviceLost,
     EncoderUnavailable,
@@ -424,7 +425,7 @@ def _largest_page(family: Family, visual_tokens: int) -> PageInput:
         height, width = rows * family.cell_px, visual_tokens // rows * family.cell_px
     else:
         height = width = math.isqrt(family.input_pixels)
-    return PageInput((), np.full((height, width, 3), 255, dtype=np.uint8), width, height)
+    return PageInput(NO_REGIONS, np.full((height, width, 3), 255, dtype=np.uint8), width, height)
 
 
 def _itself(query: QueryFeatures) -> Prepared:

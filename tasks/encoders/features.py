@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from patchlight.storage.records import BoolArray, PageInput
+from patchlight.storage.pages import PageInput
+from patchlight.storage.records import BoolArray
 from patchlight.tasks.common.errors import EncodingFailed, OutOfMemory, Stage, TooLarge
 from patchlight.tasks.encoders.grids import Layout, LayoutOf
 from patchlight.tasks.encoders.memory import PAUSE_S, out_of_memory, relieve

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from patchlight.storage.pages import PageInput
 from patchlight.storage.records import (
     EncoderIdentity,
     PageEncoding,
-    PageInput,
     QueryEncoding,
     TermStatistics,
 )

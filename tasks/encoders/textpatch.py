@@ -27,14 +27,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from patchlight.storage.pages import PageInput
 from patchlight.storage.records import (
     EncoderIdentity,
     FloatArray,
     PageEncoding,
-    PageInput,
     QueryEncoding,
     TermStatistics,
-    Word,
 )
 from patchlight.tasks.encoders.protocol import EncoderInfo
 from patchlight.tasks.encoders.wordvectors import (
@@ -155,14 +154,14 @@ class TextPatchEncoder:
 
     def _encode_page(self, page: PageInput) -> PageEncoding:
         rows, cols = grid_shape(page.width_pt, page.height_pt)
-        split = [(word, terms(word.text)) for word in page.words]
-        words = [word for word, found in split if found]
+        split = [terms(text) for text in page.words.texts]
+        words = page.words.take(np.flatnonzero([bool(found) for found in split]))
         held, overlap_sums = spread(
-            boxes_of(words),
+            words.boxes.astype(np.float32),
             np.hstack(
                 [
-                    self._model.vectors([word.text for word in words]),
-                    spelling_vectors([found for _, found in split if found]),
+                    self._model.vectors(words.texts),
+                    spelling_vectors([found for found in split if found]),
                 ]
             ),
             rows,
@@ -216,12 +215,6 @@ def grid_shape(width: float, height: float) -> tuple[int, int]:
         raise ValueError(f"a page of {width} x {height} has no grid")
     rows = max(MIN_SIDE, min(CELLS // MIN_SIDE, round(math.sqrt(CELLS * height / width))))
     return rows, max(MIN_SIDE, round(CELLS / rows))
-
-
-def boxes_of(words: Sequence[Word]) -> FloatArray:
-    """Return the words' boxes, (n, 4) float32, x0 y0 x1 y1 in fractions of the page."""
-    boxes = [(word.x0, word.y0, word.x1, word.y1) for word in words]
-    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
 
 
 def spread(

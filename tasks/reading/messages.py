@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from patchlight.storage.convert import PageTables
-from patchlight.storage.records import PageEncoding, PageInput, Source, VectorForm
+from patchlight.storage.pages import PageInput
+from patchlight.storage.records import PageEncoding, Source, VectorForm
 from patchlight.tasks.common.errors import Fault
 from patchlight.tasks.reading.fingerprints import Stages
 from patchlight.tasks.reading.pages import ReadPage

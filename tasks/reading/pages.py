@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from patchlight.storage.records import PageInput, Word, WordsSource
-from patchlight.storage.regions import Regions
+from patchlight.storage.pages import PageInput
+from patchlight.storage.records import Word, WordsSource
+from patchlight.storage.regions import NO_REGIONS, Regions
 from patchlight.tasks.common.limits import Limits
 from patchlight.tasks.common.modes import LayoutMode, OcrMode
 from patchlight.tasks.documents import ocr, opening
@@ -184,7 +185,7 @@ def read_regions(
         LayoutUnavailable: the layout model is not installed.
     """
     shape = document.shape(page)
-    grouped = hierarchy.regions_of(words.words(), shape.width_pt, shape.height_pt)
+    grouped = hierarchy.regions_of(words, shape.width_pt, shape.height_pt)
     at, mode, limits = words.boxes, options.layout, options.limits
     seen = looking.look(document, page, shape, at, mode, limits, draw=draw)
     return propose(grouped, seen, shape.width_pt, shape.height_pt)
@@ -201,7 +202,8 @@ def read_picture(document: OpenDocument, page: int, options: ReadOptions) -> Pag
     shape = document.shape(page)
     pixels = min(options.image_pixels, options.limits.max_pixels)
     dpi = shape.dpi_within(pixels, shape.native_dpi or float(options.dpi))
-    return PageInput((), document.render(page, dpi, gray=False), shape.width_pt, shape.height_pt)
+    image = document.render(page, dpi, gray=False)
+    return PageInput(NO_REGIONS, image, shape.width_pt, shape.height_pt)
 
 
 @dataclass(frozen=True, slots=True)

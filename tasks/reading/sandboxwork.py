@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from patchlight.storage.records import PageInput
+from patchlight.storage.pages import PageInput
 from patchlight.storage.regions import Regions
 from patchlight.tasks.common.errors import Stage, TooLarge, UnsupportedSource
 from patchlight.tasks.common.limits import Limits

@@ -8,8 +8,8 @@ from itertools import pairwise, zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from patchlight.storage.records import RegionKind, Word
-from patchlight.storage.regions import Regions
+from patchlight.storage.records import RegionKind
+from patchlight.storage.regions import NO_REGIONS, Regions
 from patchlight.tasks.kernels import geometry
 from patchlight.tasks.regions import grouping
 from patchlight.tasks.regions.grouping import Boxes, Grouping, Groups, hulls
@@ -31,11 +31,11 @@ _UPRIGHT_GAP = 1.2
 """Widest space in a line that is written along the page, in widths of the line."""
 
 
-def regions_of(words: Sequence[Word], width_pt: float, height_pt: float) -> Regions:
+def regions_of(words: Regions, width_pt: float, height_pt: float) -> Regions:
     """Group a page's words.
 
     Args:
-        words: the page's words, any order; boxes in fractions of the displayed page.
+        words: the page's words, any order.
         width_pt: width of the page in points.
         height_pt: its height in points.
 
@@ -46,17 +46,18 @@ def regions_of(words: Sequence[Word], width_pt: float, height_pt: float) -> Regi
         every paragraph in one block. No box has a side below ``MIN_SIDE``. The result does not
         depend on the order of the words.
     """
-    if not words:
-        return Regions.of_words(())
-    fractions = with_area(np.array([(w.x0, w.y0, w.x1, w.y1) for w in words], dtype=np.float64))
+    if not len(words):
+        return NO_REGIONS
+    fractions = with_area(words.boxes)
     # As they are stored, so that stored words give the same regions again.
     fractions = fractions.astype(np.float32).astype(np.float64)
-    trust = np.array([w.confidence for w in words], dtype=np.float32).tolist()
-    keys = [(y0, x0, y1, x1) for x0, y0, x1, y1 in fractions.tolist()]
-    order = sorted(range(len(words)), key=lambda i: (keys[i], words[i].text, trust[i]))
-    words, fractions = [words[i] for i in order], fractions[order]
+    trust = words.confidence.astype(np.float32)
+    sides = fractions[:, [1, 0, 3, 2]].T.tolist()
+    keys = list(zip(*sides, words.texts, trust.tolist(), strict=True))
+    order = np.array(sorted(range(len(words)), key=keys.__getitem__), np.intp)
+    words, fractions = words.take(order), fractions[order]
     points = fractions * np.array([width_pt, height_pt, width_pt, height_pt])
-    grouped = _group([w.text for w in words], points)
+    grouped = _group(words.texts, points)
 
     paragraph_boxes = hulls(hulls(points, grouped.lines), grouped.paragraphs)
     blocks = [grouped.blocks[b] for b in reading_order(hulls(paragraph_boxes, grouped.blocks))]
@@ -155,7 +156,7 @@ def _upright(texts: Sequence[str], points: Boxes) -> NDArray[np.bool_]:
     return upright
 
 
-def _assemble(words: Sequence[Word], boxes: Boxes, grouped: Grouping) -> Regions:
+def _assemble(words: Regions, boxes: Boxes, grouped: Grouping) -> Regions:
     """Number the regions, link each to its parent, and give each its text.
 
     Args:
@@ -171,10 +172,10 @@ def _assemble(words: Sequence[Word], boxes: Boxes, grouped: Grouping) -> Regions
     paragraph_sizes = [len(grouped.paragraphs[p]) for p in paragraph_order]
     block_sizes = [len(block) for block in grouped.blocks]
 
-    word_text = [words[w].text for w in word_order]
+    word_text = [words.texts[w] for w in word_order]
     line_text = _joined(word_text, line_sizes, " ")
     paragraph_text = _joined(line_text, paragraph_sizes, "\n")
-    confidence = np.array([words[w].confidence for w in word_order], np.float32).astype(np.float64)
+    confidence = words.confidence[word_order].astype(np.float32).astype(np.float64)
     word_boxes = boxes[word_order]
     levels = [(RegionKind.WORD, word_text, np.ones(len(words), dtype=np.intp))]
     for kind, texts, sizes in (

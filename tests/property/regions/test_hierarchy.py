@@ -53,7 +53,7 @@ def texts(regions: Sequence[Region], kind: RegionKind) -> list[str]:
 
 
 def regions_of(words: Sequence[Word]) -> tuple[Region, ...]:
-    return rows_of(hierarchy.regions_of(words, WIDTH, HEIGHT))
+    return rows_of(hierarchy.regions_of(Regions.of_words(words), WIDTH, HEIGHT))
 
 
 # -------------------------------------------------------------------------------------- laws
@@ -95,7 +95,7 @@ SHAPES = st.sampled_from([(612.0, 792.0), (792.0, 612.0), (100.0, 3000.0), (0.5,
 def test_every_word_is_in_one_line_paragraph_and_block(
     words: list[Word], shape: tuple[float, float]
 ) -> None:
-    regions = rows_of(hierarchy.regions_of(words, *shape))
+    regions = rows_of(hierarchy.regions_of(Regions.of_words(words), *shape))
     assert [r.index for r in regions] == list(range(len(regions)))
     assert Counter(texts(regions, RegionKind.WORD)) == Counter(w.text for w in words)
     for small, large in pairwise(KINDS):
@@ -108,7 +108,7 @@ def test_every_word_is_in_one_line_paragraph_and_block(
 @settings(deadline=None, max_examples=150)
 @given(PAGES, SHAPES)
 def test_parents_fit_their_children(words: list[Word], shape: tuple[float, float]) -> None:
-    regions = rows_of(hierarchy.regions_of(words, *shape))
+    regions = rows_of(hierarchy.regions_of(Regions.of_words(words), *shape))
     for kind, separator in zip(KINDS[1:], (" ", "\n", "\n"), strict=True):
         for parent in of_kind(regions, kind):
             children = [r for r in regions if r.parent == parent.index]
@@ -129,7 +129,7 @@ def test_parents_fit_their_children(words: list[Word], shape: tuple[float, float
 def test_orders_are_permutations_and_children_follow_parents(
     words: list[Word], shape: tuple[float, float]
 ) -> None:
-    regions = rows_of(hierarchy.regions_of(words, *shape))
+    regions = rows_of(hierarchy.regions_of(Regions.of_words(words), *shape))
     for kind in KINDS:
         assert [r.order for r in of_kind(regions, kind)] == list(range(len(of_kind(regions, kind))))
     for small in KINDS[:-1]:
@@ -140,7 +140,7 @@ def test_orders_are_permutations_and_children_follow_parents(
 @settings(deadline=None, max_examples=150)
 @given(PAGES, SHAPES)
 def test_boxes_have_an_area_the_kernels_take(words: list[Word], shape: tuple[float, float]) -> None:
-    regions = rows_of(hierarchy.regions_of(words, *shape))
+    regions = rows_of(hierarchy.regions_of(Regions.of_words(words), *shape))
     boxes = np.array([(r.x0, r.y0, r.x1, r.y1) for r in regions], dtype=np.float32)
     check_boxes(boxes)  # as they come back from the database
     exact = np.array([(r.x0, r.y0, r.x1, r.y1) for r in regions])
@@ -161,19 +161,19 @@ def test_words_as_they_are_stored_give_the_same_regions_again(
     words: list[Word], shape: tuple[float, float]
 ) -> None:
     """So that regions can be made anew without the document, and be those of a clean run."""
-    first = hierarchy.regions_of(words, *shape)
+    first = hierarchy.regions_of(Regions.of_words(words), *shape)
     stored = [
         Word(r.text, *(float(np.float32(v)) for v in (r.x0, r.y0, r.x1, r.y1, r.confidence)))
         for r in of_kind(rows_of(first), RegionKind.WORD)
     ]
-    assert hierarchy.regions_of(stored, *shape) == first
+    assert hierarchy.regions_of(Regions.of_words(stored), *shape) == first
 
 
 @settings(deadline=None, max_examples=60)
 @given(PAGES, st.sampled_from([0.25, 2.0, 8.0]))
 def test_the_size_of_the_page_does_not_matter(words: list[Word], scale: float) -> None:
     """By powers of two, which change no digit."""
-    scaled = hierarchy.regions_of(words, WIDTH * scale, HEIGHT * scale)
+    scaled = hierarchy.regions_of(Regions.of_words(words), WIDTH * scale, HEIGHT * scale)
     assert rows_of(scaled) == regions_of(words)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from patchlight.storage.convert import page_tables
 from patchlight.storage.pages import Page
 from patchlight.storage.records import PageEncoding, RegionKind, Word, WordsSource
+from patchlight.storage.regions import Regions
 from patchlight.tasks.common.pageobjects import PageObjects
 from patchlight.tasks.regions import hierarchy
 from patchlight.tasks.regions.detections import Detection, Label
@@ -78,13 +79,15 @@ def seen(draw: st.DrawFn) -> Seen:
 
 
 def proposed(some: list[Word], look: Seen) -> tuple[Region, ...]:
-    return rows_of(propose(hierarchy.regions_of(some, WIDTH, HEIGHT), look, WIDTH, HEIGHT))
+    return rows_of(
+        propose(hierarchy.regions_of(Regions.of_words(some), WIDTH, HEIGHT), look, WIDTH, HEIGHT)
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(words(), seen())
 def test_proposals_can_be_stored_and_their_links_are_right(some: list[Word], look: Seen) -> None:
-    text = rows_of(hierarchy.regions_of(some, WIDTH, HEIGHT))
+    text = rows_of(hierarchy.regions_of(Regions.of_words(some), WIDTH, HEIGHT))
     regions = proposed(some, look)
     assert regions[: len(text)] == text
     encoding = PageEncoding(1, 1, np.zeros((0, 4), np.float32), np.array([-1], np.int32))

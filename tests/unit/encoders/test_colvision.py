@@ -20,7 +20,8 @@ from colpali_engine import models
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from patchlight.storage.records import PageEncoding, PageInput, QueryEncoding
+from patchlight.storage.pages import PageInput
+from patchlight.storage.records import PageEncoding, QueryEncoding
 from patchlight.tasks.common.errors import EncoderUnavailable, EncodingFailed, TooLarge, UsageError
 from patchlight.tasks.encoders import colvision, grids
 from patchlight.tasks.encoders.colvision import ColVisionEncoder

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from patchlight.storage.records import PageEncoding, PageInput, QueryEncoding, TermStatistics, Word
+from patchlight.storage.pages import PageInput
+from patchlight.storage.records import PageEncoding, QueryEncoding, TermStatistics, Word
+from patchlight.storage.regions import NO_REGIONS, Regions
 from patchlight.tasks.common.errors import EncoderUnavailable
 from patchlight.tasks.common.packagefiles import PackageFile
 from patchlight.tasks.encoders import wordvectors
@@ -29,7 +31,7 @@ def page(text: str, width: float = 612, height: float = 792) -> PageInput:
     for i, word in enumerate(text.split()):
         x, y = 0.05 + 0.11 * (i % 8), 0.05 + 0.02 * (i // 8)
         words.append(Word(word, x, y, x + 0.1, y + 0.015))
-    return PageInput(tuple(words), None, width, height)
+    return PageInput(Regions.of_words(words), None, width, height)
 
 
 SHORT = page("Total revenue rose 12% to $1,234 million in fiscal 2022")
@@ -38,8 +40,8 @@ LONG = page(
     + " mezzanine "
     + " ".join(f"tax rate {i} percent of income" for i in range(25))
 )
-BLANK = PageInput((), None, 612, 792)
-MARKS = PageInput((Word("....", 0.1, 0.1, 0.9, 0.11),), None, 612, 792)
+BLANK = PageInput(NO_REGIONS, None, 612, 792)
+MARKS = PageInput(Regions.of_words([Word("....", 0.1, 0.1, 0.9, 0.11)]), None, 612, 792)
 
 
 def pages(encoder: TextPatchEncoder, *given: PageInput) -> list[PageEncoding]:
@@ -103,9 +105,9 @@ def test_the_cell_of_a_word_answers_it(encoder: TextPatchEncoder) -> None:
     scores = encoding.vectors[encoding.cell_to_vector] @ query.vectors[0]
     scores[encoding.cell_to_vector < 0] = -1
     row, col = divmod(int(scores.argmax()), encoding.cols)
-    (word,) = [w for w in LONG.words if w.text == "mezzanine"]
-    assert word.y0 - 0.03 < (row + 0.5) / encoding.rows < word.y1 + 0.03
-    assert word.x0 - 0.05 < (col + 0.5) / encoding.cols < word.x1 + 0.05
+    x0, y0, x1, y1 = LONG.words.boxes[LONG.words.texts.index("mezzanine")]
+    assert y0 - 0.03 < (row + 0.5) / encoding.rows < y1 + 0.03
+    assert x0 - 0.05 < (col + 0.5) / encoding.cols < x1 + 0.05
 
 
 def test_queries_keep_their_company_out_and_weigh_rare_words_more(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
-from patchlight.storage.records import PageInput, RegionKind, WordsSource
+from patchlight.storage.pages import PageInput
+from patchlight.storage.records import RegionKind, WordsSource
 from patchlight.tasks.common.errors import OcrTimeout
 from patchlight.tasks.common.modes import LayoutMode, OcrMode
 from patchlight.tasks.documents import ocr
@@ -54,7 +56,7 @@ def whole(document: OpenDocument, page: ReadPage, options: ReadOptions) -> ReadP
 
 
 def texts(page: ReadPage) -> list[str]:
-    return [word.text for word in page.regions.words()]
+    return list(page.regions.only(RegionKind.WORD).texts)
 
 
 def mixed(canvas: Canvas) -> None:
@@ -112,18 +114,13 @@ def test_both_sources_put_a_word_in_the_same_place(tmp_path: Path, options: Read
     path = fixtures.with_boxes(plain, crop=(50, 400, 500, 760))
     [layer] = read_all(path, options)
     [scanned] = read_all(path, replace(options, ocr=OcrMode.ALWAYS, dpi=200))
+    ours, theirs = layer.regions.only(RegionKind.WORD), scanned.regions.only(RegionKind.WORD)
     matched = 0
-    for word in layer.regions.words():
-        same = [
-            w
-            for w in scanned.regions.words()
-            if w.text == word.text
-            and max(abs(w.x0 - word.x0), abs(w.y0 - word.y0)) < 0.004
-            and max(abs(w.x1 - word.x1), abs(w.y1 - word.y1)) < 0.004
-        ]
-        matched += len(same) == 1
+    for text, box in zip(ours.texts, ours.boxes, strict=True):
+        near = np.abs(theirs.boxes - box).max(axis=1) < 0.004
+        matched += sum(theirs.texts[row] == text for row in np.flatnonzero(near)) == 1
     assert layer.words_source is not scanned.words_source
-    assert matched > 0.95 * len(layer.regions.words()) > 100
+    assert matched > 0.95 * len(ours) > 100
 
 
 def test_images_are_read_at_their_own_resolution(tmp_path: Path, options: ReadOptions) -> None:
