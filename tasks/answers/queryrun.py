@@ -178,12 +178,12 @@ class QueryRun:
         """
         report, session = self.report, self._session
         versions = reader.pinned(session.snapshot)
-        with leased(
+        lease = leased(
             session.database, "query", report.run_id, self._parameters, self._ended, versions
-        ):
+        )
+        with self._files, lease:
             session.check_snapshot()
-            with self._files:
-                yield
+            yield
 
     def _ended(self) -> tuple[bool, dict[str, Any]]:
         incomplete = self.report.bad_rows or self.report.pictures_missing
