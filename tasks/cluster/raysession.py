@@ -17,7 +17,7 @@ import ray
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
 
-from patchlight.tasks.cluster import sweeper
+from patchlight.tasks.cluster import raymessages, sweeper
 from patchlight.tasks.cluster.rayfolder import private_folder
 from patchlight.tasks.common import childenvironment
 from patchlight.tasks.common.errors import UsageError
@@ -71,12 +71,12 @@ def ray_session(settings: Settings, workers: int, *, pictures: bool = False) -> 
         yield
         return
     if settings.ray_address:
-        with _own_authentication():
+        with _own_authentication(), raymessages.in_our_log():
             with _said(settings.ray_address):
                 ray.init(
                     address=settings.ray_address,
                     job_config=_installed_only(),
-                    runtime_env=_runtime(),
+                    runtime_env=_runtime({}),
                     log_to_driver=False,
                 )
             try:
@@ -90,6 +90,7 @@ def ray_session(settings: Settings, workers: int, *, pictures: bool = False) -> 
             folder = session.enter_context(private_folder(os.environ.get("RAY_TMPDIR")))
             session.enter_context(_swept(folder))
             session.enter_context(_own_authentication())
+            session.enter_context(raymessages.in_our_log())
             session.callback(ray.shutdown)
             _start(folder, workers, store_mb)
         yield
@@ -164,17 +165,21 @@ def _installed_only() -> JobConfig:
     return JobConfig(_client_job=True)
 
 
-def _runtime() -> dict[str, Any]:
+def _runtime(more: Mapping[str, str]) -> dict[str, Any]:
     variables = {k: os.environ.get(k, v) for k, v in _WORKER_ENVIRONMENT.items()}
     # Workers say as much as we do: --verbose reaches them by this.
     level = logging.getLogger("patchlight").getEffectiveLevel()
     name = "DEBUG" if level <= logging.DEBUG else "INFO"
-    return {"env_vars": {**variables, "PATCHLIGHT_LOG_LEVEL": name}}
+    return {"env_vars": {**variables, "PATCHLIGHT_LOG_LEVEL": name, **more}}
 
 
 def _start(folder: Path, workers: int, store_mb: int | None) -> None:
+    # Pictures of pages that a killed worker was at work on go with Ray's folder.
+    temporary = folder.with_name("temporary")
+    temporary.mkdir()
+    runtime = _runtime({"TMPDIR": str(temporary)})
     # Ray puts the path unquoted into a shell line, which a space in it breaks.
-    runtime = {**_runtime(), "py_executable": shlex.quote(sys.executable)}
+    runtime["py_executable"] = shlex.quote(sys.executable)
     with _token():
         ray.init(
             address="local",

@@ -12,7 +12,7 @@ import ray
 
 from patchlight.storage.convert import concat_page_tables
 from patchlight.tasks.cluster import waiting, work
-from patchlight.tasks.cluster.encoderactors import WORKER_DEATHS, EncoderActors
+from patchlight.tasks.cluster.encoderactors import WORKER_DEATHS, EncoderActors, why_died
 from patchlight.tasks.cluster.placement import Placement
 from patchlight.tasks.cluster.telling import telling
 from patchlight.tasks.common.errors import Stage, WorkerDied, fault_of
@@ -86,7 +86,7 @@ class EncoderPool:
             logger.warning(
                 "shard %d: its worker died (%s); doing its %d pages one by one",
                 shard.index,
-                type(death).__name__,
+                why_died(death),
                 shard.page_count,
             )
         with self._gate.alone():

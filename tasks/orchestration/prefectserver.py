@@ -58,4 +58,6 @@ class _TiedServer(SubprocessASGIServer):
                     "PREFECT__SERVER_FINAL": "1",
                 }
             ),
+            # Ctrl-C is meant for us: without its server, our flow waits minutes for it.
+            start_new_session=True,
         )
