@@ -61,6 +61,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "tasks/cluster/encoderactors.py",
         "tasks/cluster/inspection.py",
         "tasks/cluster/queryworkers.py",
+        "tasks/cluster/raymessages.py",
         "tasks/cluster/raysession.py",
         "tasks/cluster/shardpool.py",
         "tasks/cluster/waiting.py",
