@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from patchlight.tasks.common.errors import UsageError
 from patchlight.tasks.documents.sources import FILE_SCHEME, to_uri
+
+MAX_BYTES = 1024 * 1024  # a device or a wrong file must not fill the memory
 
 
 def read_passwords(path: str) -> dict[str, str]:
@@ -19,12 +22,12 @@ def read_passwords(path: str) -> dict[str, str]:
     pattern the first counts.
 
     Raises:
-        UsageError: the file cannot be read, or a line has no separator; the message names the
-            line, never a password.
+        UsageError: the file cannot be read, is neither a regular file nor a pipe, is larger than
+            1 MiB, or a line has no separator; the message names the line, never a password.
     """
     passwords: dict[str, str] = {}
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = _read(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         # Not chained: that error holds all that was read.
         raise UsageError(f"{path}: the password file is not UTF-8; save it as that") from None
@@ -41,6 +44,18 @@ def read_passwords(path: str) -> dict[str, str]:
             raise UsageError(f"{path}, line {number}: expected '<name or pattern>:<password>'")
         passwords.setdefault(scheme + pattern.strip(), password)
     return passwords
+
+
+def _read(path: str) -> bytes:
+    """Return the bytes of a password file, or raise UsageError; it never reads without bound."""
+    kind = Path(path).stat().st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
+        raise UsageError(f"{path}: the password file must be a regular file or a pipe")
+    with Path(path).open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{path}: the password file is larger than 1 MiB; give a smaller one")
+    return content
 
 
 def password_for(path: str, passwords: Mapping[str, str]) -> str | None:
