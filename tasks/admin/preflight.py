@@ -67,7 +67,7 @@ def check_query(request: QueryRequest) -> None:
     """Raise what the query flow would raise at its start for a wrong argument.
 
     Raises:
-        QueryFileError: there is no such file.
+        QueryFileError: there is no such file, or it is a folder.
         SelectionError: the selection is wrong.
         StorageError: the database is not there or does not fit.
         EncoderUnavailable: its encoder cannot be had here.
@@ -77,5 +77,7 @@ def check_query(request: QueryRequest) -> None:
     if request.passwords:
         read_passwords(request.passwords)
     if request.file != queryfile.STDIN and not Path(request.file).is_file():
-        raise QueryFileError(f"{request.file}: no such file")
+        folder = Path(request.file).is_dir()
+        problem = "is a folder, not a query file" if folder else "no such file"
+        raise QueryFileError(f"{request.file}: {problem}")
     registry.for_queries(Database.open(request.db).encoder, request.encoder)
