@@ -18,6 +18,8 @@ from patchlight.tasks.common.settings import OutputFormat
 from patchlight.tasks.documents.sources import portable
 from patchlight.tasks.requests.fields import (
     Request,
+    a_database,
+    a_document,
     made,
     option_name,
     required_first,
@@ -43,17 +45,39 @@ def text(value: str | list[str] | None) -> str | list[str] | None:
     return value
 
 
-def option(model: type[Request], name: str) -> Any:
+def naming(
+    check: Callable[[str | None], str | None], *, any_bytes: bool = False
+) -> Callable[[str | None], str | None]:
+    """Return the callback of an option that is of no request, and so is checked by itself.
+
+    Args:
+        check: raises ValueError where the value is wrong.
+        any_bytes: whether the value need not be UTF-8.
+    """
+
+    def callback(value: str | None) -> str | None:
+        if not any_bytes:
+            text(value)
+        try:
+            return check(value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return callback
+
+
+def option(model: type[Request], name: str, checked: Callable[[Any], Any] | None = None) -> Any:
     """Return the option or argument of the command line for a field of a request.
 
     Args:
         model: the request.
         name: of the field.
+        checked: callback where no request is made, which checks its values itself.
     """
     field = model.model_fields[name]
     how = shown(field)
     is_text = field.annotation in (str, str | None, list[str], list[str] | None)
-    callback = text if is_text and not how.any_bytes else None
+    callback = checked or (text if is_text and not how.any_bytes else None)
     if how.argument:
         return typer.Argument(metavar=how.metavar, help=field.description, callback=callback)
     flag = option_name(name)
@@ -137,7 +161,7 @@ VerboseOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")]
 
 # Of several commands.
-DbOption = Annotated[str | None, option(IngestRequest, "db")]
+DbOption = Annotated[str | None, option(IngestRequest, "db", naming(a_database))]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 TimingOption = Annotated[bool, typer.Option("--timing", help="Say what took how long.")]
 
@@ -151,7 +175,9 @@ FormatOption = Annotated[
 
 # Of failures; the first two are those of retry.
 CategoryOption = Annotated[list[Category] | None, option(RetryRequest, "category")]
-OfDocumentOption = Annotated[str | None, option(RetryRequest, "doc")]
+OfDocumentOption = Annotated[
+    str | None, option(RetryRequest, "doc", naming(a_document, any_bytes=True))
+]
 StageOption = Annotated[
     list[Stage] | None,
     typer.Option("--stage", help="Failures at this stage only; may be repeated."),
@@ -183,7 +209,9 @@ WithVectorsOption = Annotated[
 AgainstOption = Annotated[
     str | None,
     typer.Option(
-        metavar="URI", callback=text, help="Another database: say what is different in it."
+        metavar="URI",
+        callback=naming(a_database),
+        help="Another database: say what is different in it.",
     ),
 ]
 ToleranceOption = Annotated[

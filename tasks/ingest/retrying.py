@@ -83,9 +83,10 @@ def _read_as(parameters: str) -> ReadAs:
     """Read a run's parameters; what they do not say, as those of a query do not, is default."""
     asked = json.loads(parameters)
     default = ReadAs()
+    lang = str(asked.get("lang", "")).strip()  # without OCR a run could once be given a blank one
     return ReadAs(
         OcrMode(asked.get("ocr", default.ocr)),
-        asked.get("lang", default.lang),
+        lang or default.lang,
         asked.get("dpi", default.dpi),
         LayoutMode(asked.get("layout", default.layout)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
@@ -15,9 +16,14 @@ from pydantic.fields import FieldInfo
 
 from patchlight.tasks.common.errors import UsageError
 from patchlight.tasks.common.settings import load_settings, message_of
-from patchlight.tasks.documents.sources import portable, to_path
+from patchlight.tasks.documents.sources import FILE_SCHEME, portable, to_path
 
 _Model = TypeVar("_Model", bound="Request")
+_Given = TypeVar("_Given", str, list[str], str | None)
+
+_LONGEST_RUN_ID = 200
+_NOT_IN_RUN_IDS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's categories of control characters, halves of characters, and ends of lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +130,15 @@ def database_of(given: str | None) -> str:
     """Return the database that is meant.
 
     Args:
-        given: what was named, if anything was.
+        given: what was named, if anything was. The settings do not stand in for an empty name.
 
     Raises:
         UsageError: nothing was, and the settings name none.
     """
-    found = given or load_settings().db
-    if not found:
+    if given is not None:
+        return given
+    found = load_settings().db
+    if not found or not found.strip():
         raise UsageError("no database named: give --db URI, or set PATCHLIGHT_DB")
     return found
 
@@ -145,10 +153,41 @@ def _local_folder(given: str) -> str:
     return to_path(given)
 
 
-def _named(given: str | list[str] | None) -> str | list[str] | None:
-    """Refuse an empty path: it is a variable that was not set, and would mean the wrong place."""
-    if given == "" or (isinstance(given, list) and "" in given):
-        raise ValueError("a path must not be empty")
+def filled(what: str) -> Callable[[_Given], _Given]:
+    """Return a check that refuses what names nothing: a variable that was not set, most often.
+
+    Args:
+        what: is named, e.g. ``a path``.
+
+    Returns:
+        A function that returns what it is given: a text, several, or None. It raises ValueError
+        where a text is empty, blank or holds a NUL character, and where there is none in a list.
+    """
+
+    def check(given: _Given) -> _Given:
+        if given is None:
+            return given
+        texts = [given] if isinstance(given, str) else given
+        if not texts:
+            raise ValueError(f"name {what}, or several")
+        for text in texts:
+            if not text.strip():
+                raise ValueError(f"{what} must not be {'blank' if text else 'empty'}")
+            if "\0" in (to_path(text) if text.startswith(FILE_SCHEME) else text):
+                raise ValueError(f"{what} must not hold a NUL character")
+        return given
+
+    return check
+
+
+def _run_id(given: str | None) -> str | None:
+    """Refuse what would break lines of a log, or the ids of rows, which are parted by slashes."""
+    if given is None:
+        return given
+    if len(given) > _LONGEST_RUN_ID:
+        raise ValueError(f"an id must not be longer than {_LONGEST_RUN_ID} characters")
+    if "/" in given or any(unicodedata.category(one) in _NOT_IN_RUN_IDS for one in given):
+        raise ValueError("an id must not hold '/', line breaks or control characters")
     return given
 
 
@@ -161,11 +200,25 @@ def _portable(given: Any) -> Any:
 AnyBytes = BeforeValidator(_portable)
 """Of fields that may hold a file name: what is not UTF-8 becomes what means the same and is."""
 
-NamedPath = AfterValidator(_named)
-"""Of fields that hold a path, or several: an empty text is none."""
+a_database = filled("a database")
+"""Check of a database that is named."""
+a_document = filled("a document")
+"""Check of a document that is named."""
+
+NamedPath = AfterValidator(filled("a path"))
+"""Of fields that hold a path, or several."""
+NamedEncoder = AfterValidator(filled("an encoder"))
+"""Of fields that hold an encoder's hub id or folder."""
+NamedLanguage = AfterValidator(filled("a language"))
+"""Of fields that hold languages of Tesseract."""
+NamedDocument = AfterValidator(a_document)
+"""Of fields that hold what a document is known by."""
+Condition = AfterValidator(filled("a condition"))
+"""Of fields that hold a condition of SQL."""
 
 Database = Annotated[
     str,
+    AfterValidator(a_database),
     BeforeValidator(database_of, json_schema_input_type=str | None),
     Field(description="The database: a folder, file:// or s3:// URI."),
     Shown(metavar="URI", usual="PATCHLIGHT_DB"),
@@ -185,8 +238,10 @@ Passwords = Annotated[
 Workers = Annotated[
     int | None, Field(ge=1, description="Processes at work."), Shown(usual="one a CPU")
 ]
+RunId = Annotated[str | None, AfterValidator(filled("an id")), AfterValidator(_run_id)]
 EncoderSource = Annotated[
     str | None,
+    NamedEncoder,
     Field(
         description="Where to take the database's encoder from, if not from where it was at "
         "ingest: a folder or a hub id with the same weights.",

@@ -13,6 +13,9 @@ from patchlight.tasks.requests.fields import (
     OF_SETTINGS,
     AnyBytes,
     Database,
+    NamedDocument,
+    NamedEncoder,
+    NamedLanguage,
     NamedPath,
     Passwords,
     Request,
@@ -28,7 +31,9 @@ class IngestRequest(Request):
         list[str], AnyBytes, NamedPath, Shown("SOURCE...", argument=True, any_bytes=True)
     ] = Field(description="Files, folders (recursive) or globs.")
     db: Database = OF_SETTINGS
-    encoder: Annotated[str | None, Shown("NAME", usual="the database's, or text-patch")] = Field(
+    encoder: Annotated[
+        str | None, NamedEncoder, Shown("NAME", usual="the database's, or text-patch")
+    ] = Field(
         default=None,
         description="Encoder of a new database: text-patch, which needs no GPU and no download; or "
         "a ColPali-like vision model, by its hub id (owner/name or owner/name@revision) or a "
@@ -58,7 +63,7 @@ class IngestRequest(Request):
         default=OcrMode.AUTO,
         description="Which pages are OCRed: those without a text layer, all, none.",
     )
-    lang: str = Field(
+    lang: Annotated[str, NamedLanguage] = Field(
         default="eng",
         description="Tesseract language, e.g. eng+deu; 'patchlight doctor' lists them.",
     )
@@ -89,7 +94,7 @@ class RetryRequest(Request):
     category: list[Category] | None = Field(
         default=None, description="Failures of this category only; may be repeated."
     )
-    doc: Annotated[str | None, AnyBytes, Shown("DOC", any_bytes=True)] = Field(
+    doc: Annotated[str | None, AnyBytes, NamedDocument, Shown("DOC", any_bytes=True)] = Field(
         default=None,
         description="Failures of this document only: its id, or 8 digits of it or more, its URI, "
         "path, or name.",

@@ -9,12 +9,15 @@ from pydantic import Field
 from patchlight.tasks.requests.fields import (
     OF_SETTINGS,
     AnyBytes,
+    Condition,
     Database,
     EncoderSource,
     LocalFolder,
+    NamedDocument,
     NamedPath,
     Passwords,
     Request,
+    RunId,
     Shown,
     Workers,
 )
@@ -22,6 +25,7 @@ from patchlight.tasks.requests.retrieval import RetrievalRequest, TopPages
 
 Where = Annotated[
     str | None,
+    Condition,
     Field(
         description="Look only at pages for which this is true, over documents joined to pages, "
         "e.g. \"name LIKE '%10K%' AND page <= 20\".",
@@ -49,7 +53,7 @@ class QueryRequest(RetrievalRequest, _OfDatabase):
     overlays: Overlays = False
     passwords: Passwords = None
     workers: Workers = None
-    run_id: str | None = Field(
+    run_id: RunId = Field(
         default=None, description="Id of the run; results under the same id are replaced."
     )
 
@@ -61,7 +65,7 @@ class AskRequest(RetrievalRequest, _OfDatabase):
         description="What you want to find."
     )
     top_pages: TopPages = 3
-    doc: Annotated[str | None, AnyBytes, Shown(any_bytes=True)] = Field(
+    doc: Annotated[str | None, AnyBytes, NamedDocument, Shown(any_bytes=True)] = Field(
         default=None, description="Look in this document only: its id, URI or file name."
     )
     where: Where = None

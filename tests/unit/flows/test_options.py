@@ -6,9 +6,11 @@ import os
 import sys
 
 import pytest
+import typer
 
 from patchlight.flows.__main__ import app
 from patchlight.flows.options import restart_in_unicode
+from patchlight.storage.errors import ExitCode
 from patchlight.tasks.common.errors import UsageError
 
 
@@ -50,3 +52,26 @@ def test_a_wrong_value_is_named_as_it_was_typed(line: list[str], message: str) -
     with pytest.raises(UsageError) as raised:
         app([*line, "--db", "db"], standalone_mode=False)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *([command, "--db", " "] for command in ("status", "failures", "digest")),
+        ["sql", "SELECT 1", "--db", ""],
+        ["delete", "a.pdf", "--db", ""],
+        ["digest", "--db", "db", "--against", ""],
+        ["failures", "--db", "db", "--doc", " "],
+    ],
+)
+def test_what_names_nothing_is_refused_without_a_request_too(
+    line: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is deleted must not be deleted from another database, whose name was not given."""
+    monkeypatch.setenv("PATCHLIGHT_DB", "theirs")
+    with pytest.raises(typer.BadParameter) as raised:
+        app(line, standalone_mode=False)
+    problem = f"must not be {'blank' if line[-1] else 'empty'}"
+    assert f"'{line[-2]}': a " in raised.value.format_message()
+    assert problem in raised.value.format_message()
+    assert raised.value.exit_code == ExitCode.USAGE

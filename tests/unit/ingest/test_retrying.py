@@ -59,6 +59,17 @@ def test_sources_are_grouped_by_the_options_they_failed_under(tmp_path: Path) ->
     assert "gone.pdf" in problem and "no such file" in problem
 
 
+def test_a_blank_language_of_an_older_run_is_the_usual_one(tmp_path: Path) -> None:
+    """Without OCR it was taken; a request does not take it any more."""
+    (tmp_path / "a.pdf").write_bytes(b"x")
+    uri = (tmp_path / "a.pdf").as_uri()
+    for lang in ("", " "):
+        groups, _ = retrying.plan(
+            [replace(PAGE, uri=uri, run_id="one")], [run("one", ocr="never", lang=lang)]
+        )
+        assert groups == {ReadAs(OcrMode.NEVER): [uri]}
+
+
 def test_a_source_that_is_a_glob_counts_what_it_matches_now(tmp_path: Path) -> None:
     uri = (tmp_path / "*.pdf").as_uri()
     failures = [replace(GONE, uri=uri)]

@@ -65,21 +65,73 @@ def test_results_go_to_a_local_folder(model: type[Request], out: str) -> None:
         made(model, {**GIVEN[model], "out": out})
 
 
+PATHS = [
+    (IngestRequest, "source"),
+    (QueryRequest, "file"),
+    (EvaluateRequest, "dataset"),
+    *((model, "out") for model in WITH_OUT),
+    *((model, "passwords") for model in GIVEN),
+]
+NAMES = [
+    *((model, name, "a path") for model, name in PATHS),
+    *((model, "db", "a database") for model in GIVEN),
+    *((model, "encoder", "an encoder") for model in GIVEN if model is not RetryRequest),
+    *((model, "doc", "a document") for model in (AskRequest, RetryRequest)),
+    *((model, "where", "a condition") for model in (QueryRequest, AskRequest)),
+    (IngestRequest, "lang", "a language"),
+    (QueryRequest, "run_id", "an id"),
+]
+
+
+@pytest.mark.parametrize(("model", "name", "what"), NAMES)
 @pytest.mark.parametrize(
-    ("model", "name"),
+    ("value", "problem"),
     [
-        (IngestRequest, "source"),
-        (QueryRequest, "file"),
-        (EvaluateRequest, "dataset"),
-        *((model, "out") for model in WITH_OUT),
-        *((model, "passwords") for model in GIVEN),
+        ("", "be empty"),
+        ("  \t", "be blank"),
+        ("a\0b", "hold a NUL character"),
+        ("file:///a%00b", "hold a NUL character"),
     ],
 )
-def test_an_empty_path_is_refused(model: type[Request], name: str) -> None:
-    """A variable that is not set must not mean the folder one is in, or no passwords."""
-    empty = ["a.pdf", ""] if name == "source" else ""
-    with pytest.raises(UsageError, match=rf"^{name} .*: a path must not be empty$"):
-        made(model, {**GIVEN[model], name: empty})
+def test_what_names_nothing_is_refused(
+    model: type[Request],
+    name: str,
+    what: str,
+    value: str,
+    problem: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A variable that is not set must not mean the folder one is in, nor another database."""
+    monkeypatch.setenv("PATCHLIGHT_DB", "theirs")
+    given = ["a.pdf", value] if name == "source" else value
+    with pytest.raises(UsageError) as raised:
+        made(model, {**GIVEN[model], name: given}, option_name)
+    assert str(raised.value) == f"{option_name(name)} {given!r}: {what} must not {problem}"
+
+
+def test_an_ingest_of_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^source \[\]: name a path, or several$"):
+        made(IngestRequest, {"source": [], "db": "db"})
+
+
+@pytest.mark.parametrize("run_id", ["a/b", "a\nb", "a\x1b[31m", "a\x85b", "a\u2028b", "\udce9"])
+def test_an_id_of_a_run_is_one_word_of_a_line(run_id: str) -> None:
+    """Ids of rows are parted by slashes, and logs by ends of lines."""
+    with pytest.raises(UsageError, match=r"^run_id .*: an id must not hold '/', line breaks or"):
+        made(QueryRequest, {**GIVEN[QueryRequest], "run_id": run_id})
+
+
+def test_an_id_of_a_run_has_an_end() -> None:
+    longest = "é" * 200
+    request = made(QueryRequest, {**GIVEN[QueryRequest], "run_id": longest})
+    assert request.run_id == longest
+    with pytest.raises(UsageError, match=r"^run_id .*: an id must not be longer than 200 char"):
+        made(QueryRequest, {**GIVEN[QueryRequest], "run_id": f"{longest}!"})
+
+
+@pytest.mark.parametrize("run_id", [None, "monthly", "2026-12 Größe: all", "a.b_c"])
+def test_usual_ids_of_runs_are_taken_as_they_are(run_id: str | None) -> None:
+    assert made(QueryRequest, {**GIVEN[QueryRequest], "run_id": run_id}).run_id == run_id
 
 
 def test_messages_say_what_is_wrong_without_the_word_of_a_library() -> None:
@@ -105,9 +157,12 @@ def test_the_settings_name_the_database_where_nothing_else_does(
 ) -> None:
     monkeypatch.delenv("PATCHLIGHT_DB", raising=False)
     values = {name: value for name, value in GIVEN[model].items() if name != "db"}
-    for given in (values, {**values, "db": None}):
-        with pytest.raises(UsageError, match="no database named"):
-            made(model, given)
+    for setting in (None, "", " "):
+        if setting is not None:
+            monkeypatch.setenv("PATCHLIGHT_DB", setting)
+        for given in (values, {**values, "db": None}):
+            with pytest.raises(UsageError, match="no database named"):
+                made(model, given)
     monkeypatch.setenv("PATCHLIGHT_DB", "theirs")
     assert made(model, values).model_dump()["db"] == "theirs"
     assert made(model, GIVEN[model]).model_dump()["db"] == "db"
