@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 from patchlight.flows import STARTED, evaluating, looking, mending, options, reports
 from patchlight.storage.errors import ExitCode, PatchlightError
 from patchlight.tasks.common.safetext import escaped
-from patchlight.tasks.common.settings import load_settings, set_environment_defaults
+from patchlight.tasks.common.settings import load_settings
 from patchlight.tasks.requests.ingest import IngestRequest
 from patchlight.tasks.requests.query import AskRequest, QueryRequest
 
@@ -143,7 +143,6 @@ app.command("doctor")(looking.doctor_command)
 
 def main() -> None:
     """Run the command line and exit with a documented code (docs/errors.md)."""
-    set_environment_defaults()
     signal.signal(signal.SIGINT, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what it cannot encode must not end the command

@@ -19,7 +19,7 @@ from patchlight.tasks.cluster.queryworkers import QueryWorkers
 from patchlight.tasks.common.console import progress
 from patchlight.tasks.common.limits import Limits
 from patchlight.tasks.common.runs import new_run_id
-from patchlight.tasks.common.settings import load_settings, set_environment_defaults
+from patchlight.tasks.common.settings import load_settings
 from patchlight.tasks.documents.passwords import read_passwords
 from patchlight.tasks.encoders import registry
 from patchlight.tasks.encoders.protocol import EncodeQueries
@@ -41,7 +41,6 @@ def evaluate(request: EvaluateRequest) -> State[dict[str, Any]]:
         A completed state whose data is what ``report.json`` holds; it is named
         ``CompletedWithFailures`` when questions could not be asked or pictures not be drawn.
     """
-    set_environment_defaults()
     config = load_settings()
     chosen = request.settings()
     secrets = read_passwords(request.passwords) if request.passwords else {}

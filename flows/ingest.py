@@ -21,7 +21,7 @@ from patchlight.tasks.common.console import progress
 from patchlight.tasks.common.limits import Limits
 from patchlight.tasks.common.modes import LayoutMode, OcrMode
 from patchlight.tasks.common.runs import new_run_id
-from patchlight.tasks.common.settings import load_settings, set_environment_defaults
+from patchlight.tasks.common.settings import load_settings
 from patchlight.tasks.documents import ocr, sources
 from patchlight.tasks.documents.passwords import password_for, read_passwords
 from patchlight.tasks.encoders import registry
@@ -44,7 +44,6 @@ def ingest(request: IngestRequest) -> State[dict[str, Any]]:
         A completed state whose data is the report (``tasks.ingest.progress.IngestReport``); it is
         named ``CompletedWithFailures`` when documents or pages were quarantined.
     """
-    set_environment_defaults()
     redo = Redo.ALL if request.force else Redo.MISSING
     return _ended(_ingested(request, redo, new_run_id("ingest", flow_run.id)))
 
@@ -57,7 +56,6 @@ def retry(request: RetryRequest) -> State[dict[str, Any]]:
     Returns:
         As ``ingest``; the report is that of all runs, one for each way to read.
     """
-    set_environment_defaults()
     ingests, problems = ingests_of(request)
     reports = [
         _ingested(again, Redo.FAILED, new_run_id("ingest", f"{flow_run.id}-{number}"))

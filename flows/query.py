@@ -21,7 +21,7 @@ from patchlight.tasks.cluster.queryworkers import QueryWorkers
 from patchlight.tasks.common.errors import QueryFileError
 from patchlight.tasks.common.limits import Limits
 from patchlight.tasks.common.runs import new_run_id
-from patchlight.tasks.common.settings import load_settings, set_environment_defaults
+from patchlight.tasks.common.settings import load_settings
 from patchlight.tasks.documents.passwords import read_passwords
 from patchlight.tasks.encoders import registry
 from patchlight.tasks.orchestration.answering import Crew, answer_block, draw
@@ -37,7 +37,6 @@ def query(request: QueryRequest) -> State[dict[str, Any]]:
         A completed state whose data is the report (``tasks.answers.queryrun.QueryReport``); it is
         named ``CompletedWithFailures`` when rows or pictures could not be done.
     """
-    set_environment_defaults()
     settings = load_settings()
     options = request.options()
     secrets = read_passwords(request.passwords) if request.passwords else {}

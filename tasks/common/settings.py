@@ -182,7 +182,8 @@ def message_of(problem: ErrorDetails) -> str:
 def set_environment_defaults() -> None:
     """Set what Prefect and Ray read from the environment, where the user has not.
 
-    Telemetry is off, that of ONNX Runtime too. Must run before any of them is imported.
+    Telemetry is off, that of ONNX Runtime too. Must run before any of them is imported: Prefect's
+    server and Ray's workers get the environment of the moment in which they start.
     """
     for name, value in {
         "RAY_USAGE_STATS_ENABLED": "0",
