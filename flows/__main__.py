@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 from patchlight.flows import STARTED, evaluating, looking, mending, options, reports
+from patchlight.flows.printing import open_output
 from patchlight.storage.errors import ExitCode, PatchlightError
 from patchlight.tasks.common.safetext import escaped
 from patchlight.tasks.common.settings import load_settings
@@ -144,9 +144,7 @@ app.command("doctor")(looking.doctor_command)
 def main() -> None:
     """Run the command line and exit with a documented code (docs/errors.md)."""
     signal.signal(signal.SIGINT, _interrupt)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what it cannot encode must not end the command
-            stream.reconfigure(errors="backslashreplace")
+    open_output()
     sys.exit(_run(lambda: app(standalone_mode=False)))
 
 
@@ -164,6 +162,7 @@ def _run(command: Callable[[], Any]) -> int:
     """Run a command; the one place where exceptions become messages and exit codes."""
     try:
         result = command()
+        sys.stdout.flush()  # what cannot be written is to be known before the end
         code = int(result) if isinstance(result, int) else ExitCode.OK
         return _stopped() if code == ExitCode.INTERRUPTED else code
     except typer.Exit as end:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from patchlight.flows.printing import has_reader
 from patchlight.storage.errors import ExitCode
 from patchlight.tasks.common.safetext import plain
 from patchlight.tasks.documents.lookup import name_of
@@ -126,13 +125,10 @@ def show_evaluation(report: Mapping[str, Any], as_json: bool) -> None:
 
 def print_all(lines: Iterable[str]) -> None:
     """Print lines until they end or the reader, e.g. head, has seen enough."""
-    try:
-        for line in lines:
-            print(line)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes again at its end, and must not find the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for line in lines:
+        print(line)
+        if not has_reader():
+            return
 
 
 def counted(counts: Iterable[CategoryCount]) -> list[dict[str, Any]]:

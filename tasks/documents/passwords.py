@@ -22,8 +22,8 @@ def read_passwords(path: str) -> dict[str, str]:
     pattern the first counts.
 
     Raises:
-        UsageError: the file cannot be read, is neither a regular file nor a pipe, is larger than
-            1 MiB, or a line has no separator; the message names the line, never a password.
+        UsageError: the file cannot be read, is not a regular file, is larger than 1 MiB, or a
+            line has no separator; the message names the line, never a password.
     """
     passwords: dict[str, str] = {}
     try:
@@ -48,9 +48,9 @@ def read_passwords(path: str) -> dict[str, str]:
 
 def _read(path: str) -> bytes:
     """Return the bytes of a password file, or raise UsageError; it never reads without bound."""
-    kind = Path(path).stat().st_mode
-    if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
-        raise UsageError(f"{path}: the password file must be a regular file or a pipe")
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        # It is read more than once, and a pipe is empty the second time.
+        raise UsageError(f"{path}: the password file must be a regular file")
     with Path(path).open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:

@@ -107,7 +107,10 @@ class EvaluateRequest(RetrievalRequest, _Measured):
                 raise UsageError(f"--setting {text!r}: expected 'name=options', e.g. '{_EXAMPLE}'")
             if name in found:
                 raise UsageError(f"--setting {text!r}: the name {name!r} is given twice")
-            found[name] = parsed(given, base).options()
+            try:
+                found[name] = parsed(given, base).options()
+            except UsageError as error:
+                raise UsageError(f"--setting {name}: {error}") from error
         return found
 
 

@@ -196,3 +196,17 @@ def test_ask_starts_neither_ray_nor_prefect(sample_db: str, tmp_path: Path) -> N
     assert re.search(r"\(0\.\d{3}: (\S+ 0\.\d\d, )*succeeded 0\.\d\d", done.stdout)
     assert "reading vectors" in done.stderr and "imports" in done.stderr
     assert len(list((tmp_path / "overlays").glob("*.png"))) == done.stdout.count("picture:") == 3
+
+
+@pytest.mark.parametrize(
+    ("to", "code"), [("> /dev/full", ExitCode.USAGE), (">&-", ExitCode.OK), ("| true", ExitCode.OK)]
+)
+def test_results_that_cannot_be_printed(sample_db: str, to: str, code: ExitCode) -> None:
+    """A reader that leaves, or none, changes nothing; a full disk is said, as no fault of ours."""
+    command = f"{sys.executable} -m patchlight status --db {sample_db} {to}"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    said = "error: standard output cannot be written (No space left on device); what the command"
+    assert done.stderr.startswith(said) if code else not done.stderr
