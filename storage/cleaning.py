@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import lance
 
+from patchlight.storage import merging
 from patchlight.storage.database import Database
 from patchlight.storage.engine import engine_errors
 from patchlight.storage.errors import StorageUnavailable
@@ -29,26 +30,32 @@ KEEP_VERSIONS = timedelta(days=1)
 take their place on the disk twice or more."""
 
 _WIDE = (Table.REGIONS, Table.PATCHES)
-_WIDE_ROWS_PER_FILE = 4096
-"""Pages in a file of a wide table, some 100 kB each: what one merge rewrites stays below twice
-this, however large the table."""
-_NARROW_ROWS_PER_FILE = 1 << 18
+_WIDE_ROWS = 4096, 128
+"""Pages in a file of a wide table, some 100 kB each, and how many a merge holds at once."""
+_NARROW_ROWS = 1 << 18, 8192
 
 _WRITING_KINDS = ("ingest", "delete")
 _FOREVER = timedelta(days=36500)
 
 
 def merge_files(database: Database) -> None:
-    """Merge the small files that commits leave; rewrites a bounded amount.
+    """Merge the small files that commits leave; rewrites in proportion to what is new.
 
     A table that cannot be treated, because another process writes to it at the same time, stays
     as it is, with a warning in the log.
     """
 
     def merge(table: Table) -> None:
-        rows = _WIDE_ROWS_PER_FILE if table in _WIDE else _NARROW_ROWS_PER_FILE
+        full, batch = _WIDE_ROWS if table in _WIDE else _NARROW_ROWS
         with writing(database.uri), engine_errors(database.uri, table):
-            database.table(table).optimize.compact_files(target_rows_per_fragment=rows)
+            dataset = database.table(table)
+            left = _left_alone(dataset, full)
+            dataset.optimize.compact_files(
+                target_rows_per_fragment=full,
+                batch_size=batch,
+                materialize_deletions_threshold=0.0,
+                excluded_fragment_ids=left,
+            )
 
     _each_table(merge, "files were not merged")
 
@@ -85,6 +92,17 @@ def clean(database: Database, run_id: str, keep: timedelta = KEEP_VERSIONS) -> N
                     dataset.cleanup_old_versions(older_than=_FOREVER, delete_unverified=True)
 
     _each_table(tidy, "old files were not removed")
+
+
+def _left_alone(dataset: lance.LanceDataset, full: int) -> list[int]:
+    """The files that a merge is not to touch."""
+    files = dataset.get_fragments()
+    newest = merging.tail([file.count_rows() for file in files], full)
+    return [
+        file.fragment_id
+        for file in files[: len(files) - newest]
+        if not merging.is_hollow(file.physical_rows, file.num_deletions)
+    ]
 
 
 def _each_table(treat: Callable[[Table], None], problem: str) -> None:
