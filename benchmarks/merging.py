@@ -35,7 +35,7 @@ from benchmarks.fitting import ROUNDS, Row, compare, cross_validated, fit, held_
 from benchmarks.naive import AMONG, GAP_PT, naive_merging
 from benchmarks.rankedboxes import LAYOUT, SIGNALS, candidates, signals
 from patchlight.tasks.evaluation import datasets
-from patchlight.tasks.evaluation.fields import Line
+from patchlight.tasks.evaluation.fields import DataLine
 from patchlight.tasks.evaluation.metrics import matched_iou
 from patchlight.tasks.kernels.geometry import Doubles, Indices, iou
 
@@ -79,7 +79,7 @@ def read_questions(place: str, model: str) -> list[Question]:
     return [_question(line, model) for line in datasets.lines_of(place)]
 
 
-def _question(line: Line, model: str) -> Question:
+def _question(line: DataLine, model: str) -> Question:
     by_model = line.get("ranked_boxes", dict)
     if model not in by_model:
         raise line.error(f"'ranked_boxes' has no {model!r}, only {', '.join(map(repr, by_model))}")

@@ -9,14 +9,14 @@ from typing import Any
 from patchlight.flows import options, reports
 from patchlight.storage.errors import ExitCode
 from patchlight.tasks.common.safetext import plain
-from patchlight.tasks.common.settings import OutputFormat, load_settings
+from patchlight.tasks.common.settings import load_settings
 from patchlight.tasks.requests.fields import database_of
 
 
 def sql_command(
     statement: options.StatementArgument,
     db: options.DbOption = None,
-    output: options.FormatOption = OutputFormat.TABLE,
+    output: options.FormatOption = options.OutputFormat.TABLE,
 ) -> ExitCode:
     """Look at the tables with SQL; nothing can be changed.
 
@@ -29,9 +29,9 @@ def sql_command(
     from patchlight.tasks.common import terminal
 
     rows = run_sql(database_of(db), statement)
-    if output is OutputFormat.JSON:
+    if output is options.OutputFormat.JSON:
         lines = terminal.as_json_lines(rows)
-    elif output is OutputFormat.CSV:
+    elif output is options.OutputFormat.CSV:
         lines = terminal.as_csv(rows)
     else:
         found = rows.read_all()
@@ -63,7 +63,7 @@ def failures_command(
     stage: options.StageOption = None,
     retryable: options.RetryableOption = None,
     doc: options.OfDocumentOption = None,
-    output: options.FormatOption = OutputFormat.TABLE,
+    output: options.FormatOption = options.OutputFormat.TABLE,
 ) -> ExitCode:
     """List the documents and pages that could not be done, and what to do about them.
 
@@ -71,24 +71,24 @@ def failures_command(
     """
     from patchlight.storage.database import Database
     from patchlight.tasks.admin.failures import (
-        Choice,
+        FailureFilter,
         by_category,
         choose,
-        failures_table,
+        failure_listing,
         next_steps,
     )
     from patchlight.tasks.common import terminal
 
-    choice = Choice(tuple(category or ()), tuple(stage or ()), retryable, doc)
+    choice = FailureFilter(tuple(category or ()), tuple(stage or ()), retryable, doc)
     database = Database.open(database_of(db))
     found = choose(database, choice)
-    rows = failures_table(found)
-    if output is OutputFormat.JSON:
+    rows = failure_listing(found)
+    if output is options.OutputFormat.JSON:
         reports.print_all(terminal.as_json_lines(rows.to_reader()))
-    elif output is OutputFormat.CSV:
+    elif output is options.OutputFormat.CSV:
         reports.print_all(terminal.as_csv(rows.to_reader()))
     elif not found:
-        print("no failures" if choice == Choice() else "no such failures")
+        print("no failures" if choice == FailureFilter() else "no such failures")
     else:
         shown = rows.drop_columns(["uri", "doc_id"])
         reports.print_all([terminal.as_table(shown.schema.names, terminal.values_of(shown))])

@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -14,7 +15,6 @@ from annotated_types import Ge, Le
 
 from patchlight.storage.errors import ExitCode
 from patchlight.tasks.common.errors import Category, Stage
-from patchlight.tasks.common.settings import OutputFormat
 from patchlight.tasks.documents.sources import portable
 from patchlight.tasks.requests.fields import (
     Request,
@@ -29,6 +29,14 @@ from patchlight.tasks.requests.fields import (
 from patchlight.tasks.requests.ingest import IngestRequest, RetryRequest
 
 _Asked = TypeVar("_Asked", bound=Request)
+
+
+class OutputFormat(StrEnum):
+    """How ``patchlight sql`` and ``patchlight failures`` print rows."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
 
 
 def text(value: str | list[str] | None) -> str | list[str] | None:

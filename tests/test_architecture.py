@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from functools import cache
@@ -126,6 +127,16 @@ def test_no_circle_between_modules() -> None:
 
     for name in arrows:
         visit(name, ())
+
+
+def test_a_public_class_has_a_name_of_its_own() -> None:
+    """One word for one thing: who reads a name need not ask which of two is meant."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(relative(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 @cache

@@ -16,7 +16,7 @@ from patchlight.tasks.documents.sources import shown, to_path
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FailureFilter:
     """Which failures are looked at.
 
     Attributes:
@@ -60,7 +60,7 @@ class CategoryCount:
     retryable: int
 
 
-def choose(database: Database, choice: Choice) -> list[NamedFailure]:
+def choose(database: Database, choice: FailureFilter) -> list[NamedFailure]:
     """Return the failures that are looked at, by source and page.
 
     Raises:
@@ -108,7 +108,7 @@ def next_steps(counts: Sequence[CategoryCount], db: str) -> list[str]:
     return steps
 
 
-def _is_chosen(failure: Failure, choice: Choice, document: Document | None) -> bool:
+def _is_chosen(failure: Failure, choice: FailureFilter, document: Document | None) -> bool:
     sources = (Source(failure.uri, ""), *(document.sources if document else ()))
     return (
         (not choice.categories or failure.category in choice.categories)
@@ -118,7 +118,7 @@ def _is_chosen(failure: Failure, choice: Choice, document: Document | None) -> b
     )
 
 
-def failures_table(failures: Iterable[NamedFailure]) -> pa.Table:
+def failure_listing(failures: Iterable[NamedFailure]) -> pa.Table:
     """Lay failures out: what failed, why, and how often it was tried."""
     names = ("page", "stage", "category", "retryable", "attempts", "message", "uri", "doc_id")
     kinds = [pa.string(), pa.int32(), *[pa.string()] * 2, pa.bool_(), pa.int32()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from patchlight.storage.database import Database
-from patchlight.tasks.admin.failures import Choice, choose
+from patchlight.tasks.admin.failures import FailureFilter, choose
 from patchlight.tasks.ingest import retrying
 from patchlight.tasks.requests.ingest import IngestRequest, RetryRequest
 
@@ -19,7 +19,7 @@ def ingests_of(request: RetryRequest) -> tuple[list[IngestRequest], list[str]]:
         StorageError: the database is not there or does not fit.
     """
     database = Database.open(request.db)
-    found = choose(database, Choice(tuple(request.category or ()), doc=request.doc))
+    found = choose(database, FailureFilter(tuple(request.category or ()), doc=request.doc))
     groups, problems = retrying.plan((named.failure for named in found), database.runs())
     ingests = [
         IngestRequest(

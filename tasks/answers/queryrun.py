@@ -118,7 +118,8 @@ class QueryRun:
         """Add answers to the result files."""
         catalog, report = self._session.catalog, self.report
         lines = [
-            results.as_json(answer, catalog, report.run_id, report.statistics) for answer in answers
+            results.result_line(answer, catalog, report.run_id, report.statistics)
+            for answer in answers
         ]
         rows = [
             row

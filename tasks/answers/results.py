@@ -84,7 +84,7 @@ class Answer:
     query_tokens: tuple[QueryToken, ...] = ()
 
 
-def as_json(answer: Answer, catalog: Catalog, run_id: str, statistics: str) -> dict[str, Any]:
+def result_line(answer: Answer, catalog: Catalog, run_id: str, statistics: str) -> dict[str, Any]:
     """Return the line of ``results.jsonl`` for an answer; docs/results.md describes it.
 
     Args:

@@ -16,15 +16,6 @@ from patchlight.storage.objectstore import STORAGE_OPTIONS, storage_options_of
 from patchlight.tasks.common.errors import UsageError
 from patchlight.tasks.common.modes import LayoutMode
 
-
-class OutputFormat(StrEnum):
-    """How ``patchlight sql`` prints rows."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
 DEFAULT_ENCODER = "text-patch"
 
 

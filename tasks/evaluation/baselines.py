@@ -10,7 +10,7 @@ import numpy as np
 from patchlight.storage.regions import Regions
 from patchlight.tasks.evaluation.bm25 import Bm25, best_first
 from patchlight.tasks.evaluation.choices import Truth
-from patchlight.tasks.evaluation.stored import StoredPage
+from patchlight.tasks.evaluation.stored import MeasuredPage
 from patchlight.tasks.kernels.geometry import Doubles, Indices
 
 WHOLE_PAGE = "blind: whole page"
@@ -75,7 +75,7 @@ def names(settings: Sequence[str], truth: Truth) -> list[str]:
 
 
 def choices(
-    query: str, page: StoredPage, counts: Mapping[str, int], truth: Truth
+    query: str, page: MeasuredPage, counts: Mapping[str, int], truth: Truth
 ) -> dict[str, Choice]:
     """Return what each baseline returns for a question on a page.
 

@@ -16,7 +16,7 @@ WRITTEN = 0.05
 fill less."""
 
 
-class Evidence:
+class EvidencePieces:
     """The evidence on a page, cut into pieces that a box either holds or does not.
 
     A true box counts by its words: each has the same weight, and a box holds a word when it holds

@@ -10,7 +10,7 @@ from patchlight.tasks.answers.queryfile import json_lines
 from patchlight.tasks.common.errors import DatasetError
 from patchlight.tasks.documents.sources import sha256_of
 from patchlight.tasks.evaluation import evidencerows, sciegqa
-from patchlight.tasks.evaluation.fields import Line
+from patchlight.tasks.evaluation.fields import DataLine
 from patchlight.tasks.evaluation.records import Dataset, Question
 
 QUESTIONS = "questions.jsonl"
@@ -19,7 +19,7 @@ QUESTIONS = "questions.jsonl"
 class _Format(NamedTuple):
     name: str
     keys: frozenset[str]
-    read: Callable[[Path, list[Line]], tuple[Question, ...]]
+    read: Callable[[Path, list[DataLine]], tuple[Question, ...]]
     one_page_files: bool
 
 
@@ -49,7 +49,7 @@ def load(place: str | Path) -> Dataset:
     return Dataset(name, folder, file, digest, form.name, questions, form.one_page_files)
 
 
-def lines_of(place: str | Path) -> list[Line]:
+def lines_of(place: str | Path) -> list[DataLine]:
     """Return the lines of a data set's file, of whatever format; at least one.
 
     Args:
@@ -59,7 +59,7 @@ def lines_of(place: str | Path) -> list[Line]:
         DatasetError: there is no file, no line, or a line is no JSON object.
     """
     file = _file_of(Path(place))
-    lines = [Line(file, number, _object(file, number, row)) for number, row in json_lines(file)]
+    lines = [DataLine(file, number, _object(file, number, row)) for number, row in json_lines(file)]
     if not lines:
         raise DatasetError(f"{file}: holds no question")
     return lines
@@ -87,7 +87,7 @@ def _object(file: Path, line: int, row: Mapping[str, Any] | str) -> Mapping[str,
     return row
 
 
-def _format_of(first: Line) -> _Format:
+def _format_of(first: DataLine) -> _Format:
     for form in _FORMATS:
         if form.keys <= first.row.keys():
             return form

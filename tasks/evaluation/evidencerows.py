@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchlight.tasks.evaluation.fields import Line
+from patchlight.tasks.evaluation.fields import DataLine
 from patchlight.tasks.evaluation.records import NONE, EvidencePage, Question, category_of
 
 KEYS = frozenset({"qid", "doc", "page", "query", "gt_boxes", "units"})
@@ -33,7 +33,7 @@ _KINDS = {
 """Kinds of evidence of MMDocIR (arXiv 2501.08828), taken together where they are few."""
 
 
-def read(folder: Path, lines: list[Line]) -> tuple[Question, ...]:
+def read(folder: Path, lines: list[DataLine]) -> tuple[Question, ...]:
     """Return the questions of a data set.
 
     Args:
@@ -44,13 +44,13 @@ def read(folder: Path, lines: list[Line]) -> tuple[Question, ...]:
         DatasetError: a line is not as the module says, lines of one question do not fit
             together, or a document is missing.
     """
-    grouped: dict[str, list[Line]] = {}
+    grouped: dict[str, list[DataLine]] = {}
     for line in lines:
         grouped.setdefault(line.text("qid"), []).append(line)
     return tuple(_question(folder, name, own) for name, own in grouped.items())
 
 
-def _question(folder: Path, question_id: str, lines: list[Line]) -> Question:
+def _question(folder: Path, question_id: str, lines: list[DataLine]) -> Question:
     first = lines[0]
     query, doc = first.text("query"), first.text("doc")
     evidence = tuple(_evidence(folder, line) for line in lines)
@@ -82,7 +82,7 @@ def _question(folder: Path, question_id: str, lines: list[Line]) -> Question:
     )
 
 
-def _evidence(folder: Path, line: Line) -> EvidencePage:
+def _evidence(folder: Path, line: DataLine) -> EvidencePage:
     unit = line.text("units")
     if unit not in _SIZE_OF:
         raise line.error(f"'units' must be one of {', '.join(_SIZE_OF)}, got {unit!r}")
@@ -101,7 +101,7 @@ def _evidence(folder: Path, line: Line) -> EvidencePage:
     )
 
 
-def _document(folder: Path, line: Line) -> str:
+def _document(folder: Path, line: DataLine) -> str:
     doc = line.text("doc")
     named = line.row.get("image")
     tried = [str(named)] if named else [(Path(place) / doc).as_posix() for place in _FOLDERS]

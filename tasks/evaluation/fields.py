@@ -20,7 +20,7 @@ are other units than those that the line names."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DataLine:
     """A line of a data set.
 
     Attributes:

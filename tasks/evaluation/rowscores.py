@@ -12,7 +12,7 @@ from patchlight.tasks.evaluation import baselines, scoring, stored
 from patchlight.tasks.evaluation.choices import Protocol
 from patchlight.tasks.evaluation.plan import Answers, Plan, Scored
 from patchlight.tasks.evaluation.scoring import Target
-from patchlight.tasks.evaluation.stored import StoredPage
+from patchlight.tasks.evaluation.stored import MeasuredPage
 from patchlight.tasks.evaluation.summary import seed_of
 from patchlight.tasks.kernels.geometry import Doubles
 from patchlight.tasks.retrieval.scope import Catalog
@@ -68,7 +68,7 @@ class _RowScorer:
             page_image=np.zeros(count),
         )
 
-    def score(self, number: int, page: StoredPage) -> None:
+    def score(self, number: int, page: MeasuredPage) -> None:
         """Score a row on a page that is there."""
         row, scored = self._plan.matched.rows[number], self.scored
         at = row.position

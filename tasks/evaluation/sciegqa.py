@@ -21,7 +21,7 @@ from patchlight.tasks.common.errors import SourceError
 from patchlight.tasks.common.limits import Limits
 from patchlight.tasks.common.settings import load_settings
 from patchlight.tasks.documents.sources import stamp_of
-from patchlight.tasks.evaluation.fields import Line
+from patchlight.tasks.evaluation.fields import DataLine
 from patchlight.tasks.evaluation.records import NONE, EvidencePage, Question, category_of
 from patchlight.tasks.reading import sandboxwork
 from patchlight.tasks.reading.sandboxwork import Where
@@ -32,7 +32,7 @@ KEYS = frozenset({"evidence_page", "bbox", "doc_name"})
 _WHOLE = (1000.0, 1000.0)
 
 
-def read(folder: Path, lines: list[Line]) -> tuple[Question, ...]:
+def read(folder: Path, lines: list[DataLine]) -> tuple[Question, ...]:
     """Return the questions of a data set; they are named by their lines.
 
     The size of an image is read only where a line has no ``rel_bbox``.
@@ -45,7 +45,7 @@ def read(folder: Path, lines: list[Line]) -> tuple[Question, ...]:
     return tuple(_question(folder, line, limits) for line in lines)
 
 
-def _question(folder: Path, line: Line, limits: Limits) -> Question:
+def _question(folder: Path, line: DataLine, limits: Limits) -> Question:
     doc = line.text("doc_name")
     evidence = _evidence(folder, line, limits)
     # A page that is named twice is one page with the boxes of both.
@@ -65,7 +65,7 @@ def _question(folder: Path, line: Line, limits: Limits) -> Question:
     )
 
 
-def _evidence(folder: Path, line: Line, limits: Limits) -> list[EvidencePage]:
+def _evidence(folder: Path, line: DataLine, limits: Limits) -> list[EvidencePage]:
     pages = line.get("evidence_page", list)
     if not pages or not all(isinstance(page, int) and page >= 1 for page in pages):
         raise line.error(f"'evidence_page' must be page numbers from 1, got {pages!r}")
@@ -84,7 +84,7 @@ def _evidence(folder: Path, line: Line, limits: Limits) -> list[EvidencePage]:
     return found
 
 
-def _image(folder: Path, line: Line, page: int, named: object) -> str:
+def _image(folder: Path, line: DataLine, page: int, named: object) -> str:
     doc = line.text("doc_name")
     category = str(line.row.get("category") or "")
     usual = (Path(category) / doc / f"{doc}_{page}.png").as_posix()
@@ -96,7 +96,7 @@ def _image(folder: Path, line: Line, page: int, named: object) -> str:
     raise line.error(f"the image of page {page} is missing: {places}")
 
 
-def _size_px(path: Path, line: Line, limits: Limits) -> tuple[float, float]:
+def _size_px(path: Path, line: DataLine, limits: Limits) -> tuple[float, float]:
     try:
         width, height = _read_size(str(path), stamp_of(str(path)), limits)
     except SourceError as error:

@@ -13,10 +13,10 @@ from patchlight.tasks.answers import tokencost
 from patchlight.tasks.evaluation.areas import mosaic
 from patchlight.tasks.evaluation.baselines import WHOLE, Choice
 from patchlight.tasks.evaluation.choices import Truth
-from patchlight.tasks.evaluation.coverage import WRITTEN, Evidence, filled
+from patchlight.tasks.evaluation.coverage import WRITTEN, EvidencePieces, filled
 from patchlight.tasks.evaluation.metrics import PlaceScore, PlaceScorer, chance_of_any, hits
 from patchlight.tasks.evaluation.protocols import Returned
-from patchlight.tasks.evaluation.stored import StoredPage
+from patchlight.tasks.evaluation.stored import MeasuredPage
 from patchlight.tasks.kernels.geometry import Doubles, Indices, iou
 
 FIRST, FIRST_THREE = "top1_", "top3_"
@@ -39,8 +39,8 @@ MEASURES = (
 ``top1_`` and ``top3_`` for the first and the first three; ``hit_k``: 1 when one of the first k hits
 a true box (`metrics.hits`); ``reach_k``: the largest IoU of one of the first k with a true box;
 ``boxes``: how many were returned; ``tokens``: what they cost as context; ``coverage``: the share
-of the evidence that they hold (`coverage.Evidence`); ``tokens_to_90``: the cost of the first ones
-that hold 90 % of it, NaN where they do not.
+of the evidence that they hold (`coverage.EvidencePieces`); ``tokens_to_90``: the cost of the first
+ones that hold 90 % of it, NaN where they do not.
 """
 
 NOTHING = np.array([np.nan if name == "tokens_to_90" else 0.0 for name in MEASURES])
@@ -64,7 +64,7 @@ class Target:
     """
 
     true_boxes: Doubles
-    page: StoredPage
+    page: MeasuredPage
     width_pt: float
     height_pt: float
     seed: int
@@ -112,7 +112,9 @@ class _Scorer:
         parts = mosaic(np.concatenate([boxes, true]))
         self._places = PlaceScorer(boxes, true, parts)
         any_box = target.truth is Truth.ANY
-        self._evidence = Evidence(boxes, true, target.page.words, any_box=any_box, parts=parts)
+        self._evidence = EvidencePieces(
+            boxes, true, target.page.words, any_box=any_box, parts=parts
+        )
         self._hits = hits(boxes, true)
         self._reach = iou(boxes, true).max(axis=1)
         self._tokens = tokens

@@ -15,7 +15,7 @@ _PAGES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StoredPage:
+class MeasuredPage:
     """A page as the baselines and the measures of context see it.
 
     Attributes:
@@ -34,7 +34,7 @@ class StoredPage:
 
 def read_pages(
     snapshot: Snapshot, page_ids: Sequence[str], kinds: Sequence[RegionKind]
-) -> Iterator[tuple[str, StoredPage]]:
+) -> Iterator[tuple[str, MeasuredPage]]:
     """Yield pages with their keys, some dozens read at a time.
 
     Args:
@@ -54,7 +54,7 @@ def read_pages(
             regions = stored.get(page_id, NO_REGIONS)
             yield (
                 page_id,
-                StoredPage(
+                MeasuredPage(
                     regions.only(RegionKind.WORD).boxes,
                     texts[page_id],
                     regions.only(*kinds),

@@ -11,7 +11,7 @@ from patchlight.tasks.documents import opening
 from patchlight.tasks.documents.protocol import OpenDocument, PageShape
 from patchlight.tasks.regions import hierarchy, layoutmodel, proposals
 from patchlight.tasks.regions.figures import Boxes, inked_of
-from patchlight.tasks.regions.proposals import Seen
+from patchlight.tasks.regions.proposals import BesideWords
 from patchlight.tasks.regions.ruledlines import rules_of
 
 _SHARPER = 1.5
@@ -59,7 +59,7 @@ def look(
     limits: Limits,
     *,
     draw: bool,
-) -> Seen:
+) -> BesideWords:
     """Look at a page.
 
     Args:
@@ -77,10 +77,10 @@ def look(
     """
     objects = document.objects(page)
     if mode is LayoutMode.NEVER or not draw:
-        return Seen(objects=objects)
+        return BesideWords(objects=objects)
     scale = _SHARPER * max(layoutmodel.WIDTH / shape.width_pt, layoutmodel.HEIGHT / shape.height_pt)
     pixels = min(_MOST_PIXELS, limits.max_pixels)
     dpi = shape.dpi_within(pixels, scale * _POINTS_PER_INCH)
     drawing = document.render(page, dpi, gray=True)
     inked = inked_of(drawing, words)
-    return Seen(layoutmodel.find(drawing), objects, rules_of(drawing), inked)
+    return BesideWords(layoutmodel.find(drawing), objects, rules_of(drawing), inked)

@@ -111,7 +111,7 @@ def group(texts: Sequence[str], boxes: Boxes) -> Grouping:
     lines = _lines(texts, em, bands)
     line_texts = [[texts[w] for w in line] for line in lines]
     line_em = _medians(em, lines)
-    line_bands = hulls(bands, lines)
+    line_bands = group_hulls(bands, lines)
     for side in (1, 3):  # one superscript does not make a line higher
         line_bands[:, side] = _medians(bands[:, side], lines)
 
@@ -120,7 +120,7 @@ def group(texts: Sequence[str], boxes: Boxes) -> Grouping:
     return Grouping(lines, paragraphs, blocks)
 
 
-def hulls(boxes: Boxes, groups: Groups) -> Boxes:
+def group_hulls(boxes: Boxes, groups: Groups) -> Boxes:
     """Return the box around each group's members: (len(groups), 4)."""
     members = np.concatenate([np.asarray(g) for g in groups])
     return geometry.hulls(boxes[members], geometry.offsets([len(g) for g in groups])[:-1])
@@ -159,7 +159,7 @@ def _wide_gaps(
     texts: Sequence[str], em: Floats, bands: Boxes, pieces: Groups
 ) -> list[tuple[int, int]]:
     """Pieces of lines that belong together over a gap as wide as between columns."""
-    boxes = hulls(bands, pieces)
+    boxes = group_hulls(bands, pieces)
     size = _medians(em, pieces)
     left, right, gap = _row_pairs(boxes)
     near = (gap > 0) & (gap <= _WIDE_GAP * np.maximum(size[left], size[right]))
@@ -240,7 +240,7 @@ def _blocks(
     texts: Sequence[Sequence[str]], line_em: Floats, line_bands: Boxes, paragraphs: Groups
 ) -> Groups:
     """Join paragraphs stacked close, but part them above a heading; and the cells of a table."""
-    bands = hulls(line_bands, paragraphs)
+    bands = group_hulls(line_bands, paragraphs)
     em = _medians(line_em, paragraphs)
     below, gap, single = _stacks(bands, em, _HEADING_GAP)
     heading = [
@@ -310,7 +310,7 @@ def _table_cells(
     rows = [row for row in _components(len(texts), cells) if len(row) > 1]
     rows.sort(key=lambda row: (bands[row, 1].min(), row))
     edges = []
-    extents = hulls(bands, rows) if rows else np.empty((0, 4))
+    extents = group_hulls(bands, rows) if rows else np.empty((0, 4))
     for r, row in enumerate(rows):
         unit = em[row].min()
         for s in range(r + 1, len(rows)):

@@ -12,7 +12,7 @@ from patchlight.storage.records import RegionKind
 from patchlight.storage.regions import NO_REGIONS, Regions
 from patchlight.tasks.kernels import geometry
 from patchlight.tasks.regions import grouping
-from patchlight.tasks.regions.grouping import Boxes, Grouping, Groups, hulls
+from patchlight.tasks.regions.grouping import Boxes, Grouping, Groups, group_hulls
 
 REGIONS_VERSION = 2
 """Raise when the same words, and whatever else is seen of a page, may give other regions."""
@@ -59,8 +59,10 @@ def regions_of(words: Regions, width_pt: float, height_pt: float) -> Regions:
     points = fractions * np.array([width_pt, height_pt, width_pt, height_pt])
     grouped = _group(words.texts, points)
 
-    paragraph_boxes = hulls(hulls(points, grouped.lines), grouped.paragraphs)
-    blocks = [grouped.blocks[b] for b in reading_order(hulls(paragraph_boxes, grouped.blocks))]
+    paragraph_boxes = group_hulls(group_hulls(points, grouped.lines), grouped.paragraphs)
+    blocks = [
+        grouped.blocks[b] for b in reading_order(group_hulls(paragraph_boxes, grouped.blocks))
+    ]
     blocks = [[block[i] for i in reading_order(paragraph_boxes[block])] for block in blocks]
     return _assemble(words, fractions, Grouping(grouped.lines, grouped.paragraphs, blocks))
 

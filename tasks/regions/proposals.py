@@ -105,7 +105,7 @@ _LEAST_AREA = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class BesideWords:
     """What is known of a page beside its words.
 
     Attributes:
@@ -121,7 +121,7 @@ class Seen:
     inked: Boxes = field(default_factory=lambda: np.empty((0, 4)))
 
 
-def propose(regions: Regions, seen: Seen, width_pt: float, height_pt: float) -> Regions:
+def propose(regions: Regions, seen: BesideWords, width_pt: float, height_pt: float) -> Regions:
     """Add proposals to a page's words, lines, paragraphs and blocks.
 
     Args:
@@ -172,7 +172,7 @@ def _snapped(page: Written, detections: Iterable[Detection]) -> list[Draft]:
     return kept
 
 
-def _figures(elements: Sequence[Draft], seen: Seen) -> list[Draft]:
+def _figures(elements: Sequence[Draft], seen: BesideWords) -> list[Draft]:
     found = [p for p in elements if p.kind is RegionKind.FIGURE]
     for kind, boxes in (
         (RegionKind.PICTURE, figures.pictures_of(seen.objects)),

@@ -30,7 +30,7 @@ from patchlight.tasks.common import childenvironment
 from patchlight.tasks.common.errors import Stage
 from patchlight.tasks.common.limits import MEBIBYTE, Limits
 from patchlight.tasks.common.tracebacks import Elsewhere
-from patchlight.tasks.sandbox.procfs import Group, Memory
+from patchlight.tasks.sandbox.procfs import Memory, ProcessGroup
 from patchlight.tasks.sandbox.sharedmemory import SharedMemory
 
 _LOOK_MS, _LOOK_IN_OCR_MS = 20, 100
@@ -134,7 +134,7 @@ class Child:
             self._let_go()
             raise self._refused
         self._memory = Memory(self.pid)
-        self._group = Group(self.pid)
+        self._group = ProcessGroup(self.pid)
         self._inherited = self._ready()
 
     def _ready(self) -> int:
@@ -301,7 +301,7 @@ class Child:
 class _Watch:
     """Time and memory of one call."""
 
-    def __init__(self, limits: Limits, memory: Memory, group: Group) -> None:
+    def __init__(self, limits: Limits, memory: Memory, group: ProcessGroup) -> None:
         self._most = limits.page_memory_mb * MEBIBYTE
         self._timeout_s = limits.page_timeout_s
         self._memory = memory

@@ -45,7 +45,7 @@ class Memory:
             self._file = -1
 
 
-class Group:
+class ProcessGroup:
     """The processes of a process group beside its leader: Tesseract, and what it may start.
 
     Args:

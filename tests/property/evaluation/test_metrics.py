@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchlight.tasks.evaluation.areas import mosaic
-from patchlight.tasks.evaluation.coverage import Evidence
+from patchlight.tasks.evaluation.coverage import EvidencePieces
 from patchlight.tasks.evaluation.metrics import PlaceScore, PlaceScorer, hits, ndcg_at
 from patchlight.tasks.kernels.geometry import Doubles
 
@@ -111,16 +111,16 @@ def test_a_random_choice_scores_the_mean_of_all(returned: Doubles, true: Doubles
 
 @given(boxes(), boxes(), boxes(0, 8))
 def test_evidence_held_grows_to_the_whole(returned: Doubles, true: Doubles, words: Doubles) -> None:
-    evidence = Evidence(returned, true, words)
+    evidence = EvidencePieces(returned, true, words)
     along = evidence.along(range(len(returned)))
     assert (np.diff(along) >= -1e-9).all() and (along >= 0).all() and (along <= 1).all()
     assert evidence.expected(len(returned), seed=0) == pytest.approx(along[-1])
-    best = Evidence(returned, true, words, any_box=True)
+    best = EvidencePieces(returned, true, words, any_box=True)
     assert (best.along(range(len(returned))) >= along - 1e-9).all()
     assert best.expected(1, seed=0) >= evidence.expected(1, seed=0) - 1e-9
-    page = Evidence(np.array([[0.0, 0.0, 1.0, 1.0]]), true, words)
+    page = EvidencePieces(np.array([[0.0, 0.0, 1.0, 1.0]]), true, words)
     assert page.along([0]) == pytest.approx([1.0])
-    assert Evidence(true, true, words).along(range(len(true)))[-1] == pytest.approx(1.0)
+    assert EvidencePieces(true, true, words).along(range(len(true)))[-1] == pytest.approx(1.0)
 
 
 @given(boxes(), boxes())

@@ -16,7 +16,7 @@ from patchlight.storage.regions import Regions
 from patchlight.tasks.common.pageobjects import PageObjects
 from patchlight.tasks.regions import hierarchy
 from patchlight.tasks.regions.detections import Detection, Label
-from patchlight.tasks.regions.proposals import LEAST, MOST, Seen, propose
+from patchlight.tasks.regions.proposals import LEAST, MOST, BesideWords, propose
 from patchlight.tasks.regions.ruledlines import Rules
 from tests.region_examples import Region, record_of, rows_of
 
@@ -67,7 +67,7 @@ def array(rows: list[tuple[float, ...]]) -> NDArray[np.float64]:
 
 
 @st.composite
-def seen(draw: st.DrawFn) -> Seen:
+def seen(draw: st.DrawFn) -> BesideWords:
     found = [
         Detection(draw(st.sampled_from(list(Label))), draw(st.floats(0.15, 1)), (a, b, c, d))
         for a, b, c, d in draw(boxes(least=1e-3))
@@ -75,10 +75,10 @@ def seen(draw: st.DrawFn) -> Seen:
     objects = PageObjects(array(draw(boxes())), array(draw(boxes())))
     rules = Rules(array(draw(boxes())), array(draw(boxes())))
     found.sort(key=lambda d: -d.score)
-    return Seen(found, objects, rules, array(draw(boxes(least=0.05))))
+    return BesideWords(found, objects, rules, array(draw(boxes(least=0.05))))
 
 
-def proposed(some: list[Word], look: Seen) -> tuple[Region, ...]:
+def proposed(some: list[Word], look: BesideWords) -> tuple[Region, ...]:
     return rows_of(
         propose(hierarchy.regions_of(Regions.of_words(some), WIDTH, HEIGHT), look, WIDTH, HEIGHT)
     )
@@ -86,7 +86,9 @@ def proposed(some: list[Word], look: Seen) -> tuple[Region, ...]:
 
 @settings(max_examples=60, deadline=None)
 @given(words(), seen())
-def test_proposals_can_be_stored_and_their_links_are_right(some: list[Word], look: Seen) -> None:
+def test_proposals_can_be_stored_and_their_links_are_right(
+    some: list[Word], look: BesideWords
+) -> None:
     text = rows_of(hierarchy.regions_of(Regions.of_words(some), WIDTH, HEIGHT))
     regions = proposed(some, look)
     assert regions[: len(text)] == text
@@ -111,7 +113,9 @@ def test_proposals_can_be_stored_and_their_links_are_right(some: list[Word], loo
 
 @settings(max_examples=40, deadline=None)
 @given(words(), seen(), st.randoms(use_true_random=False))
-def test_the_order_of_what_is_seen_does_not_matter(some: list[Word], look: Seen, random) -> None:  # type: ignore[no-untyped-def]
+def test_the_order_of_what_is_seen_does_not_matter(  # type: ignore[no-untyped-def]
+    some: list[Word], look: BesideWords, random
+) -> None:
     def shuffled(rows: NDArray[np.float64]) -> NDArray[np.float64]:
         order = list(range(len(rows)))
         random.shuffle(order)
@@ -121,7 +125,7 @@ def test_the_order_of_what_is_seen_does_not_matter(some: list[Word], look: Seen,
     rules = Rules(shuffled(look.rules.across), shuffled(look.rules.down))
     words_again = list(some)
     random.shuffle(words_again)
-    other = Seen(look.detections, objects, rules, look.inked)
+    other = BesideWords(look.detections, objects, rules, look.inked)
     assert proposed(words_again, other) == proposed(some, look)
 
 
@@ -132,7 +136,7 @@ def test_a_page_has_no_more_proposals_than_it_may() -> None:
         for row in range(240)
         for col in range(4)
     ]
-    look = Seen([Detection(Label.TABLE, 0.9, (0.04, 0.005, 0.75, 0.98))])
+    look = BesideWords([Detection(Label.TABLE, 0.9, (0.04, 0.005, 0.75, 0.98))])
     regions = proposed(some, look)
     kinds = Counter(region.kind for region in regions)
     text = kinds[RegionKind.PARAGRAPH] + kinds[RegionKind.BLOCK]

@@ -9,7 +9,13 @@ import pytest
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
 from patchlight.storage.records import Failure
-from patchlight.tasks.admin.failures import CategoryCount, Choice, by_category, choose, next_steps
+from patchlight.tasks.admin.failures import (
+    CategoryCount,
+    FailureFilter,
+    by_category,
+    choose,
+    next_steps,
+)
 from patchlight.tasks.common.errors import Category, InputError, Stage
 from tests.storage_examples import ENCODER, doc_id, document, failure, put
 
@@ -45,32 +51,32 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 @pytest.mark.parametrize(
     ("choice", "chosen"),
     [
-        (Choice(), [OCR, LARGE, GONE, LOCKED]),
-        (Choice(categories=(Category.OCR, Category.MISSING)), [OCR, GONE]),
-        (Choice(stages=(Stage.OPEN,)), [GONE, LOCKED]),
-        (Choice(retryable=True), [OCR, GONE]),
-        (Choice(retryable=False), [LARGE, LOCKED]),
-        (Choice(doc=doc_id("a")[:8]), [OCR, LARGE]),
-        (Choice(doc="/locked\n.pdf"), [LOCKED]),
-        (Choice(doc="gone.pdf", retryable=True), [GONE]),
-        (Choice(doc="b"), []),
-        (Choice(categories=(Category.OCR,), stages=(Stage.OPEN,)), []),
+        (FailureFilter(), [OCR, LARGE, GONE, LOCKED]),
+        (FailureFilter(categories=(Category.OCR, Category.MISSING)), [OCR, GONE]),
+        (FailureFilter(stages=(Stage.OPEN,)), [GONE, LOCKED]),
+        (FailureFilter(retryable=True), [OCR, GONE]),
+        (FailureFilter(retryable=False), [LARGE, LOCKED]),
+        (FailureFilter(doc=doc_id("a")[:8]), [OCR, LARGE]),
+        (FailureFilter(doc="/locked\n.pdf"), [LOCKED]),
+        (FailureFilter(doc="gone.pdf", retryable=True), [GONE]),
+        (FailureFilter(doc="b"), []),
+        (FailureFilter(categories=(Category.OCR,), stages=(Stage.OPEN,)), []),
     ],
 )
 def test_failures_are_chosen_by_all_that_is_asked(
-    database: Database, choice: Choice, chosen: list[Failure]
+    database: Database, choice: FailureFilter, chosen: list[Failure]
 ) -> None:
     assert [named.failure for named in choose(database, choice)] == chosen
 
 
 def test_a_failure_has_the_name_of_its_document_or_the_path_of_its_file(database: Database) -> None:
-    names = [named.name for named in choose(database, Choice())]
+    names = [named.name for named in choose(database, FailureFilter())]
     assert names == ["a", "a", "/gone.pdf", "/locked\n.pdf"]
 
 
 def test_a_document_that_is_not_there_is_an_error(database: Database) -> None:
     with pytest.raises(InputError, match="no document and no failure is called 'c'"):
-        choose(database, Choice(doc="c"))
+        choose(database, FailureFilter(doc="c"))
 
 
 def test_failures_are_counted_by_category() -> None:

@@ -63,7 +63,7 @@ def answer(*, overlays: dict[int, str] | None = None) -> Answer:
 
 
 def test_the_line_of_an_answer() -> None:
-    line = results.as_json(answer(overlays={1: "overlays/q1.png"}), catalog(), "run", "stats")
+    line = results.result_line(answer(overlays={1: "overlays/q1.png"}), catalog(), "run", "stats")
     assert json.loads(json.dumps(line)) == {
         "query_id": "q1",
         "query": "Who pays — 船?",
@@ -136,7 +136,7 @@ def test_a_page_without_regions_is_one_row() -> None:
 def write_one(files: ResultFiles) -> None:
     one = answer()
     files.write(
-        [results.as_json(one, catalog(), "run", "stats")],
+        [results.result_line(one, catalog(), "run", "stats")],
         retrievals_table(results.as_retrievals(one, catalog(), "run")),
     )
 

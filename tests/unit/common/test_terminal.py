@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from patchlight.tasks.admin.failures import NamedFailure, failures_table
+from patchlight.tasks.admin.failures import NamedFailure, failure_listing
 from patchlight.tasks.answers import wording
 from patchlight.tasks.answers.queryfile import QueryRow
 from patchlight.tasks.answers.results import Answer, PageAnswer
@@ -108,7 +108,7 @@ def test_names_and_values_are_harmless() -> None:
 
 
 def test_failures_are_laid_out_with_what_names_them() -> None:
-    [row] = failures_table([NamedFailure(EVIL.replace("\ud800", ""), failure())]).to_pylist()
+    [row] = failure_listing([NamedFailure(EVIL.replace("\ud800", ""), failure())]).to_pylist()
     assert list(row) == [
         "source",
         "page",
@@ -122,7 +122,7 @@ def test_failures_are_laid_out_with_what_names_them() -> None:
     ]
     assert row["source"].startswith("a\x1b")  # printing makes it harmless
     assert (row["uri"], row["category"], row["attempts"]) == ("file:///a", "corrupt", 1)
-    assert failures_table([]).num_rows == 0
+    assert failure_listing([]).num_rows == 0
 
 
 def test_json_lines_are_harmless_and_exact() -> None:

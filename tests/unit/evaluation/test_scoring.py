@@ -10,7 +10,7 @@ from patchlight.storage.regions import NO_REGIONS
 from patchlight.tasks.answers.tokencost import page_tokens, text_tokens
 from patchlight.tasks.evaluation import baselines
 from patchlight.tasks.evaluation.choices import Truth
-from patchlight.tasks.evaluation.coverage import Evidence
+from patchlight.tasks.evaluation.coverage import EvidencePieces
 from patchlight.tasks.evaluation.protocols import NOTHING_RETURNED, Returned
 from patchlight.tasks.evaluation.scoring import (
     MEASURES,
@@ -19,7 +19,7 @@ from patchlight.tasks.evaluation.scoring import (
     score_choices,
     score_returned,
 )
-from patchlight.tasks.evaluation.stored import StoredPage
+from patchlight.tasks.evaluation.stored import MeasuredPage
 from patchlight.tasks.kernels.geometry import Doubles
 from tests.region_examples import page_of
 
@@ -36,7 +36,7 @@ LINES = page_of(
     np.array([HEAD, (0.1, 0.2, 0.9, 0.3)]),
     texts=["Depths", "The berth is deep"],
 )
-PAGE = StoredPage(np.array(WORDS), "Depths\nThe berth is deep", REGIONS, LINES)
+PAGE = MeasuredPage(np.array(WORDS), "Depths\nThe berth is deep", REGIONS, LINES)
 WIDTH, HEIGHT = 612.0, 792.0
 
 
@@ -89,7 +89,7 @@ def test_context_costs_text_and_of_what_has_none_the_picture() -> None:
 
 
 def test_a_picture_with_a_label_costs_the_picture_and_not_the_label() -> None:
-    label = StoredPage(np.array([(0.1, 0.5, 0.14, 0.52)]), "Depth", REGIONS, LINES)
+    label = MeasuredPage(np.array([(0.1, 0.5, 0.14, 0.52)]), "Depth", REGIONS, LINES)
     shown = Returned(1, np.array([PICTURE]), np.zeros(1), ("figure",), ("Depth",))
     found = named(score_returned(shown, Target(np.array([PICTURE]), label, WIDTH, HEIGHT, 0)))
     assert found["tokens"] == page_tokens(0.8 * WIDTH, 0.4 * HEIGHT)
@@ -104,7 +104,7 @@ def test_words_count_by_their_centres_and_pictures_by_area() -> None:
     # The left half of the paragraph holds 2 of its 4 words; that of the picture half its area.
     half_text, half_picture = (0.1, 0.2, 0.5, 0.4), (0.1, 0.5, 0.5, 0.9)
     boxes = np.array([half_text, half_picture])
-    evidence = Evidence(boxes, np.array([TEXT, PICTURE]), PAGE.words)
+    evidence = EvidencePieces(boxes, np.array([TEXT, PICTURE]), PAGE.words)
     assert evidence.along([0, 1]) == pytest.approx([0.25, 0.5])
     assert evidence.along([1]) == pytest.approx([0.25])
     assert len(evidence.along([])) == 0
@@ -116,7 +116,7 @@ def test_words_count_by_their_centres_and_pictures_by_area() -> None:
 def test_where_any_true_box_is_enough_the_best_held_one_counts() -> None:
     half_text, most_of_picture = (0.1, 0.2, 0.5, 0.4), (0.1, 0.5, 0.7, 0.9)
     boxes = np.array([half_text, most_of_picture])
-    evidence = Evidence(boxes, np.array([TEXT, PICTURE]), PAGE.words, any_box=True)
+    evidence = EvidencePieces(boxes, np.array([TEXT, PICTURE]), PAGE.words, any_box=True)
     assert evidence.along([0, 1]) == pytest.approx([0.5, 0.75])
     assert evidence.expected(1, seed=0) == pytest.approx((0.5 + 0.75) / 2)
     assert evidence.expected(2, seed=0) == pytest.approx(0.75)
@@ -126,7 +126,7 @@ def test_where_any_true_box_is_enough_the_best_held_one_counts() -> None:
 def test_few_words_in_a_large_box_make_no_text_of_it() -> None:
     """An axis label in a chart: the chart is the evidence, and its area counts."""
     label = (0.1, 0.5, 0.14, 0.52)
-    evidence = Evidence(np.array([label]), np.array([PICTURE]), np.array([label]))
+    evidence = EvidencePieces(np.array([label]), np.array([PICTURE]), np.array([label]))
     assert evidence.along([0]) == pytest.approx([0.04 * 0.02 / (0.8 * 0.4)])
 
 
@@ -175,7 +175,7 @@ def test_lines_are_asked_where_any_box_is_enough() -> None:
 
 
 def test_a_page_without_regions_is_scored_too() -> None:
-    empty = StoredPage(np.zeros((0, 4)), "", NO_REGIONS, NO_REGIONS)
+    empty = MeasuredPage(np.zeros((0, 4)), "", NO_REGIONS, NO_REGIONS)
     choices = baselines.choices("any", empty, {"ours": 0}, Truth.ANY)
     scores = score_choices(choices, Target(np.array([TEXT]), empty, WIDTH, HEIGHT, 0))
     for name, values in scores.items():
