@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     workers: int = Field(
         default_factory=_cpus,
         ge=1,
-        description="processes that read and encode pages; default: the CPUs of this machine",
+        description="processes that read and encode pages; default: the CPUs this process may use",
     )
     ray_address: str | None = Field(
         default=None, description="Ray cluster to use, e.g. auto; default: a private local one"

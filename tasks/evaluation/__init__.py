@@ -1,5 +1,5 @@
 """Measuring answers against human evidence: readers, metrics, baselines and reports.
 
-Flows and admin may import it. It does not know how answers are made: it is handed them, and asks
-the same questions that a person would.
+The floors above it may import it. It does not know how answers are made: it is handed them, and
+asks the same questions that a person would.
 """
