@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -188,6 +189,26 @@ def set_environment_defaults() -> None:
     }.items():
         os.environ.setdefault(name, value)
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home fails where there is none
-    if not os.access(home, os.W_OK):  # as in many containers: Prefect keeps its record elsewhere
-        folder = Path(tempfile.gettempdir()) / f"patchlight-prefect-{os.getuid()}"
-        os.environ.setdefault("PREFECT_HOME", str(folder))
+    # As in many containers: Prefect keeps its record elsewhere.
+    if "PREFECT_HOME" not in os.environ and not os.access(home, os.W_OK):
+        os.environ["PREFECT_HOME"] = str(_folder_for_prefect())
+
+
+def _folder_for_prefect() -> Path:
+    """Make a folder that is this user's alone among the temporary files, the same each time.
+
+    Its name can be guessed: where something of somebody else has it, or a link, a new folder with
+    another name is made instead.
+
+    Raises:
+        OSError: none can be made.
+    """
+    folder = Path(tempfile.gettempdir()) / f"patchlight-prefect-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        there = folder.lstat()
+        if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid():
+            return Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
+        folder.chmod(0o700)  # what is made by Prefect is open to everybody
+    return folder
