@@ -9,11 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from patchlight.storage.database import Database
 from patchlight.storage.errors import EncoderMismatch
 from patchlight.storage.records import DocumentStatus
+from patchlight.storage.schema import Table
 from patchlight.tasks.common.errors import Fault, PageTimeout
 from patchlight.tasks.common.limits import Limits
 from patchlight.tasks.common.modes import LayoutMode, OcrMode
@@ -41,6 +43,19 @@ def mixed(folder: Path) -> None:
     fixtures.make_pdf(folder / "a.pdf", draw)
 
 
+def stored(database: Database) -> list[pa.Table]:
+    return [database.table(name).to_table() for name in (Table.PAGES, Table.REGIONS, Table.PATCHES)]
+
+
+def only_fingerprints_changed(before: list[pa.Table], after: list[pa.Table]) -> dict[str, str]:
+    """Check it of a database with one page; return that page's new ones."""
+    for old, new in zip(before[1:], after[1:], strict=True):
+        assert old.equals(new)
+    assert before[0].drop_columns("fingerprints").equals(after[0].drop_columns("fingerprints"))
+    fingerprints: dict[str, str] = after[0]["fingerprints"][0].as_py()
+    return fingerprints
+
+
 def test_another_resolution_reads_scanned_pages_again_and_no_others(
     folder: Path, database: Database, encoder: Encoder
 ) -> None:
@@ -63,8 +78,7 @@ def test_new_regions_are_made_from_stored_words_and_vectors_stay(
 ) -> None:
     fixtures.make_pdf(folder / "a.pdf", fixtures.prose)
     ingest(folder, database, encoder)
-    tables = ["pages", "regions", "patches"]
-    before = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
+    before = stored(database)
     monkeypatch.setattr(hierarchy, "REGIONS_VERSION", 99)
     pool = InProcess(encoder)
     report = ingest(folder, database, encoder, pool=pool)
@@ -72,11 +86,8 @@ def test_new_regions_are_made_from_stored_words_and_vectors_stay(
     assert report.made_by == {"patchlight": version("patchlight")}
     assert json.loads(database.runs()[-1].summary)["made_by"] == report.made_by
     assert pool.work == [Work(words=False, regions=True, encode=False)]
-    after = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
-    for old, new in zip(before[1:], after[1:], strict=True):
-        assert old.equals(new)
-    assert before[0].drop_columns("fingerprints").equals(after[0].drop_columns("fingerprints"))
-    assert after[0]["fingerprints"][0].as_py()["regions"] == "regions-99:never"
+    fingerprints = only_fingerprints_changed(before, stored(database))
+    assert fingerprints["regions"] == "regions-99:never"
 
 
 def test_the_layout_model_makes_regions_anew_and_words_and_vectors_stay(
@@ -122,19 +133,15 @@ def test_new_vectors_leave_regions_alone(
 ) -> None:
     fixtures.make_pdf(folder / "a.pdf", fixtures.prose)
     ingest(folder, database, encoder)
-    tables = ["pages", "regions", "patches"]
-    before = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
+    before = stored(database)
     monkeypatch.setattr(
         "patchlight.tasks.ingest.ingestrun.encoder_stage", lambda encoder, form: "encoder-next"
     )
     pool = InProcess(encoder)
     assert ingest(folder, database, encoder, pool=pool).pages_added == 1
     assert pool.work == [Work(words=False, regions=False, encode=True)]
-    after = [database.table(name).to_table() for name in tables]  # type: ignore[arg-type]
-    for old, new in zip(before[1:], after[1:], strict=True):
-        assert old.equals(new)
-    assert before[0].drop_columns("fingerprints").equals(after[0].drop_columns("fingerprints"))
-    assert after[0]["fingerprints"][0].as_py()["encoder"] == "encoder-next"
+    fingerprints = only_fingerprints_changed(before, stored(database))
+    assert fingerprints["encoder"] == "encoder-next"
 
 
 def test_a_page_of_which_nothing_is_left_to_keep_is_made_whole(
