@@ -82,7 +82,7 @@ def asked(place: str, db: str) -> Iterator[Asked]:
             continue
         question, key = matched.questions[row.question], pages.page_ids[row.position]
         if key not in known:
-            known[key] = read_regions(snapshot, [key])[key]
+            known[key] = read_regions(snapshot, pages.keys([row.position]))[key]
         batch = read_patches(snapshot, [int(pages.patch_rows[row.position])])
         (encoding,) = encode([question.query], statistics)
         if isinstance(encoding, Exception):

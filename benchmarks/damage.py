@@ -152,7 +152,7 @@ def page_words(work: Path, kind: str) -> dict[str, Counter[str]]:
         for file in dataset.files
     }
     snapshot = Database.open(work / f"{kind}.db").snapshot()
-    texts = reader.page_texts(snapshot, ids)
+    texts = reader.page_texts(snapshot, reader.page_keys(snapshot, ids))
     return {ids[key]: Counter(re.findall(r"[^\W_]+", t.lower())) for key, t in texts.items()}
 
 

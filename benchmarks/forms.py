@@ -131,7 +131,7 @@ def answer(
         at = position[row.place]
         question = matched.questions[row.question].query
         query = queries[question]
-        page = FoundPage(int(known.patch_rows[at]), (query,), (question,))
+        page = FoundPage(int(known.page_keys[at]), int(known.patch_rows[at]), (query,), (question,))
         (places,) = ground(stored.snapshot, {known.page_ids[at]: page}, FIRST_BLOCK).values()
         boxes.append(places[0].regions[0].box if places[0].regions else None)
     return Answers(pooled, within, boxes)

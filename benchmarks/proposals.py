@@ -64,7 +64,7 @@ def read_rows(dataset: str, db: str) -> list[Row]:
     keys = sorted({page_id(ids[at.file], at.page) for _, at in evidence})
     stacked = {
         key: {kind: regions.only(kind).boxes for kind in RegionKind}
-        for key, regions in reader.read_regions(snapshot, keys).items()
+        for key, regions in reader.read_regions(snapshot, reader.page_keys(snapshot, keys)).items()
     }
     rows = []
     for question, at in evidence:

@@ -7,13 +7,13 @@ at work: it leaves what a living run reads, and does nothing beside another run 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import lance
 
-from patchlight.storage import merging
+from patchlight.storage import indexes, merging
 from patchlight.storage.database import Database
 from patchlight.storage.engine import engine_errors
 from patchlight.storage.errors import StorageUnavailable
@@ -29,24 +29,27 @@ KEEP_VERSIONS = timedelta(days=1)
 """How long a version that was replaced stays readable. Until then the files that were merged
 take their place on the disk twice or more."""
 
-_WIDE = (Table.REGIONS, Table.PATCHES)
-_WIDE_ROWS = 4096, 128
-"""Pages in a file of a wide table, some 100 kB each, and how many a merge holds at once."""
-_NARROW_ROWS = 1 << 18, 8192
+_ROWS: Mapping[Table, tuple[int, int]] = {
+    Table.WORDS: (4096, 128),
+    Table.PATCHES: (4096, 128),
+    Table.PAGES: (1 << 16, 2048),
+}
+"""Rows in a file of a wide table, some 10 to 100 kB each, and how many a merge holds at once."""
+_NARROW_ROWS = 1 << 19, 8192
 
 _WRITING_KINDS = ("ingest", "delete")
 _FOREVER = timedelta(days=36500)
 
 
 def merge_files(database: Database) -> None:
-    """Merge the small files that commits leave; rewrites in proportion to what is new.
+    """Merge the small files that commits leave, and bring indexes up; in proportion to what is new.
 
     A table that cannot be treated, because another process writes to it at the same time, stays
     as it is, with a warning in the log.
     """
 
     def merge(table: Table) -> None:
-        full, batch = _WIDE_ROWS if table in _WIDE else _NARROW_ROWS
+        full, batch = _ROWS.get(table, _NARROW_ROWS)
         with writing(database.uri), engine_errors(database.uri, table):
             dataset = database.table(table)
             left = _left_alone(dataset, full)
@@ -56,6 +59,7 @@ def merge_files(database: Database) -> None:
                 materialize_deletions_threshold=0.0,
                 excluded_fragment_ids=left,
             )
+            indexes.refresh(database.table(table), table)
 
     _each_table(merge, "files were not merged")
 

@@ -1,16 +1,18 @@
 """All changes of a database but those of leases.
 
-Every write is an upsert by key, so repeating one changes nothing. A document's row is the key to
+Every write is an upsert by key, so repeating one changes nothing; but what a page consists of is
+appended under a key that is new each time (`storage.pagekeys`). A document's row is the key to
 all that belongs to it: it is changed only by `Committer.change_documents`, which never undoes
 what another process did, and it is ``unfinished`` while anything else of the document changes.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -21,11 +23,14 @@ from patchlight.storage import convert
 from patchlight.storage.cleaning import KEEP_VERSIONS, clean, merge_files
 from patchlight.storage.convert import PageTables
 from patchlight.storage.database import Database
-from patchlight.storage.engine import engine_errors, one_of, quoted, some_at_a_time
+from patchlight.storage.engine import one_of, quoted, some_at_a_time
 from patchlight.storage.errors import StorageUnavailable
+from patchlight.storage.pagewriter import PageWriter
 from patchlight.storage.records import Document, DocumentStatus, Failure, TermStatistics, page_id
 from patchlight.storage.schema import Table, schema_of
 from patchlight.storage.writer import Writer
+
+logger = logging.getLogger("patchlight.storage")
 
 Change = Callable[[str, Document | None], Document | None]
 """What is to become of a document: from its id and its row, or None if there is none, to its new
@@ -35,9 +40,6 @@ _CHANGE_ATTEMPTS = 50
 """Eight processes that changed one document without a pause lost one attempt in three."""
 _LONGEST_PAUSE_S = 0.3
 _NEXT_REVISION = "target.revision = source.revision - 1"
-
-_OF_DOCUMENTS = (Table.PAGES, Table.PATCHES, Table.REGIONS, Table.FAILURES, Table.RETRIEVALS)
-"""What belongs to a document, in the order in which it is removed: a page is whole or not there."""
 
 _COMMITS_PER_MERGE = 128
 """A commit takes some 0.5 ms more for each one since files were last merged."""
@@ -61,6 +63,7 @@ class Committer:
         self._database = database
         self._run_id = run_id
         self._writer = Writer(database)
+        self._pages = PageWriter(database, self._writer, run_id)
         self._lock = threading.Lock()
         self._changing = threading.Lock()
         self._commits = 0
@@ -69,23 +72,18 @@ class Committer:
     def commit_pages(self, pages: PageTables) -> None:
         """Store pages in place of what was stored of them; regions or patches may be kept.
 
-        A row in ``pages`` means that the page is whole: it is written last, and one of other
-        fingerprints is taken away first. Killed in between, the page is not there, and is to be
-        made whole: what could have been kept of it is no longer known to be of one piece.
+        Killed in between, each page is as it was, or as it is to be.
 
         Args:
             pages: as `convert.page_tables` gives them, for the database's dim and vector type;
                 of documents that are not visible.
 
         Raises:
-            ValueError: their vectors are of another length or type.
+            ValueError: their vectors are of another length or type, or a page is there twice.
         """
         self._check_vectors(pages.patches)
         with self._lock:
-            self._drop_outdated(pages.pages)
-            self._writer.upsert(Table.REGIONS, pages.regions)
-            self._writer.upsert(Table.PATCHES, pages.patches)
-            self._writer.upsert(Table.PAGES, pages.pages)
+            self._pages.write(pages)
             self._commits += 1
             if self._commits >= _COMMITS_PER_MERGE:
                 self._merge_files()
@@ -99,10 +97,17 @@ class Committer:
             doc_id: their document.
             pages: 1-based numbers; those that are not there are ignored.
         """
-        keys = [page_id(doc_id, page) for page in pages]
         with self._lock:
-            for table in (Table.PAGES, Table.PATCHES, Table.REGIONS):
-                self._writer.delete_keys(table, keys)
+            self._pages.drop([page_id(doc_id, page) for page in pages])
+
+    def take_over(self, at_work: Collection[str]) -> None:
+        """Remove what runs left that were cut off while they wrote pages.
+
+        Args:
+            at_work: the other runs that may still write.
+        """
+        with self._lock:
+            self._pages.take_over(at_work)
 
     def change_documents(
         self, doc_ids: Iterable[str], change: Change
@@ -153,7 +158,7 @@ class Committer:
             "Wait until they are done, then try again."
         )
 
-    def remove_documents(self, doc_ids: Iterable[str]) -> int:
+    def remove_documents(self, doc_ids: Iterable[str], *, with_retrievals: bool = True) -> int:
         """Remove documents with all that is stored of them.
 
         They are invisible from the first step on, in the name of this committer's run. Killed at
@@ -162,6 +167,7 @@ class Committer:
         Args:
             doc_ids: the documents, none of them in work by another run; unknown ones are
                 ignored.
+            with_retrievals: whether what query runs found in them goes too.
 
         Returns:
             How many were removed; less than were there if another run took one over meanwhile.
@@ -171,8 +177,10 @@ class Committer:
         for some in some_at_a_time(doc_id for doc_id, row in rows.items() if row):
             theirs = one_of("doc_id", some)
             with self._lock:
-                for table in _OF_DOCUMENTS:
-                    self._writer.delete(table, theirs)
+                self._pages.drop(self._database.pages_of(some))
+                self._writer.delete(Table.FAILURES, theirs)
+                if with_retrievals:
+                    self._writer.delete(Table.RETRIEVALS, theirs)
                 removed += self._writer.delete(
                     Table.DOCUMENTS,
                     f"{theirs} AND status = '{DocumentStatus.UNFINISHED}' "
@@ -230,6 +238,10 @@ class Committer:
             keep: how long versions that were replaced stay; see `cleaning.clean`.
         """
         with self._lock:
+            try:
+                self._pages.end()
+            except StorageUnavailable as error:  # a later run does it
+                logger.warning("rows that nothing refers to were not removed: %s", error)
             self._merge_files()
             self._clean(keep)
 
@@ -247,22 +259,6 @@ class Committer:
         given, expected = (s.field("vectors").type for s in (patches.schema, own))
         if given != expected:
             raise ValueError(f"patch vectors of type {given}, the database holds {expected}")
-
-    def _drop_outdated(self, pages: pa.Table) -> None:
-        new = dict(
-            zip(pages["page_id"].to_pylist(), pages["fingerprints"].to_pylist(), strict=True)
-        )
-        stored = self._database.table(Table.PAGES)
-        outdated: list[str] = []
-        for some in some_at_a_time(new):
-            with engine_errors(self._database.uri, Table.PAGES):
-                rows = stored.to_table(["page_id", "fingerprints"], one_of("page_id", some))
-            outdated += [
-                row["page_id"]
-                for row in rows.to_pylist()
-                if row["fingerprints"] != new[row["page_id"]]
-            ]
-        self._writer.delete_keys(Table.PAGES, outdated)
 
     def _write_revisions(self, documents: list[Document]) -> dict[str, Document]:
         """Store those of which no other process has stored the same or a later revision."""

@@ -36,30 +36,46 @@ from patchlight.storage.records import (
     page_id,
     retrieval_id,
 )
-from patchlight.storage.regions import Regions
-from patchlight.storage.schema import KEYS, SCHEMA_VERSION, STAGES, Table, schema_of
+from patchlight.storage.regionrows import Terms
+from patchlight.storage.regions import Arrangement
+from patchlight.storage.schema import KEYS, SCHEMA_MINOR, SCHEMA_VERSION, STAGES, Table, schema_of
+
+_TIMES = ("words_ms", "regions_ms", "encoder_ms")
 
 META_NAME = "patchlight"
 """Key of the one row of the ``meta`` table."""
 
+NEXT_KEY = "next"
+"""The block in ``page_keys`` whose ``first`` is the next key that was not given out."""
+
 
 @dataclass(frozen=True, slots=True)
 class PageTables:
-    """Pages as rows of the three tables they go to; picklable.
+    """Pages as rows of the four tables they go to; their ``page_key`` is null; picklable.
 
     Attributes:
         pages: rows of ``pages``.
-        regions: rows of ``regions``, one a page whose regions are not kept as stored.
+        regions: rows of ``regions``, of pages whose regions are not kept as stored.
+        words: rows of ``words``, one a page whose regions are not kept as stored.
         patches: rows of ``patches``, one a page whose vectors are not kept as stored.
     """
 
     pages: pa.Table
     regions: pa.Table
+    words: pa.Table
     patches: pa.Table
+
+    def of(self, table: Table) -> pa.Table:
+        """Return the rows of one of the four tables."""
+        rows: pa.Table = getattr(self, table.value)
+        return rows
 
 
 def page_tables(
-    pages: Sequence[Page], dim: int, vectors: VectorType = VectorType.FLOAT16
+    pages: Sequence[Page],
+    dim: int,
+    vectors: VectorType = VectorType.FLOAT16,
+    terms: Terms = str.split,
 ) -> PageTables:
     """Convert pages to rows.
 
@@ -71,6 +87,7 @@ def page_tables(
         pages: distinct pages; may be empty.
         dim: length of the database's vectors.
         vectors: how their numbers are kept; must be that of the database's form.
+        terms: what makes terms of a text, for the columns ``terms``.
 
     Raises:
         ValueError: a page's number, fingerprints, boxes, region order or vectors do not fit, or
@@ -81,12 +98,18 @@ def page_tables(
     for page in pages:
         try:
             _check_page(page, dim)
-            rows.append(_page_row(page))
+            rows.append(_page_row(page, vectors, terms))
         except ValueError as error:
             raise ValueError(f"page {page.page} of document {page.doc_id}: {error}") from error
+    read = [
+        (page.doc_id, page.page, r, page.arrangement or Arrangement.unknown(r))
+        for page in pages
+        if (r := page.regions) is not None
+    ]
     return PageTables(
         pages=_table(Table.PAGES, rows),
-        regions=_regions([(page, r) for page in pages if (r := page.regions) is not None]),
+        regions=regionrows.region_rows(read, terms),
+        words=regionrows.packed_rows(read),
         patches=_patches(
             [(page, e) for page in pages if (e := page.encoding) is not None], dim, vectors
         ),
@@ -96,10 +119,23 @@ def page_tables(
 def concat_page_tables(parts: Sequence[PageTables]) -> PageTables:
     """Put the rows of several `PageTables` (at least one) together, in order."""
     return PageTables(
-        pages=pa.concat_tables([part.pages for part in parts]),
-        regions=pa.concat_tables([part.regions for part in parts]),
-        patches=pa.concat_tables([part.patches for part in parts]),
+        **{
+            field.name: pa.concat_tables([getattr(part, field.name) for part in parts])
+            for field in fields(PageTables)
+        }
     )
+
+
+def with_page_keys(rows: pa.Table, keys: Mapping[str, int]) -> pa.Table:
+    """Fill in the column ``page_key``.
+
+    Args:
+        rows: of ``pages`` or of what a page consists of.
+        keys: page_id -> page_key, of all of these pages.
+    """
+    at = rows.schema.get_field_index("page_key")
+    given = pa.array([keys[page] for page in rows["page_id"].to_pylist()], pa.int64())
+    return rows.set_column(at, rows.schema.field(at), given)
 
 
 def stored_pages_of(table: pa.Table) -> list[StoredPage]:
@@ -135,39 +171,47 @@ def _place(page: Page) -> dict[str, Any]:
     return {"page_id": page_id(page.doc_id, page.page), "doc_id": page.doc_id, "page": page.page}
 
 
-def _page_row(page: Page) -> dict[str, Any]:
+def _page_row(page: Page, vectors: VectorType, terms: Terms) -> dict[str, Any]:
     return (
         _place(page)
         | {
+            "page_key": None,
             "width_pt": page.width_pt,
             "height_pt": page.height_pt,
             "rotation": page.rotation,
             "words_source": page.words_source,
             "ocr_dpi": page.ocr_dpi,
             "text": page.text,
+            "terms": " ".join(terms(page.text)),
             "fingerprints": _by_stage(page.fingerprints),
             "scale": page.scale,
         }
-        | _counts(page)
+        | _measures(page, vectors)
     )
 
 
-def _counts(page: Page) -> dict[str, int]:
-    """Counts of what is new, and of what stays as it is stored."""
-    counts = {}
+_MEASURES = (
+    *("n_words", "n_regions", "n_vectors", "rows", "cols", "vector_bytes"),
+    *_TIMES,
+)
+
+
+def _measures(page: Page, vectors: VectorType) -> dict[str, Any]:
+    """Counts and times of what is new, and of what stays as it is stored."""
+    measures: dict[str, Any] = {}
     if (kept := page.kept) is not None:
-        counts = {name: getattr(kept, name) for name in ("n_words", "n_regions", "n_vectors")}
+        measures = {name: getattr(kept, name) for name in _MEASURES}
+    measures |= {name: ms for name in _TIMES if (ms := getattr(page, name)) is not None or not kept}
     if (regions := page.regions) is not None:
-        counts["n_words"] = len(regions.rows(RegionKind.WORD))
-        counts["n_regions"] = len(regions)
-    if page.encoding is not None:
-        counts["n_vectors"] = len(page.encoding.vectors)
-    return counts
-
-
-def _regions(pages: Sequence[tuple[Page, Regions]]) -> pa.Table:
-    lists = regionrows.lists_of([regions for _, regions in pages])
-    return _with_place(schema_of(Table.REGIONS, dim=1), [page for page, _ in pages], [lists])
+        measures["n_words"] = len(regions.rows(RegionKind.WORD))
+        measures["n_regions"] = len(regions)
+    if (encoding := page.encoding) is not None:
+        count, dim = encoding.vectors.shape
+        scales = 2 * count if vectors is VectorType.INT8 else 0
+        size = count * dim * (1 if vectors is VectorType.INT8 else 2) + scales
+        measures |= {"n_vectors": count, "vector_bytes": size}
+        measures |= {"rows": encoding.rows, "cols": encoding.cols}
+    return measures
 
 
 def _patches(
@@ -214,7 +258,8 @@ def _offsets(lengths: Sequence[int]) -> pa.Array:
 
 def _with_place(schema: pa.Schema, pages: Sequence[Page], rest: Sequence[pa.Array]) -> pa.Table:
     where = [_place(page) for page in pages]
-    place = [pa.array([row[n] for row in where], schema.field(n).type) for n in schema.names[:3]]
+    where = [row | {"page_key": None} for row in where]
+    place = [pa.array([row[n] for row in where], schema.field(n).type) for n in schema.names[:4]]
     return pa.Table.from_arrays([*place, *rest], schema=schema)
 
 
@@ -336,11 +381,23 @@ def statistics_of(table: pa.Table) -> list[TermStatistics]:
     ]
 
 
+def page_keys_table(blocks: Iterable[tuple[str, int, int, str]]) -> pa.Table:
+    """Convert block, first, count and run_id to rows of ``page_keys``."""
+    names = ("block", "first", "count", "run_id")
+    return _table(Table.PAGE_KEYS, [dict(zip(names, block, strict=True)) for block in blocks])
+
+
+def no_page_keys() -> pa.Table:
+    """The rows of ``page_keys`` in a new database."""
+    return page_keys_table([(NEXT_KEY, 1, 0, "")])
+
+
 def meta_table(encoder: EncoderIdentity, form: VectorForm) -> pa.Table:
     """The one row of ``meta``: which schema and encoder a database belongs to, and its form."""
     row = {
         "name": META_NAME,
         "schema_version": SCHEMA_VERSION,
+        "schema_minor": SCHEMA_MINOR,
         "encoder": encoder.name,
         "fingerprint": encoder.fingerprint,
         "dim": encoder.dim,

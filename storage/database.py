@@ -178,6 +178,23 @@ class Database:
                 stored[own[doc_id], page] = mapping
         return stored
 
+    def page_keys(self, page_ids: Iterable[str]) -> dict[str, int]:
+        """What the parts of pages are found by: page_id -> page_key; unknown ones are left out."""
+        keys: dict[str, int] = {}
+        for some in some_at_a_time(page_ids):
+            rows = self._read(Table.PAGES, ["page_id", "page_key"], one_of("page_id", some))
+            keys |= zip(rows["page_id"].to_pylist(), rows["page_key"].to_pylist(), strict=True)
+        return keys
+
+    def pages_of(self, doc_ids: Iterable[str]) -> list[str]:
+        """The page_ids of the pages that are stored of documents."""
+        found: list[str] = []
+        for some in some_at_a_time(doc_ids):
+            found += self._read(Table.PAGES, ["page_id"], one_of("doc_id", some))[
+                "page_id"
+            ].to_pylist()
+        return found
+
     def page_rows(self, doc_id: str, pages: Iterable[int]) -> dict[int, StoredPage]:
         """What is stored of pages but their regions and vectors, by page.
 
@@ -195,17 +212,16 @@ class Database:
     def words(self, doc_id: str, pages: Iterable[int]) -> dict[int, Regions]:
         """Words of stored pages in reading order, by page; boxes as rounded to float32.
 
-        Ask for some dozens of pages at a time: it reads all their regions.
-
         Args:
             doc_id: their document.
-            pages: 1-based numbers; those without a row in ``regions`` are left out.
+            pages: 1-based numbers; those that are not stored whole are left out.
         """
         found: dict[int, Regions] = {}
-        for some in some_at_a_time(page_id(doc_id, page) for page in pages):
-            rows = self._read(Table.REGIONS, condition=one_of("page_id", some))
-            lists = rows["regions"].combine_chunks()
-            found |= zip(rows["page"].to_pylist(), regionrows.words_of(lists), strict=True)
+        page_ids = [page_id(doc_id, page) for page in pages]
+        for some in some_at_a_time(page_ids):
+            keys = ", ".join(map(str, self.page_keys(some).values())) or "NULL"
+            rows = self._read(Table.WORDS, ["page", "words"], f"page_key IN ({keys})")
+            found |= zip(rows["page"].to_pylist(), regionrows.words_of(rows), strict=True)
         return found
 
     def page_texts(self, batch_rows: int = 1024) -> Iterator[list[str]]:

@@ -27,10 +27,11 @@ _TABLES = (
     Table.DOCUMENTS,
     Table.PAGES,
     Table.REGIONS,
+    Table.WORDS,
     Table.PATCHES,
     Table.FAILURES,
 )
-_CIRCUMSTANCES = ("run_id", "changed_by", "revision")
+_CIRCUMSTANCES = ("run_id", "changed_by", "revision", "page_key", "vector_bytes")
 _VECTORS = ("vectors", "scales")
 
 _BATCH_ROWS = 128
@@ -118,7 +119,7 @@ def _stored(database: Database, table: Table) -> _Part:
     columns = [
         name
         for name in database.table(table).schema.names
-        if name not in left_out and not name.endswith("_at")
+        if name not in left_out and not name.endswith(("_at", "_ms"))
     ]
     return _Part(database, table.value, KEYS[table], None, table, columns)
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+NEVER_FULL = 1 << 62
+"""Rows of a file for which none is so large that it is left alone."""
+
 _AT_LEAST = 8
 """Files before a merge is worth it: one takes a version of the table, and some 10 ms."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchlight.storage.records import PageEncoding, StoredPage, WordsSource
-from patchlight.storage.regions import Regions
+from patchlight.storage.regions import Arrangement, Regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,9 @@ class Page:
         scale: 1.0; less where the page was drawn smaller than asked, because it is beyond a
             limit.
         kept: its row as it is stored; needed where something is to be kept.
+        arrangement: where its regions have their places; None if only their own order is known.
+        words_ms, regions_ms, encoder_ms: what the stages took, milliseconds; None if they were
+            not done now, or not timed.
     """
 
     doc_id: str
@@ -61,3 +64,7 @@ class Page:
     encoding: PageEncoding | None
     scale: float = 1.0
     kept: StoredPage | None = None
+    arrangement: Arrangement | None = None
+    words_ms: float | None = None
+    regions_ms: float | None = None
+    encoder_ms: float | None = None

@@ -7,7 +7,7 @@ connection, and DataFusion only for a condition.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,14 +22,19 @@ from patchlight.storage.engine import (
     VISIBLE_FILTER,
     engine_errors,
     existing_table,
+    one_of,
     open_table,
+    some_at_a_time,
 )
 from patchlight.storage.errors import StorageUnavailable
 from patchlight.storage.records import IntArray, RegionKind
 from patchlight.storage.regions import Regions
-from patchlight.storage.schema import Table
+from patchlight.storage.schema import PARTS, Table
 
 logger = logging.getLogger("patchlight.storage")
+
+_KEYS_AT_ONCE = 512
+"""Keys of pages named in one condition."""
 
 _PIN_ATTEMPTS = 20
 """Looks at the table versions before giving up; one takes some 10 ms, a commit some 100 ms."""
@@ -80,10 +85,10 @@ class PatchBatch:
 def pin(uri: str) -> Snapshot:
     """Pin the newest versions of the tables that queries read, such that they fit together.
 
-    A page's regions and patches are written before its row in ``pages``, and that before its
-    document's; pinned in the opposite order, whatever is visible is whole. A document that is
-    changed is hidden first, and a page that is replaced loses its row first, so unchanged
-    ``documents`` and ``pages`` mean that none was meanwhile.
+    What a page consists of is written before its row in ``pages``, and that before its
+    document's; pinned in the opposite order, whatever is visible is whole. What is replaced is
+    removed after the row in ``pages`` names what replaces it, and a document that is changed is
+    hidden first, so unchanged ``documents`` and ``pages`` mean that nothing was removed meanwhile.
 
     Raises:
         DatabaseNotFound: making the database was interrupted.
@@ -91,7 +96,7 @@ def pin(uri: str) -> Snapshot:
     """
     versions: dict[str, int] = {}
     for _ in range(_PIN_ATTEMPTS):
-        for table in (Table.DOCUMENTS, Table.PAGES, Table.REGIONS, Table.PATCHES):
+        for table in (Table.DOCUMENTS, Table.PAGES, *PARTS):
             versions[table.value] = _version(uri, table)
         if all(
             versions[table.value] == _version(uri, table)
@@ -142,7 +147,7 @@ def catalog(snapshot: Snapshot, where: str | None = None) -> pa.Table:
             ``name LIKE '%.pdf' AND page = 1``; None for all pages.
 
     Returns:
-        Columns page_id, doc_id, page, width_pt, height_pt, n_vectors, name, uri, and
+        Columns page_id, page_key, doc_id, page, width_pt, height_pt, n_vectors, name, uri, and
         patch_row (int64), which `read_patches` takes.
 
     Raises:
@@ -150,7 +155,7 @@ def catalog(snapshot: Snapshot, where: str | None = None) -> pa.Table:
         StorageUnavailable: the database cannot be read.
     """
     documents = _scan(snapshot, Table.DOCUMENTS, ["doc_id", "name", "uri"], VISIBLE_FILTER)
-    columns = ["page_id", "doc_id", "page", "width_pt", "height_pt", "n_vectors"]
+    columns = ["page_id", "page_key", "doc_id", "page", "width_pt", "height_pt", "n_vectors"]
     pages = _scan(snapshot, Table.PAGES, columns)
     row = pc.index_in(pages["doc_id"], value_set=documents["doc_id"])
     pages = pages.filter(pc.is_valid(row))
@@ -166,7 +171,9 @@ def catalog(snapshot: Snapshot, where: str | None = None) -> pa.Table:
             _open(snapshot, Table.DOCUMENTS), _open(snapshot, Table.PAGES), where
         )
         pages = pages.filter(pc.is_in(pages["page_id"], value_set=chosen))
-    patch_row = pc.index_in(pages["page_id"], value_set=_page_ids(snapshot, Table.PATCHES))
+    # In the order that `_take` counts rows in.
+    stored = _scan(snapshot, Table.PATCHES, ["page_key"])["page_key"].combine_chunks()
+    patch_row = pc.index_in(pages["page_key"], value_set=stored)
     if patch_row.null_count:
         raise StorageUnavailable(
             f"database {snapshot.uri} has {patch_row.null_count} pages without patches: "
@@ -203,34 +210,51 @@ def read_patches(snapshot: Snapshot, patch_rows: Sequence[int] | NDArray[np.int6
     )
 
 
+def page_keys(snapshot: Snapshot, page_ids: Collection[str]) -> dict[str, int]:
+    """What the parts of pages are found by: page_id -> page_key; unknown ones are left out.
+
+    Raises:
+        StorageUnavailable: the database cannot be read.
+    """
+    keys: dict[str, int] = {}
+    for some in some_at_a_time(page_ids):
+        rows = _scan(snapshot, Table.PAGES, ["page_id", "page_key"], one_of("page_id", some))
+        keys |= zip(rows["page_id"].to_pylist(), rows["page_key"].to_pylist(), strict=True)
+    return keys
+
+
 def read_regions(
-    snapshot: Snapshot, page_ids: Iterable[str], kinds: Iterable[RegionKind] | None = None
+    snapshot: Snapshot, pages: Mapping[str, int], kinds: Collection[RegionKind] | None = None
 ) -> dict[str, Regions]:
     """Regions of pages by page_id, in the order given; those of a page by index.
 
     Args:
         snapshot: of the database.
-        page_ids: distinct keys of pages; unknown ones are left out.
+        pages: page_id -> page_key.
         kinds: which kinds; None for all.
 
     Raises:
         StorageUnavailable: the database cannot be read.
     """
-    columns = ["page_id", "regions"]
-    rows = _take(snapshot, Table.REGIONS, _rows_of(snapshot, Table.REGIONS, page_ids), columns)
-    regions = regionrows.regions_of(rows["regions"], kinds)
-    return dict(zip(rows["page_id"].to_pylist(), regions, strict=True))
+    keys = list(pages.values())
+    rows, packed = (
+        _of_pages(snapshot, table, keys) if regionrows.kinds_in(table, kinds) else None
+        for table in (Table.REGIONS, Table.WORDS)
+    )
+    return dict(zip(pages, regionrows.regions_of(keys, rows, packed, kinds), strict=True))
 
 
-def page_texts(snapshot: Snapshot, page_ids: Iterable[str]) -> dict[str, str]:
-    """Texts of pages by page_id; unknown ones are left out.
+def page_texts(snapshot: Snapshot, pages: Mapping[str, int]) -> dict[str, str]:
+    """Texts of pages by page_id.
+
+    Args:
+        snapshot: of the database.
+        pages: page_id -> page_key.
 
     Raises:
         StorageUnavailable: the database cannot be read.
     """
-    rows = _take(
-        snapshot, Table.PAGES, _rows_of(snapshot, Table.PAGES, page_ids), ["page_id", "text"]
-    )
+    rows = _of_pages(snapshot, Table.PAGES, pages.values(), ["page_id", "text"])
     return dict(zip(rows["page_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
 
 
@@ -278,16 +302,20 @@ def _scan(
         return dataset.to_table(columns=columns, filter=condition)
 
 
-def _page_ids(snapshot: Snapshot, table: Table) -> pa.Array:
-    """The keys of a table, each at the row that `_take` finds it by."""
-    return _scan(snapshot, table, ["page_id"])["page_id"].combine_chunks()
-
-
-def _rows_of(snapshot: Snapshot, table: Table, page_ids: Iterable[str]) -> NDArray[np.int64]:
-    wanted = pa.array(page_ids, pa.string())
-    row = pc.index_in(wanted, value_set=_page_ids(snapshot, table)).drop_null()
-    rows: NDArray[np.int64] = row.to_numpy().astype(np.int64)
-    return rows
+def _of_pages(
+    snapshot: Snapshot,
+    table: Table,
+    page_keys: Collection[int],
+    columns: list[str] | None = None,
+) -> pa.Table:
+    """The rows of some pages, by the index on their keys."""
+    names = columns or _open(snapshot, table).schema.names
+    keys = sorted(page_keys)
+    parts = [
+        _scan(snapshot, table, names, f"page_key IN ({', '.join(map(str, some))})")
+        for some in (keys[at : at + _KEYS_AT_ONCE] for at in range(0, len(keys), _KEYS_AT_ONCE))
+    ]
+    return pa.concat_tables(parts) if parts else _scan(snapshot, table, names, "false")
 
 
 def _take(

@@ -64,8 +64,6 @@ class DocumentStatus(StrEnum):
     """Not one page could be done."""
     UNFINISHED = "unfinished"
     """In work by the run that ``run_id`` names, or left by it when it was cut off."""
-    REPLACED = "replaced"
-    """Its only source holds other bytes now, which are a document of their own."""
 
 
 VISIBLE = (DocumentStatus.COMPLETE, DocumentStatus.PARTIAL)
@@ -227,6 +225,10 @@ class StoredPage:
         width_pt, height_pt, rotation, words_source, ocr_dpi, text, fingerprints, scale: as in
             `storage.pages.Page`.
         n_words, n_regions, n_vectors: words, regions of all kinds, and patch vectors of it.
+        page_key: what its regions, words and vectors are found by.
+        rows, cols: shape of its patch grid.
+        vector_bytes: what its vectors take, before any compression by the engine.
+        words_ms, regions_ms, encoder_ms: what the stages took; None if that is not known.
     """
 
     width_pt: float
@@ -240,6 +242,13 @@ class StoredPage:
     n_words: int
     n_regions: int
     n_vectors: int
+    page_key: int
+    rows: int
+    cols: int
+    vector_bytes: int
+    words_ms: float | None
+    regions_ms: float | None
+    encoder_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ class Regions:
         index: (R,) int32, position among all regions of the page, 0-based; parents come after
             children in no particular order, so look them up by index.
         parent: (R,) int32, index of the region that holds it or that it belongs to, -1 for none.
-        order: (R,) int32, place in reading order among the regions of its kind, 0-based.
+        order: (R,) int32, rising in reading order among the regions of its kind; 0, 1, 2, ... as
+            they are made, places among all regions of the page as they are read back.
         boxes: (R, 4) float64 x0, y0, x1, y1, fractions of the displayed page, origin top left.
         texts: what is written in each, in reading order; a table's cells parted by tabs.
         confidence: (R,) float64 in 0..1; of words, or the layout model's score, by the kind.
@@ -156,3 +157,29 @@ class Regions:
 
 
 NO_REGIONS = Regions.of_words(())
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Where each of R regions of a page has its place among the others.
+
+    Attributes:
+        order: (R,) int32, in reading order over all kinds, 0-based.
+        table: (R,) int32, index of the table that a row, column or cell is of; -1 for others.
+        row, col: (R,) int32, the table's rows and columns that it begins in, 0-based; -1 where
+            that is not known, or there is none.
+        row_span, col_span: (R,) int32, how many of these it takes; -1 as above.
+    """
+
+    order: IntArray
+    table: IntArray
+    row: IntArray
+    col: IntArray
+    row_span: IntArray
+    col_span: IntArray
+
+    @classmethod
+    def unknown(cls, regions: Regions) -> Arrangement:
+        """Return that of regions of which no more is known than their own order."""
+        none = np.full(len(regions), -1, np.int32)
+        return cls(regions.order, none, none, none, none, none)

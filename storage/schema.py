@@ -1,8 +1,8 @@
 """The tables of a database: names, keys and Arrow schemas.
 
 Pure: nothing here opens a database. Every table has one key column, which LanceDB is told of as
-its primary key. ``regions`` and ``patches`` hold one row a page, so that a page is replaced as
-a whole; SQL shows ``regions`` with one row a region (``storage.sql``).
+its primary key. What belongs to a page is found by its ``page_key``, which is new each time the
+page is written: rows of two writings never mix.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ import pyarrow as pa
 
 from patchlight.storage.records import VectorType
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of everything in this file; a database carries the version that it was made with."""
+
+SCHEMA_MINOR = 0
+"""Counts the columns that were added to this version, each null or with a default in old rows. A
+database of a lower one is read as it is, one of a higher one is refused."""
 
 STAGES = ("render", "words", "regions", "encoder")
 """The stages a document, and each of its pages, has a fingerprint of."""
@@ -28,25 +32,32 @@ class Table(StrEnum):
     DOCUMENTS = "documents"
     PAGES = "pages"
     REGIONS = "regions"
+    WORDS = "words"
     PATCHES = "patches"
     FAILURES = "failures"
     RETRIEVALS = "retrievals"
     RUNS = "runs"
     STATISTICS = "statistics"
+    PAGE_KEYS = "page_keys"
 
 
 KEYS: Mapping[Table, str] = {
     Table.META: "name",
     Table.DOCUMENTS: "doc_id",
     Table.PAGES: "page_id",
-    Table.REGIONS: "page_id",
+    Table.REGIONS: "region_id",
+    Table.WORDS: "page_id",
     Table.PATCHES: "page_id",
     Table.FAILURES: "failure_id",
     Table.RETRIEVALS: "retrieval_id",
     Table.RUNS: "run_id",
     Table.STATISTICS: "snapshot",
+    Table.PAGE_KEYS: "block",
 }
 """The key column of each table."""
+
+PARTS = (Table.REGIONS, Table.WORDS, Table.PATCHES)
+"""What a page consists of beside its row in ``pages``; found by its ``page_key``."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 BOX = ("x0", "y0", "x1", "y1")
@@ -70,10 +81,9 @@ _NUMBER: Mapping[VectorType, pa.DataType] = {
     VectorType.INT8: pa.int8(),
 }
 
-_REGION = pa.struct(
+_WORD = pa.struct(
     [
         pa.field("index", pa.int32()),
-        pa.field("kind", pa.string()),
         pa.field("parent", pa.int32()),
         pa.field("reading_order", pa.int32()),
         *(pa.field(name, pa.float32()) for name in BOX),
@@ -81,6 +91,7 @@ _REGION = pa.struct(
         pa.field("confidence", pa.float32()),
     ]
 )
+"""A word or a line, packed."""
 
 
 _FINGERPRINTS = pa.struct([pa.field(stage, pa.string()) for stage in STAGES])
@@ -101,6 +112,7 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
             return _schema(
                 key,
                 schema_version=int32,
+                schema_minor=int32,
                 encoder=text,
                 fingerprint=text,
                 dim=int32,
@@ -130,6 +142,7 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
         case Table.PAGES:
             return _schema(
                 key,
+                page_key=pa.int64(),
                 doc_id=text,
                 page=int32,
                 width_pt=pa.float64(),
@@ -140,15 +153,51 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
                 n_words=int32,
                 n_regions=int32,
                 n_vectors=int32,
+                rows=pa.int16(),
+                cols=pa.int16(),
+                vector_bytes=pa.int64(),
                 text=text,
+                terms=text,
                 fingerprints=_FINGERPRINTS,
                 scale=pa.float32(),
+                words_ms=pa.float32(),
+                regions_ms=pa.float32(),
+                encoder_ms=pa.float32(),
             )
         case Table.REGIONS:
-            return _schema(key, doc_id=text, page=int32, regions=_list_of(_REGION))
+            return _schema(
+                key,
+                page_key=pa.int64(),
+                doc_id=text,
+                page_id=text,
+                page=int32,
+                index=int32,
+                kind=text,
+                parent_id=text,
+                reading_order=int32,
+                table_id=text,
+                row=int32,
+                col=int32,
+                row_span=int32,
+                col_span=int32,
+                **dict.fromkeys(BOX, pa.float32()),
+                text=text,
+                terms=text,
+                confidence=pa.float32(),
+            )
+        case Table.WORDS:
+            return _schema(
+                key,
+                page_key=pa.int64(),
+                doc_id=text,
+                page=int32,
+                words=_list_of(_WORD),
+                lines=_list_of(_WORD),
+            )
         case Table.PATCHES:
             return _schema(
                 key,
+                page_key=pa.int64(),
                 doc_id=text,
                 page=int32,
                 rows=pa.int16(),
@@ -218,3 +267,5 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
                 counts=_list_of(int32),
                 created_at=_TIME,
             )
+        case Table.PAGE_KEYS:
+            return _schema(key, first=pa.int64(), count=pa.int64(), run_id=text)

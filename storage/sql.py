@@ -1,9 +1,8 @@
 """SQL over a database, for looking and never for writing.
 
 The tables' plain names show what queries see: ``documents`` that are complete or partial, and
-the ``pages``, ``regions`` and ``patches`` of those. ``raw_<table>`` shows every row.
-``regions`` has one row a region; as they are stored, one row a page, they are in
-``stored_regions``.
+the ``pages``, ``regions``, ``words`` and ``patches`` of those. ``raw_<table>`` shows every row.
+``all_regions`` has the packed words and lines too, a row each.
 """
 
 from __future__ import annotations
@@ -16,27 +15,44 @@ from datafusion import DataFrame, SessionContext, SQLOptions
 
 from patchlight.storage.database import Database
 from patchlight.storage.engine import VISIBLE_FILTER
+from patchlight.storage.regionrows import PACKED
 from patchlight.storage.schema import Table
 from patchlight.storage.sqlengine import register, rows_of, sql_context, sql_errors
 
-_STORED_REGIONS = "stored_regions"
+ALL_REGIONS = "all_regions"
+"""The view of the regions of all kinds: those of ``regions``, and words and lines."""
 
-_RAW_REGIONS = f"""
-CREATE VIEW raw_regions AS
+_SHARED = "page_key, doc_id, page_id, page"
+_PACKED = """
 SELECT page_id || ':' || lpad(number, greatest(5, length(number)), '0') AS region_id,
-    doc_id, page_id, page, r['index'] AS "index", r['kind'] AS kind,
+    {shared}, r['index'] AS "index", '{kind}' AS kind,
     CASE WHEN r['parent'] >= 0
         THEN page_id || ':' || lpad(parent, greatest(5, length(parent)), '0') END AS parent_id,
-    r['reading_order'] AS reading_order,
+    r['reading_order'] AS reading_order, {none},
     r['x0'] AS x0, r['y0'] AS y0, r['x1'] AS x1, r['y1'] AS y1,
-    r['text'] AS text, r['confidence'] AS confidence
+    r['text'] AS text, NULL AS terms, r['confidence'] AS confidence
 FROM (
     SELECT *, CAST(r['index'] AS VARCHAR) AS number, CAST(r['parent'] AS VARCHAR) AS parent
-    FROM (SELECT page_id, doc_id, page, unnest(regions) AS r FROM {_STORED_REGIONS})
+    FROM (SELECT {shared}, unnest({column}) AS r FROM raw_words)
 )
 """
+"""The regions of one kind of the packed ones, with the columns of ``regions``."""
 
-_OF_VISIBLE = (Table.PAGES, Table.REGIONS, Table.PATCHES)
+
+def _all_regions() -> str:
+    """A view of the regions of all kinds, a row each."""
+    none = ", ".join(
+        f"NULL AS {name}" for name in ("table_id", "row", "col", "row_span", "col_span")
+    )
+    packed = [
+        _PACKED.format(shared=_SHARED, kind=kind, column=column, none=none)
+        for kind, column in PACKED.items()
+    ]
+    every = " UNION ALL ".join(["SELECT * FROM raw_regions", *packed])
+    return f"CREATE VIEW raw_{ALL_REGIONS} AS {every}"
+
+
+_OF_VISIBLE = (Table.PAGES, Table.REGIONS, Table.WORDS, Table.PATCHES, ALL_REGIONS)
 
 
 def run_sql(uri: str | Path, query: str) -> pa.RecordBatchReader:
@@ -56,10 +72,9 @@ def run_sql(uri: str | Path, query: str) -> pa.RecordBatchReader:
     database = Database.open(uri)
     context = sql_context()
     for table in Table:
-        name = _STORED_REGIONS if table is Table.REGIONS else f"raw_{table}"
-        register(context, name, database.table(table))
-    context.sql(_RAW_REGIONS)
-    for table in Table:
+        register(context, f"raw_{table}", database.table(table))
+    context.sql(_all_regions())
+    for table in (*Table, ALL_REGIONS):
         condition = "true"
         if table is Table.DOCUMENTS:
             condition = VISIBLE_FILTER
@@ -69,7 +84,7 @@ def run_sql(uri: str | Path, query: str) -> pa.RecordBatchReader:
     only_look = (
         SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
     )
-    names = ", ".join(Table)
+    names = ", ".join((*Table, ALL_REGIONS))
     with sql_errors(query, f"Tables: {names}, and raw_<table>; 'DESCRIBE pages' shows columns."):
         frame = context.sql_with_options(query, only_look)
         schema = _nullable(frame.schema())

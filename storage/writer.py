@@ -29,6 +29,15 @@ class Writer:
         if rows.num_rows:
             self._merge(table, rows, None, insert=True)
 
+    def append(self, table: Table, rows: pa.Table) -> None:
+        """Store rows beside those that are there, whatever their keys.
+
+        For rows that nothing refers to yet: one that failed may have stored them.
+        """
+        if rows.num_rows:
+            with writing(self._database.uri), engine_errors(self._database.uri, table):
+                self._connection.open_table(table.value).add(rows)
+
     def upsert_where(self, table: Table, rows: pa.Table, condition: str) -> int:
         """Store rows whose keys are new, and those whose stored row fulfils a condition.
 

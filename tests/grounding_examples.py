@@ -31,10 +31,10 @@ Placed = tuple[RegionKind, int, tuple[float, float, float, float], str]
 
 @dataclass
 class Stored:
-    """A database's pages as they are read: by page_id the row, and the vector of each cell."""
+    """A database's pages as they are read: by page_id key, row and each cell's vector."""
 
     snapshot: Snapshot
-    rows: dict[str, int]
+    rows: dict[str, tuple[int, int]]
     cells: dict[str, list[FloatArray | None]]
 
 
@@ -73,7 +73,8 @@ def store(
     snapshot = database.snapshot()
     catalog = reader.catalog(snapshot)
     names, numbers = (catalog[name].to_pylist() for name in ("page_id", "patch_row"))
-    return Stored(snapshot, dict(sorted(zip(names, numbers, strict=True))), {})
+    found = zip(catalog["page_key"].to_pylist(), numbers, strict=True)
+    return Stored(snapshot, dict(sorted(zip(names, found, strict=True))), {})
 
 
 def query(seed: int, tokens: int = 7, share: float = 0.6) -> QueryEncoding:

@@ -75,7 +75,9 @@ def page(doc: str, number: int, words: int = 3, vectors: int = 4, fingerprint: s
     )
 
 
-def stored_page(page: Page, n_words: int, n_regions: int, n_vectors: int) -> StoredPage:
+def stored_page(
+    page: Page, n_words: int, n_regions: int, n_vectors: int, page_key: int = 1
+) -> StoredPage:
     """What is to be read of a page that was stored."""
     return StoredPage(
         width_pt=page.width_pt,
@@ -89,6 +91,13 @@ def stored_page(page: Page, n_words: int, n_regions: int, n_vectors: int) -> Sto
         n_words=n_words,
         n_regions=n_regions,
         n_vectors=n_vectors,
+        page_key=page_key,
+        rows=2,
+        cols=3,
+        vector_bytes=2 * DIM * n_vectors,
+        words_ms=None,
+        regions_ms=None,
+        encoder_ms=None,
     )
 
 

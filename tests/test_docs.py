@@ -11,13 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import typer
-from datafusion import SessionContext
 from typer.exceptions import TyperException
 
 from patchlight.flows.__main__ import app
 from patchlight.storage.errors import ExitCode
 from patchlight.storage.schema import Table, schema_of
-from patchlight.storage.sql import _RAW_REGIONS
 from patchlight.tasks.common.errors import Category, Stage
 from patchlight.tasks.common.settings import Settings
 
@@ -175,7 +173,7 @@ def test_every_stage_is_documented() -> None:
 @pytest.mark.parametrize("table", Table)
 def test_tables_are_documented_column_by_column(table: Table) -> None:
     text = section(read("docs/data-model.md"), table.value)
-    schema = shown_schema(table)
+    schema = schema_of(table, dim=8)
     assert f"Key: `{schema.names[0]}`" in text
     documented = {
         name: row[1] for row in rows(text) for name in re.findall(r"`([a-z0-9_]+)`", row[0])
@@ -185,23 +183,6 @@ def test_tables_are_documented_column_by_column(table: Table) -> None:
         if pa.types.is_list(field.type) or pa.types.is_struct(field.type):
             continue  # described in words
         assert documented[field.name] == TYPES.get(str(field.type), str(field.type)), field
-
-
-def test_the_stored_form_of_regions_is_documented() -> None:
-    text = section(read("docs/data-model.md"), "regions")
-    assert all(f"`{name}`" in text for name in ("stored_regions", "parent", "regions"))
-
-
-def shown_schema(table: Table) -> pa.Schema:
-    """Columns of a table as SQL shows them."""
-    schema = schema_of(table, dim=8)
-    if table is not Table.REGIONS:
-        return schema
-    context = SessionContext()
-    nothing = pa.RecordBatch.from_pylist([], schema=schema)
-    context.register_record_batches("stored_regions", [[nothing]])
-    context.sql(_RAW_REGIONS)
-    return context.table("raw_regions").schema()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)

@@ -140,6 +140,7 @@ class QuerySession:
         for start in range(0, len(keys), _PAGES_GROUNDED_AT_ONCE):
             yield {
                 key: FoundPage(
+                    int(self.catalog.page_keys[positions[key]]),
                     int(self.catalog.patch_rows[positions[key]]),
                     tuple(block.encodings[number] for number in asked[key]),
                     tuple(block.rows[number].query for number in asked[key]),
@@ -161,7 +162,8 @@ class QuerySession:
             places: page_id -> places for each query that found it, in the order of
                 ``page_groups``.
         """
-        texts = reader.page_texts(self.snapshot, {hit.page_id for found in hits for hit in found})
+        positions = {hit.position for found in hits for hit in found}
+        texts = reader.page_texts(self.snapshot, self.catalog.keys(positions))
         next_of = dict.fromkeys(places, 0)
         answers = []
         for row, query, found in zip(block.rows, block.encodings, hits, strict=True):

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ from patchlight.tasks.common.errors import (
 )
 from patchlight.tasks.common.limits import MEBIBYTE, Limits
 from patchlight.tasks.common.modes import LayoutMode
+from patchlight.tasks.common.terms import terms
 from patchlight.tasks.documents.protocol import PageShape
 from patchlight.tasks.documents.sources import SourceFile, sha256_of, shown, stamp_of
 from patchlight.tasks.encoders import registry
@@ -69,6 +71,7 @@ from patchlight.tasks.reading.pages import ReadOptions, ReadPage
 from patchlight.tasks.reading.sandboxwork import Where
 from patchlight.tasks.reading.shardplan import InspectedFile, Shard, ShardPart
 from patchlight.tasks.regions import hierarchy
+from patchlight.tasks.regions.arrangement import arrangement_of
 from patchlight.tasks.sandbox import calling
 
 if TYPE_CHECKING:
@@ -130,9 +133,11 @@ def read_shard(shard: Shard, options: ReadOptions) -> ReadShard:
     def read(where: Where, part: ShardPart, page: int) -> ReadPage:
         name = part.file.label
         args = where, part.file.doc_id, page, options, name
+        began = time.perf_counter()
         words = calling.call(
             sandboxwork.read_page, *args, label=_label(part, page), limits=options.limits
         )
+        words = replace(words, words_ms=1000 * (time.perf_counter() - began))
         return _with_regions(words, where, options)
 
     pages, faults = _each_page(shard, options.limits, read, Stage.WORDS)
@@ -174,6 +179,7 @@ def _with_regions(page: ReadPage, where: Where, options: ReadOptions) -> ReadPag
     """
     args = where, page.page, page.regions, options
     call = partial(calling.call, sandboxwork.read_regions, *args)
+    began = time.perf_counter()
     try:
         drawn, regions = True, call(True, label=page.label, limits=options.limits)
     except SourceError as error:
@@ -181,7 +187,9 @@ def _with_regions(page: ReadPage, where: Where, options: ReadOptions) -> ReadPag
             raise
         logger.warning("%s; the layout model does not see it", error)
         drawn, regions = False, call(False, label=page.label, limits=options.limits)
-    return replace(page, regions=regions, regions_made=regions_made(options.layout, drawn=drawn))
+    made = regions_made(options.layout, drawn=drawn)
+    regions_ms = 1000 * (time.perf_counter() - began)
+    return replace(page, regions=regions, regions_made=made, regions_ms=regions_ms)
 
 
 def render_shard(shard: Shard, options: ReadOptions) -> EncoderInputs:
@@ -214,7 +222,9 @@ def encode(encoder: Encoder, inputs: EncoderInputs, form: VectorForm) -> Encodin
     """Encode the pages of a shard."""
     pages: dict[PageKey, PageEncoding] = {}
     faults = dict(inputs.faults)
+    began = time.perf_counter()
     results = encoder.encode_pages(list(inputs.pages.values()))
+    took_ms = 1000 * (time.perf_counter() - began)
     for (key, page), result in zip(inputs.pages.items(), results, strict=True):
         if isinstance(result, Exception):
             faults[key] = _encoder_fault(result, inputs.labels[key])
@@ -223,7 +233,7 @@ def encode(encoder: Encoder, inputs: EncoderInputs, form: VectorForm) -> Encodin
             pages[key] = pooling.drop_blank(result, blank)
         else:
             pages[key] = result
-    return Encodings(pages, faults)
+    return Encodings(pages, faults, took_ms / max(1, len(inputs.pages)))
 
 
 def pack_shard(read: ReadShard, encoded: Encodings | None, stored_as: StoredAs) -> EncodedShard:
@@ -239,14 +249,15 @@ def pack_shard(read: ReadShard, encoded: Encodings | None, stored_as: StoredAs) 
     stored: list[PageKey] = []
     whole = encoded is not None and all(page.regions_made for page in read.pages)
     kept = {} if whole else _stored_rows(read, stored_as)
+    encoder_ms = encoded.page_ms if encoded else None
     for page in read.pages:
         key = (page.doc_id, page.page)
         if key in faults:
             continue
         try:
             encoding = pooling.pool(encoded.pages[key], stored_as.form.pool) if encoded else None
-            row = _page(page, encoding, stored_as.stages, kept.get(key))
-            parts.append(page_tables([row], stored_as.dim, stored_as.form.type))
+            row = _page(page, encoding, encoder_ms, stored_as.stages, kept.get(key))
+            parts.append(page_tables([row], stored_as.dim, stored_as.form.type, terms))
             stored.append(key)
         except ValueError as error:  # a box off the page, text that is no Unicode
             wrapped = CorruptSource(f"{page.label}: cannot be stored ({error})", Stage.ENCODE)
@@ -388,12 +399,17 @@ def _encoder_fault(error: Exception, label: str) -> Fault:
 
 
 def _page(
-    page: ReadPage, encoding: PageEncoding | None, stages: Stages, kept: StoredPage | None
+    page: ReadPage,
+    encoding: PageEncoding | None,
+    encoder_ms: float | None,
+    stages: Stages,
+    kept: StoredPage | None,
 ) -> Page:
     regions: Regions | None = page.regions
     text, made = hierarchy.page_text(page.regions), page.regions_made
     if not made and kept is not None:
         regions, text, made = None, kept.text, kept.fingerprints["regions"]
+    arrangement = None if regions is None else arrangement_of(regions)
     return Page(
         doc_id=page.doc_id,
         page=page.page,
@@ -408,6 +424,10 @@ def _page(
         encoding=encoding,
         scale=page.scale,
         kept=kept,
+        arrangement=arrangement,
+        words_ms=page.words_ms,
+        regions_ms=page.regions_ms,
+        encoder_ms=encoder_ms,
     )
 
 

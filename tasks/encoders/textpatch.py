@@ -35,6 +35,7 @@ from patchlight.storage.records import (
     QueryEncoding,
     TermStatistics,
 )
+from patchlight.tasks.common.terms import terms
 from patchlight.tasks.encoders.protocol import EncoderInfo
 from patchlight.tasks.encoders.wordvectors import (
     CONTEXT_DIM,
@@ -43,7 +44,6 @@ from patchlight.tasks.encoders.wordvectors import (
     TOKENIZER,
     ContextModel,
     spelling_vectors,
-    terms,
     unit_rows,
 )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -21,6 +20,7 @@ from tokenizers import Tokenizer
 from patchlight.storage.records import FloatArray
 from patchlight.tasks.common.errors import EncoderUnavailable
 from patchlight.tasks.common.packagefiles import PackageFile
+from patchlight.tasks.common.terms import terms
 
 CONTEXT_DIM = 128
 """Length of a context vector. Of the model's 384 numbers this many are kept by a fixed random
@@ -44,7 +44,6 @@ tables are full of them."""
 
 _CLS, _SEP = 101, 102
 _PROJECTION_SEED = 0
-_TERM = re.compile(r"[^\W_]+")
 _LETTER = re.compile(r"[^\W\d_]")
 
 
@@ -66,15 +65,6 @@ TOKENIZER = PackageFile(
     "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
     "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 )
-
-
-def terms(text: str) -> list[str]:
-    """Return the terms of a text: runs of letters and digits, lower case, in order.
-
-    >>> terms("Long-term debt (FY2022): $1,234")
-    ['long', 'term', 'debt', 'fy2022', '1', '234']
-    """
-    return _TERM.findall(unicodedata.normalize("NFKC", text).lower())
 
 
 @lru_cache(maxsize=1 << 16)

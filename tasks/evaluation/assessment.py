@@ -127,7 +127,7 @@ def found_places(
 def rankings_of(plan: Plan, snapshot: Snapshot, catalog: Catalog) -> dict[str, list[Ranking]]:
     """Rank the pages that the questions may find by BM25."""
     places = list(zip(catalog.doc_ids, map(int, catalog.pages), strict=True))
-    by_id = page_texts(snapshot, catalog.page_ids)
+    by_id = page_texts(snapshot, catalog.keys(range(len(catalog))))
     texts = {place: by_id[page_id] for place, page_id in zip(places, catalog.page_ids, strict=True)}
     questions = plan.matched.questions
     doc_ids = [min(doc_id for doc_id, _ in places) for places in plan.matched.places]

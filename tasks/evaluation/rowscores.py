@@ -39,11 +39,13 @@ def score_rows(
     """
     scorer = _RowScorer(plan, answers, catalog)
     rows_of: dict[str, list[int]] = {}
+    keys: dict[str, int] = {}
     for number, row in enumerate(plan.matched.rows):
         if row.position is not None:
             rows_of.setdefault(catalog.page_ids[row.position], []).append(number)
+            keys |= catalog.keys([row.position])
     done(len(plan.matched.not_ingested))
-    for page_id, page in stored.read_pages(snapshot, list(rows_of), plan.kinds):
+    for page_id, page in stored.read_pages(snapshot, keys, plan.kinds):
         for number in rows_of[page_id]:
             scorer.score(number, page)
         done(len(rows_of[page_id]))

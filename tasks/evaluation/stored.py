@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from patchlight.storage import reader
 from patchlight.storage.reader import Snapshot
 from patchlight.storage.records import RegionKind
-from patchlight.storage.regions import NO_REGIONS, Regions
+from patchlight.storage.regions import Regions
 from patchlight.tasks.kernels.geometry import Doubles
 
 _PAGES_AT_ONCE = 64
@@ -33,25 +34,25 @@ class MeasuredPage:
 
 
 def read_pages(
-    snapshot: Snapshot, page_ids: Sequence[str], kinds: Sequence[RegionKind]
+    snapshot: Snapshot, pages: Mapping[str, int], kinds: Sequence[RegionKind]
 ) -> Iterator[tuple[str, MeasuredPage]]:
     """Yield pages with their keys, some dozens read at a time.
 
     Args:
         snapshot: of the database.
-        page_ids: distinct keys of pages that are there.
+        pages: page_id -> page_key, of pages that are there.
         kinds: kinds of regions that the baselines choose from.
 
     Raises:
         StorageUnavailable: the database cannot be read.
     """
     wanted = {*kinds, RegionKind.WORD, RegionKind.LINE}
-    for start in range(0, len(page_ids), _PAGES_AT_ONCE):
-        chunk = page_ids[start : start + _PAGES_AT_ONCE]
+    rest = iter(pages.items())
+    while chunk := dict(islice(rest, _PAGES_AT_ONCE)):
         texts = reader.page_texts(snapshot, chunk)
         stored = reader.read_regions(snapshot, chunk, wanted)
         for page_id in chunk:
-            regions = stored.get(page_id, NO_REGIONS)
+            regions = stored[page_id]
             yield (
                 page_id,
                 MeasuredPage(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from patchlight.storage.reader import PatchBatch, Snapshot, read_patches, read_regions
 from patchlight.storage.records import FloatArray, QueryEncoding, RegionKind, region_id
-from patchlight.storage.regions import NO_REGIONS, Regions
+from patchlight.storage.regions import Regions
 from patchlight.tasks.grounding import selection
 from patchlight.tasks.grounding.evidence import Seen
 from patchlight.tasks.grounding.questionwords import question_words
@@ -58,13 +58,15 @@ def ground(
         queries.
     """
     as_spans = options.selection.rule is SelectionRule.SPANS
-    regions = read_regions(snapshot, pages, None if as_spans else options.kinds or USUAL_KINDS)
+    kinds = None if as_spans else options.kinds or USUAL_KINDS
+    keys = {page: found.page_key for page, found in pages.items()}
+    regions = read_regions(snapshot, keys, kinds)
     batch = read_patches(snapshot, [page.patch_row for page in pages.values()])
     places = _spans if as_spans else _places
     return {
         page: places(
             page,
-            regions.get(page, NO_REGIONS),
+            regions[page],
             _PagePatches.of(batch, number, found, options),
             options,
         )

@@ -43,11 +43,13 @@ class FoundPage:
     """A page that queries found, with all that propagating it to its regions takes.
 
     Attributes:
+        page_key: the catalog's, which the page's regions are found by.
         patch_row: the catalog's, which the page's vectors are read by.
         queries: those that found it.
         questions: the same as they were asked.
     """
 
+    page_key: int
     patch_row: int
     queries: tuple[QueryEncoding, ...]
     questions: tuple[str, ...]

@@ -140,7 +140,8 @@ class IngestRun:
         committer, report = Committer(database, run_id), IngestReport(run_id)
         ended = lambda: (not report.failures, asdict(report))  # noqa: E731
         with leased(database, "ingest", run_id, parameters, ended) as lease:
-            at_work(database, run_id)  # what dead ones left is taken up
+            others = at_work(database, run_id)  # what dead ones left is taken up
+            committer.take_over(others)
             runs = database.runs()
             cut_off = {run.run_id for run in runs if run.status in {ABANDONED, "failed"}}
             ledger = Ledger(database.documents(), database.failures())
@@ -251,6 +252,7 @@ class IngestRun:
         if left:
             raise RuntimeError(f"{len(left)} documents were not finished, {left[0]} among them")
         self._ownership.check()
+        self._outcome.remove_emptied()
         if sync:
             self._outcome.remove_gone()
         if self._terms:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from patchlight.storage.records import Document, DocumentStatus, Failure, failure_id
-from patchlight.tasks.ingest.transitions import current_sources
+from patchlight.storage.records import Document, Failure, failure_id
 
 
 class Ledger:
@@ -49,15 +48,11 @@ class Ledger:
     def others_at(self, doc_id: str, uris: Iterable[str]) -> list[str]:
         """Return ids of other documents that some URIs stand for."""
         ids = {found for uri in uris for found in self._at_uri.get(uri, ())}
-        return sorted(
-            found
-            for found in ids - {doc_id}
-            if self._documents[found].status is not DocumentStatus.REPLACED
-        )
+        return sorted(ids - {doc_id})
 
     def uris(self) -> list[str]:
         """Return the URIs that a document or a failure of a whole source stands for."""
-        current = {s.uri for d in self._documents.values() for s in current_sources(d)}
+        current = {s.uri for d in self._documents.values() for s in d.sources}
         failed = {failure.uri for failure in self._failures.values() if not failure.page}
         return sorted(current | failed)
 

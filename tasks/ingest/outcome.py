@@ -56,6 +56,7 @@ class Outcome:
         self._cut_off = cut_off
         self._report = report
         self._progress: dict[str, Progress] = {}
+        self._emptied: dict[str, set[str]] = {}
 
     def given_up_at(self, source: Source) -> InspectionFault | None:
         """Return why a file is not opened again, if it has not changed; None if it is."""
@@ -188,8 +189,23 @@ class Outcome:
         past = [failure for uri in gone for failure in self._ledger.failures_at(uri)]
         self._committer.clear_failures([failure_id(failure) for failure in past])
         emptied, held = self._ownership.lose(gone)
-        self._report.documents_removed = self._committer.remove_documents(emptied)
+        self._report.documents_removed += self._committer.remove_documents(emptied)
         self._report.gone = sorted(gone & held)
+
+    def remove_emptied(self) -> None:
+        """Remove documents whose files hold other bytes now, and were not found elsewhere since.
+
+        What query runs found in them stays: it is those runs' record.
+        """
+        if not self._emptied:
+            return
+        emptied = self._ownership.still_own(self._emptied)
+        self._report.documents_removed += self._committer.remove_documents(
+            emptied, with_retrievals=False
+        )
+        for doc_id in self._emptied.keys() - set(emptied):  # found elsewhere later in this run
+            self._ownership.lose_from([doc_id], self._emptied[doc_id])
+        self._emptied.clear()
 
     def _make_visible(self, done: Sequence[Progress]) -> None:
         """Write the rows of documents as they ended, and count them."""
@@ -264,7 +280,8 @@ class Outcome:
         here = {source.uri for source in found}
         others = self._ledger.others_at(document.doc_id, here)
         if others and document.status in VISIBLE:
-            self._ownership.change(others, lambda _, row: transitions.leave(row, here))
+            for emptied in self._ownership.lose_from(others, here)[0]:
+                self._emptied.setdefault(emptied, set()).update(here)
         self._committer.clear_failures(self._ledger.disproved_by(document.doc_id, here, failed))
 
     def _messages_of(self, doc_id: str, pages: set[int]) -> list[str]:

@@ -183,14 +183,23 @@ class Ownership:
             The documents that have no file left, which the run has now in work and is to remove;
             and all URIs of documents that other runs have, which were left as they are.
         """
-        others = at_work(self._database, self._run_id)
         ids = sorted({doc_id for uri in gone for doc_id in self._ledger.at(uri)})
+        return self.lose_from(ids, gone)
+
+    def lose_from(self, ids: Sequence[str], gone: Collection[str]) -> tuple[list[str], set[str]]:
+        """Take sources from some documents; see `lose`."""
+        others = at_work(self._database, self._run_id)
         rows = self.change(ids, lambda _, row: transitions.lose(row, gone, self._run_id, others))
         emptied = [doc_id for doc_id, row in rows.items() if self._is_own(row)]
         held = [
             row for row in rows.values() if row and transitions.is_held(row, self._run_id, others)
         ]
         return emptied, {source.uri for row in held for source in row.sources}
+
+    def still_own(self, doc_ids: Iterable[str]) -> list[str]:
+        """Return those of some documents that the run has in work by their rows as they are."""
+        rows = self._database.document_rows(doc_ids)
+        return sorted(doc_id for doc_id, row in rows.items() if self._is_own(row))
 
     def _is_own(self, row: Document | None) -> bool:
         return transitions.is_owned(row, self._run_id)

@@ -54,9 +54,7 @@ def find(database: Database, wanted: Sequence[str]) -> Removal:
             chosen[document.doc_id] = document
         else:
             uris.add(_failed_source(name, of_files))
-    left = {
-        s.uri for d in documents if d.doc_id not in chosen for s in transitions.current_sources(d)
-    }
+    left = {s.uri for d in documents if d.doc_id not in chosen for s in d.sources}
     uris |= {source.uri for document in chosen.values() for source in document.sources} - left
     failures = [f for f in of_files if f.uri in uris or (f.doc_id and f.doc_id in chosen)]
     return Removal(list(chosen.values()), failures)
@@ -106,10 +104,8 @@ def remove(database: Database, removal: Removal) -> int:
 
 
 def _one(name: str, documents: Sequence[Document]) -> Document | None:
-    """The document that is meant; those whose place holds other bytes now only if no other is."""
+    """The document that is meant; None if there is none."""
     found = [d for d in documents if fits(name, d.doc_id, d.sources)]
-    current = [d for d in found if d.status is not DocumentStatus.REPLACED]
-    found = current or found
     if len(found) > 1:
         listed = ", ".join(f"{d.doc_id[:12]} ({name_of(d)})" for d in found)
         raise InputError(f"{shown(name)!r} is ambiguous: {listed}; give the id or the URI")

@@ -39,11 +39,12 @@ def claim(
     """
     if row is None:
         return _in_work(file, run_id, now)
-    if row.run_id == run_id and row.status is DocumentStatus.UNFINISHED:
-        return None
+    if is_owned(row, run_id):  # perhaps as one that had no file left, until it was found again
+        known = joined(row.sources, file.sources)
+        return None if known == row.sources else replace(row, sources=known)
     if row.revision != revision or is_held(row, run_id, live):
         return None
-    sources = joined(current_sources(row), file.sources)
+    sources = joined(row.sources, file.sources)
     return replace(row, status=DocumentStatus.UNFINISHED, run_id=run_id, sources=sources)
 
 
@@ -92,31 +93,14 @@ def found_at(row: Document | None, sources: Sequence[Source]) -> Document | None
     """Note where else a document was found."""
     if row is None:
         return None
-    known = joined(current_sources(row), sources)
+    known = joined(row.sources, sources)
     return None if known == row.sources else replace(row, sources=known)
-
-
-def leave(row: Document | None, uris: Collection[str]) -> Document | None:
-    """Take sources from a document that hold other bytes now.
-
-    One that has none left is ``replaced``; it keeps its last sources for the record.
-    """
-    if row is None or row.status is DocumentStatus.REPLACED:
-        return None
-    left = tuple(source for source in row.sources if source.uri not in uris)
-    if len(left) == len(row.sources):
-        return None
-    if left:
-        return replace(row, sources=left)
-    if row.status is DocumentStatus.UNFINISHED:  # not in sight; who makes it knows its place
-        return None
-    return replace(row, status=DocumentStatus.REPLACED)
 
 
 def lose(
     row: Document | None, uris: Collection[str], run_id: str, live: Collection[str]
 ) -> Document | None:
-    """Take sources from a document whose files are gone.
+    """Take sources from a document whose files are gone, or hold other bytes now.
 
     One that has none left is taken into work by the run, which is to remove it.
     """
@@ -134,11 +118,6 @@ def joined(known: Sequence[Source], found: Sequence[Source]) -> tuple[Source, ..
     """Return sources in order of first sight, each URI once."""
     uris = {source.uri for source in known}
     return (*known, *(source for source in found if source.uri not in uris))
-
-
-def current_sources(known: Document | None) -> tuple[Source, ...]:
-    """Return the sources that still hold a document's bytes."""
-    return () if known is None or known.status is DocumentStatus.REPLACED else known.sources
 
 
 def _in_work(file: InspectedFile, run_id: str, now: datetime) -> Document:

@@ -68,10 +68,12 @@ class Encodings:
     Attributes:
         pages: encodings; cells without ink are dropped already, where the form asks for it.
         faults: pages that could not be drawn or encoded.
+        page_ms: what encoding took, milliseconds a page, averaged; None if it was not timed.
     """
 
     pages: Mapping[PageKey, PageEncoding]
     faults: Mapping[PageKey, Fault]
+    page_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ class ReadPage:
         regions_made: fingerprint of the regions; empty to keep those that are stored.
         scale: 1.0, or below it the part of the resolution asked for at which the page was drawn
             for OCR, because it would have had too many pixels.
+        words_ms, regions_ms: what reading took, milliseconds; None for what was not read now.
     """
 
     doc_id: str
@@ -83,6 +84,8 @@ class ReadPage:
     words_made: str
     regions_made: str = ""
     scale: float = 1.0
+    words_ms: float | None = None
+    regions_ms: float | None = None
 
 
 def words_by_options(options: ReadOptions) -> str:

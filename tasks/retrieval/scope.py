@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ class Catalog:
         page_ids, doc_ids, names, uris: (P,) texts.
         pages: (P,) 1-based numbers.
         width_pt, height_pt: (P,) size of the displayed page, points.
+        page_keys: (P,) what the page's regions are found by.
         patch_rows: (P,) where the page's vectors are.
     """
 
@@ -37,6 +38,7 @@ class Catalog:
     pages: Positions
     width_pt: NDArray[np.float64]
     height_pt: NDArray[np.float64]
+    page_keys: Positions
     patch_rows: Positions
 
     @classmethod
@@ -50,11 +52,16 @@ class Catalog:
             pages=table["page"].to_numpy().astype(np.int64),
             width_pt=table["width_pt"].to_numpy().astype(np.float64),
             height_pt=table["height_pt"].to_numpy().astype(np.float64),
+            page_keys=table["page_key"].to_numpy().astype(np.int64),
             patch_rows=table["patch_row"].to_numpy().astype(np.int64),
         )
 
     def __len__(self) -> int:
         return len(self.page_ids)
+
+    def keys(self, positions: Iterable[int]) -> dict[str, int]:
+        """Return page_id -> page_key of some pages."""
+        return {self.page_ids[at]: int(self.page_keys[at]) for at in positions}
 
 
 class Scopes:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from patchlight.storage import digest
+from patchlight.storage.convert import NEXT_KEY
 from patchlight.storage.database import Database
 from patchlight.storage.engine import VISIBLE_FILTER, open_table
 from patchlight.storage.leases import RUNNING
 from patchlight.storage.reader import Snapshot
 from patchlight.storage.records import DocumentStatus
-from patchlight.storage.schema import Table
+from patchlight.storage.schema import KEYS, PARTS, Table
 
 _ATTEMPTS = ": attempts: "
 """How a difference in ``attempts`` reads: it counts the runs that tried, and these differ."""
@@ -39,14 +41,21 @@ def faults_at_rest(uri: str) -> list[str]:
     found += [
         f"run {run.run_id} is still running" for run in database.runs() if run.status == RUNNING
     ]
-    pages = set(_column(database, Table.PAGES, "page_id"))
-    for table in (Table.PAGES, Table.REGIONS, Table.PATCHES):
-        keys = _column(database, table, "page_id")
+    pages = set(_column(database, Table.PAGES, "page_key"))
+    for table in (Table.PAGES, *PARTS):
         strange = set(_column(database, table, "doc_id")) - known
         found += [f"{table}: rows of {doc_id[:8]}, which is no document" for doc_id in strange]
-        found += [f"{table}: row {key} without a page" for key in set(keys) - pages]
-        if len(keys) != len(set(keys)):
-            found.append(f"{table}: {len(keys)} rows, but {len(set(keys))} keys")
+        lost = set(_column(database, table, "page_key")) - pages
+        found += [f"{table}: rows of the key {key} without a page" for key in lost]
+        for name in (KEYS[table], *(["page_key"] if table is not Table.REGIONS else [])):
+            keys = _column(database, table, name)
+            if len(keys) != len(set(keys)):
+                found.append(f"{table}: {len(keys)} rows, but {len(set(keys))} values of {name}")
+    found += [
+        f"page_keys: block {block} was not taken back"
+        for block in _column(database, Table.PAGE_KEYS, "block")
+        if block != NEXT_KEY
+    ]
     return [*found, *half_documents(database.snapshot())]
 
 
@@ -56,11 +65,24 @@ def half_documents(snapshot: Snapshot) -> list[str]:
     pages = _pinned(snapshot, Table.PAGES)
     own = Counter(pages["doc_id"].to_pylist())
     visible = pc.is_in(pages["doc_id"], value_set=documents["doc_id"].combine_chunks())
-    keys = set(pages.filter(visible)["page_id"].to_pylist())
+    seen = pages.filter(visible)
+    keys = set(seen["page_key"].to_pylist())
     found = [
         f"{table}: {len(missing)} visible pages without a row"
-        for table in (Table.REGIONS, Table.PATCHES)
-        if (missing := keys - set(_pinned(snapshot, table)["page_id"].to_pylist()))
+        for table in (Table.WORDS, Table.PATCHES)
+        if (missing := keys - set(_pinned(snapshot, table)["page_key"].to_pylist()))
+    ]
+    regions = Counter(_pinned(snapshot, Table.REGIONS)["page_key"].to_pylist())
+    packed = _pinned(snapshot, Table.WORDS)
+    for name in ("words", "lines"):
+        lengths = pc.list_value_length(packed[name]).to_pylist()
+        regions.update(dict(zip(packed["page_key"].to_pylist(), lengths, strict=True)))
+    found += [
+        f"page {page}: {count} regions, {regions[key]} are stored"
+        for key, page, count in zip(
+            *(seen[name].to_pylist() for name in ("page_key", "page_id", "n_regions")), strict=True
+        )
+        if regions[key] != count
     ]
     for row in documents.to_pylist():
         label, stored = f"{row['name']} ({row['doc_id'][:8]})", row["pages_stored"]
@@ -90,9 +112,10 @@ def unexplained_pages(database: Database) -> list[str]:
 
 _COLUMNS = {
     Table.DOCUMENTS: ["doc_id", "name", "page_count", "pages_stored", "pages_failed"],
-    Table.PAGES: ["page_id", "doc_id"],
-    Table.REGIONS: ["page_id"],
-    Table.PATCHES: ["page_id"],
+    Table.PAGES: ["page_key", "page_id", "doc_id", "n_regions"],
+    Table.REGIONS: ["page_key"],
+    Table.WORDS: ["page_key", "words", "lines"],
+    Table.PATCHES: ["page_key"],
 }
 
 
@@ -102,6 +125,6 @@ def _pinned(snapshot: Snapshot, table: Table, condition: str | None = None) -> p
     return dataset.to_table(columns=_COLUMNS[table], filter=condition)
 
 
-def _column(database: Database, table: Table, name: str) -> list[str]:
-    values: list[str] = database.table(table).to_table(columns=[name])[name].to_pylist()
+def _column(database: Database, table: Table, name: str) -> list[Any]:
+    values: list[Any] = database.table(table).to_table(columns=[name])[name].to_pylist()
     return values

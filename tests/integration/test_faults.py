@@ -16,7 +16,7 @@ import pytest
 from patchlight.flows.__main__ import _run, app
 from patchlight.storage.database import Database
 from patchlight.storage.errors import ExitCode
-from patchlight.storage.schema import Table
+from patchlight.storage.schema import PARTS, Table
 from tests.faults import corpus
 from tests.faults.comparing import differences, faults_at_rest
 from tests.faults.plan import Stage
@@ -127,8 +127,7 @@ def _contents(db: Path) -> dict[str, int]:
     kept = (
         Table.DOCUMENTS,
         Table.PAGES,
-        Table.REGIONS,
-        Table.PATCHES,
+        *PARTS,
         Table.FAILURES,
         Table.STATISTICS,
     )

@@ -86,7 +86,8 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         cells = batch.cell_to_vector[batch.cell_offsets[i] : batch.cell_offsets[i + 1]]
         lit[page_id] = [None if cell < 0 else own[cell] for cell in cells]
         assert {bool(cell < 0) for cell in cells} == {True, False}
-    rows = dict(zip(catalog["page_id"].to_pylist(), catalog["patch_row"].to_pylist(), strict=True))
+    found = zip(catalog["page_key"].to_pylist(), catalog["patch_row"].to_pylist(), strict=True)
+    rows = dict(zip(catalog["page_id"].to_pylist(), found, strict=True))
     return Stored(snapshot, rows, lit)
 
 
@@ -94,7 +95,7 @@ def places(
     stored: Stored, queries: Sequence[QueryEncoding], how: GroundingOptions
 ) -> dict[str, list[PagePlaces]]:
     found = {
-        name: FoundPage(row, tuple(queries), ("",) * len(queries))
+        name: FoundPage(*row, tuple(queries), ("",) * len(queries))
         for name, row in stored.rows.items()
     }
     return ground(stored.snapshot, found, how)
@@ -203,9 +204,9 @@ def test_places_do_not_depend_on_the_pages_and_queries_beside_them(stored: Store
     together = places(stored, asked, options())
     for page_id, row in stored.rows.items():
         for one, among in zip(asked, together[page_id], strict=True):
-            (alone,) = ground(stored.snapshot, {page_id: FoundPage(row, (one,), ("",))}, options())[
-                page_id
-            ]
+            (alone,) = ground(
+                stored.snapshot, {page_id: FoundPage(*row, (one,), ("",))}, options()
+            )[page_id]
             assert shown(alone) == shown(among)
 
 
@@ -244,7 +245,7 @@ def asked(tokens: int = 5) -> list[QueryEncoding]:
 def spans(stored: Stored, how: GroundingOptions = SPANS, tokens: int = 5) -> list[list[PagePlaces]]:
     """By page and question."""
     queries = tuple(asked(tokens))
-    found = {name: FoundPage(row, queries, QUESTIONS) for name, row in stored.rows.items()}
+    found = {name: FoundPage(*row, queries, QUESTIONS) for name, row in stored.rows.items()}
     return list(ground(stored.snapshot, found, how).values())
 
 
@@ -271,7 +272,7 @@ def test_spans_do_not_depend_on_the_pages_and_questions_beside_them(printed: Sto
     together = spans(printed)
     for (name, row), answers in zip(printed.rows.items(), together, strict=True):
         for one, question, among in zip(asked(), QUESTIONS, answers, strict=True):
-            found = FoundPage(row, (one,), (question,))
+            found = FoundPage(*row, (one,), (question,))
             (alone,) = ground(printed.snapshot, {name: found}, SPANS)[name]
             assert shown(alone) == shown(among)
 

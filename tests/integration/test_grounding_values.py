@@ -85,7 +85,7 @@ def asked() -> tuple[QueryEncoding, ...]:
 def places(stored: Stored, *kinds: RegionKind, **chosen: object) -> list[list[PagePlaces]]:
     """By page and question; all there are, unless otherwise chosen."""
     how = options(**{"selection": EVERY, "top_regions": 50, "kinds": kinds} | chosen)
-    found = {name: FoundPage(row, asked(), QUESTIONS) for name, row in stored.rows.items()}
+    found = {name: FoundPage(*row, asked(), QUESTIONS) for name, row in stored.rows.items()}
     return list(ground(stored.snapshot, found, how).values())
 
 
@@ -155,11 +155,11 @@ def test_words_that_carried_a_value_are_named(printed: Stored) -> None:
 def test_the_values_on_a_lit_patch_are_carried_by_its_token(printed: Stored) -> None:
     """By the patch in the third row and column, where the last column of the table is."""
     name, row = next(iter(printed.rows.items()))
-    patches = read_patches(printed.snapshot, [row])
+    patches = read_patches(printed.snapshot, [row[1]])
     vector = patches.vectors[[patches.cell_to_vector[2 * COLS + 2]]].astype(np.float32)
     one = QueryEncoding(("t",), vector, np.ones(1, np.float32), np.ones(1, bool))
     how = options(selection=EVERY, top_regions=50, kinds=(LINE, CELL))
-    (answer,) = ground(printed.snapshot, {name: FoundPage(row, (one,), ("",))}, how)[name]
+    (answer,) = ground(printed.snapshot, {name: FoundPage(*row, (one,), ("",))}, how)[name]
     carried = {hit.box: sum(word.score for word in hit.words) for hit in answer.regions}
     assert len(carried) == len(FORM) + len(CELLS)
     best = sorted(carried, key=lambda box: -carried[box])[:3]
@@ -172,6 +172,6 @@ def test_values_do_not_depend_on_the_pages_and_questions_beside_them(printed: St
     together = places(printed, LINE, CELL)
     for (name, row), answers in zip(printed.rows.items(), together, strict=True):
         for one, question, among in zip(asked(), QUESTIONS, answers, strict=True):
-            found = FoundPage(row, (one,), (question,))
+            found = FoundPage(*row, (one,), (question,))
             (alone,) = ground(printed.snapshot, {name: found}, how)[name]
             assert shown(alone) == shown(among)

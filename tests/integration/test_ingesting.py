@@ -11,6 +11,7 @@ import pytest
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
 from patchlight.storage.records import DocumentStatus
+from patchlight.storage.schema import Table
 from patchlight.tasks.common.errors import Category, Fault, Stage
 from patchlight.tasks.encoders.protocol import Encoder
 from patchlight.tasks.ingest.ingestrun import IngestRun
@@ -128,8 +129,26 @@ def test_a_path_with_other_bytes_leads_to_the_new_document(
     ingest(folder, database, encoder)
     write(folder / "a.pdf", "bananas")
     ingest(folder, database, encoder)
-    states = sorted(document.status for document in database.documents())
-    assert states == [DocumentStatus.COMPLETE, DocumentStatus.REPLACED]
+    [document] = database.documents()
+    assert document.status is DocumentStatus.COMPLETE
+    for table in (Table.PAGES, Table.WORDS, Table.PATCHES):  # nothing is left of the old one
+        rows = database.table(table).to_table(["doc_id"])["doc_id"].to_pylist()
+        assert set(rows) == {document.doc_id}
     assert [t for texts in database.page_texts() for t in texts] == ["bananas"]
     statistics = database.latest_statistics()
     assert statistics is not None and "apples" not in statistics.document_frequency
+
+
+def test_files_that_change_places_leave_each_document_its_own(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    """The first moves to a new name and is made anew, the second takes its place."""
+    write(folder / "a.pdf", "apples")
+    write(folder / "b.pdf", "bananas")
+    ingest(folder, database, encoder)
+    (folder / "a.pdf").rename(folder / "c.pdf")
+    (folder / "b.pdf").rename(folder / "a.pdf")
+    ingest(folder, database, encoder, redo=Redo.ALL, shard_pages=1)
+    names = {row.sources[0].name.rpartition("/")[2]: row for row in database.documents()}
+    assert {name: len(row.sources) for name, row in names.items()} == {"c.pdf": 1, "b.pdf": 2}
+    assert sorted(t for texts in database.page_texts() for t in texts) == ["apples", "bananas"]

@@ -42,7 +42,7 @@ from tests.storage_examples import (
     retrieval,
 )
 
-OF_DOCUMENTS = [Table.DOCUMENTS, Table.PAGES, Table.REGIONS, Table.PATCHES, Table.RETRIEVALS]
+OF_DOCUMENTS = [Table.DOCUMENTS, Table.PAGES, Table.WORDS, Table.PATCHES, Table.RETRIEVALS]
 
 
 def rows_of(database: Database, name: str) -> dict[str, int]:
@@ -130,15 +130,6 @@ def test_a_name_of_several_documents_is_an_error_that_lists_them(database: Datab
         removing.find(database, ["twin.pdf"])
     assert all(twin.doc_id[:12] in str(caught.value) for twin in twins)
     assert removing.find(database, ["/x/twin.pdf"]).documents[0].doc_id == doc_id("x")
-
-
-def test_what_a_place_held_before_is_meant_only_by_its_id(database: Database) -> None:
-    source = (Source("file:///b", "b"),)
-    old = replace(document("old", 1, DocumentStatus.REPLACED), sources=source)
-    put(Committer(database, "run"), old)
-    assert [d.doc_id for d in removing.find(database, ["b"]).documents] == [doc_id("b")]
-    removal = removing.find(database, [doc_id("old")])
-    assert [d.doc_id for d in removal.documents] == [doc_id("old")]
 
 
 def test_a_failure_at_a_place_that_another_document_has_stays(database: Database) -> None:

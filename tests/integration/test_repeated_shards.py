@@ -65,7 +65,7 @@ def test_a_repeated_shard_counts_each_document_once_and_takes_old_ones_out_of_si
     assert (report.documents_added, report.documents_unchanged, report.pages_added) == (2, 0, 2)
     assert len(pool.work) == 2  # no page is done twice
     assert texts(database) == ["new a", "new b"]
-    assert states(database) == [DocumentStatus.COMPLETE] * 2 + [DocumentStatus.REPLACED] * 2
+    assert states(database) == [DocumentStatus.COMPLETE] * 2
 
 
 def test_a_shard_that_is_repeated_keeps_what_it_stored(

@@ -4,6 +4,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +16,15 @@ from patchlight.storage.convert import concat_page_tables, page_tables, retrieva
 from patchlight.storage.database import Database
 from patchlight.storage.errors import StorageUnavailable
 from patchlight.storage.pages import Page
-from patchlight.storage.records import Run, VectorForm, VectorType, failure_id, page_id
-from patchlight.storage.schema import Table
+from patchlight.storage.records import (
+    RegionKind,
+    Run,
+    VectorForm,
+    VectorType,
+    failure_id,
+    page_id,
+)
+from patchlight.storage.schema import PARTS, Table
 from patchlight.storage.writer import Writer
 from tests.region_examples import record_of, rows_of
 from tests.storage_examples import (
@@ -50,7 +58,8 @@ def rows(database: Database, table: Table) -> int:
 
 
 def regions_of(database: Database, key: str) -> list[str]:
-    return list(reader.read_regions(database.snapshot(), [key])[key].texts)
+    snapshot = database.snapshot()
+    return list(reader.read_regions(snapshot, reader.page_keys(snapshot, [key]))[key].texts)
 
 
 def vectors_of(database: Database, key: str) -> np.ndarray:
@@ -66,7 +75,7 @@ def test_committing_again_changes_nothing(database: Database, committer: Committ
         committer.commit_pages(tables)
         put(committer, document("a", 3))
         committer.commit_failures([failure()])
-    assert [rows(database, t) for t in (Table.PAGES, Table.REGIONS, Table.PATCHES)] == [3, 3, 3]
+    assert [rows(database, t) for t in (Table.PAGES, Table.WORDS, Table.PATCHES)] == [3, 3, 3]
     assert (rows(database, Table.DOCUMENTS), rows(database, Table.FAILURES)) == (1, 1)
 
 
@@ -74,13 +83,16 @@ def test_of_a_key_twice_in_a_batch_the_last_is_stored_once(
     database: Database, committer: Committer
 ) -> None:
     # The engine itself would store both rows of a new key.
-    twice = [page("a", 1, words=5), page("a", 2), page("a", 1, words=2)]
-    parts = [page_tables([p], DIM) for p in twice]
-    committer.commit_pages(concat_page_tables(parts))
-    assert rows(database, Table.PAGES) == 2
-    assert len(regions_of(database, page_id(doc_id("a"), 1))) == 3
     committer.commit_failures([failure(message="old"), failure(message="new")])
     assert [f.message for f in database.failures()] == ["new"]
+
+
+def test_a_page_twice_in_a_shard_is_refused(database: Database, committer: Committer) -> None:
+    # Which of the two is meant, nobody can tell.
+    parts = [page_tables([p], DIM) for p in (page("a", 1), page("a", 2), page("a", 1))]
+    with pytest.raises(ValueError, match="twice"):
+        committer.commit_pages(concat_page_tables(parts))
+    assert rows(database, Table.PAGES) == rows(database, Table.WORDS) == 0
 
 
 def test_a_replaced_page_leaves_no_region_behind(database: Database, committer: Committer) -> None:
@@ -92,30 +104,120 @@ def test_a_replaced_page_leaves_no_region_behind(database: Database, committer: 
     assert stored == {(doc_id("a"), 1): made_with("two"), (doc_id("a"), 2): made_with("one")}
 
 
-@pytest.mark.parametrize("failing", [Table.REGIONS, Table.PATCHES, Table.PAGES])
-def test_killed_within_a_commit_the_page_is_not_there(
-    database: Database,
-    committer: Committer,
-    failing: Table,
-    monkeypatch: pytest.MonkeyPatch,
+def with_paragraph(page: Page) -> Page:
+    """A page that has a row in ``regions``, too."""
+    assert page.regions is not None
+    line = rows_of(page.regions)[-1]
+    paragraph = replace(line, index=len(page.regions), kind=RegionKind.PARAGRAPH)
+    return replace(page, regions=record_of([*rows_of(page.regions), paragraph]))
+
+
+WRITTEN = [*PARTS, Table.PAGES]
+
+
+def killed_at(monkeypatch: pytest.MonkeyPatch, failing: Table, *methods: str) -> None:
+    """Let the process seem to be killed as it is about to write to, or delete from, a table."""
+    for name in methods:
+        write = getattr(Writer, name)
+
+        def killed(self: Writer, table: Table, given: object, write: Any = write) -> Any:
+            if table is failing:
+                raise KeyboardInterrupt
+            return write(self, table, given)
+
+        monkeypatch.setattr(Writer, name, killed)
+
+
+def orphans(database: Database) -> set[int]:
+    """Keys of pages that rows have and that are in no row of ``pages``."""
+    found = {
+        table: set(database.table(table).to_table(["page_key"])["page_key"].to_pylist())
+        for table in WRITTEN
+    }
+    return set().union(*found.values()) - found[Table.PAGES]
+
+
+@pytest.mark.parametrize("failing", WRITTEN)
+def test_killed_within_a_commit_the_pages_are_as_they_were(
+    database: Database, committer: Committer, failing: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Neither a new page nor one that replaces another may ever be seen half written.
     committer.commit_pages(page_tables([page("a", 1), page("a", 2)], DIM))
-    upsert = Writer.upsert
-
-    def killed(self: Writer, table: Table, rows: pa.Table) -> None:
-        if table is failing:
-            raise KeyboardInterrupt
-        upsert(self, table, rows)
-
+    put(committer, document("a", 3))
+    committer.optimize()
+    before = database.stored_pages([doc_id("a")])
+    second = Committer(database, "second")
     new = page_tables([page("a", 1, words=1, fingerprint="two"), page("a", 3)], DIM)
     with monkeypatch.context() as patch:
-        patch.setattr(Writer, "upsert", killed)
+        killed_at(patch, failing, "append", "upsert")
         with pytest.raises(KeyboardInterrupt):
-            committer.commit_pages(new)
-    assert database.stored_pages([doc_id("a")]) == {(doc_id("a"), 2): made_with("one")}
-    committer.commit_pages(new)
+            second.commit_pages(new)
+    assert database.stored_pages([doc_id("a")]) == before
+    assert len(regions_of(database, page_id(doc_id("a"), 1))) == 4
+    third = Committer(database, "third")
+    third.take_over([])
+    assert orphans(database) == set()
+    third.commit_pages(new)
+    third.optimize()
     assert len(database.stored_pages([doc_id("a")])) == 3
+    assert regions_of(database, page_id(doc_id("a"), 1)) == ["a-1-0", "a-1-0"]
+    assert orphans(database) == set()
+    assert rows(database, Table.PAGE_KEYS) == 1
+
+
+@pytest.mark.parametrize("failing", PARTS)
+def test_killed_before_what_was_replaced_is_gone_a_later_run_removes_it(
+    database: Database, committer: Committer, failing: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = with_paragraph(page("a", 1))
+    committer.commit_pages(page_tables([first, page("a", 2)], DIM))
+    committer.optimize()
+    second = Committer(database, "second")
+    new = page_tables([page("a", 1, words=1, fingerprint="two")], DIM)
+    with monkeypatch.context() as patch:
+        killed_at(patch, failing, "delete")
+        with pytest.raises(KeyboardInterrupt):
+            second.commit_pages(new)
+    third = Committer(database, "third")
+    third.take_over(["second"])  # it may go on
+    assert rows(database, failing) == (1 if failing is Table.REGIONS else 3)
+    third.take_over([])
+    third.optimize()
+    assert orphans(database) == set()
+    assert (rows(database, Table.WORDS), rows(database, Table.REGIONS)) == (2, 0)
+
+
+def test_a_write_that_seemed_to_fail_is_done_again_and_leaves_nothing_twice(
+    database: Database, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The engine may report trouble after the rows were written.
+    append = Writer.append
+
+    def doubtful(self: Writer, table: Table, given: pa.Table) -> None:
+        append(self, table, given)
+        if table is Table.PATCHES:
+            raise StorageUnavailable("the network")
+
+    tables = page_tables([page("a", 1), page("a", 2)], DIM)
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "append", doubtful)
+        with pytest.raises(StorageUnavailable):
+            committer.commit_pages(tables)
+    committer.commit_pages(tables)
+    assert orphans(database) == set()
+    assert [rows(database, t) for t in (Table.PAGES, Table.WORDS, Table.PATCHES)] == [2, 2, 2]
+
+
+def test_keys_are_never_given_out_again(database: Database, committer: Committer) -> None:
+    seen: set[int] = set()
+    for run in ("one", "two", "three"):
+        writing = Committer(database, run)
+        writing.commit_pages(page_tables([page("a", n) for n in (1, 2)], DIM))
+        keys = set(database.page_keys([page_id(doc_id("a"), n) for n in (1, 2)]).values())
+        assert len(keys) == 2 and not keys & seen
+        seen |= keys
+        writing.optimize()
+        Committer(database, run).drop_pages(doc_id("a"), [1, 2])
 
 
 def test_a_page_keeps_the_part_that_is_not_given(database: Database, committer: Committer) -> None:
@@ -132,7 +234,7 @@ def test_a_page_keeps_the_part_that_is_not_given(database: Database, committer: 
     assert regions_of(database, key) == ["a-1-0", "a-1-0"]
     np.testing.assert_array_equal(vectors_of(database, key), vectors)
     row = database.page_rows(doc_id("a"), [1])[1]
-    assert row == stored_page(changed, n_words=1, n_regions=2, n_vectors=4)
+    assert row == stored_page(changed, 1, 2, 4, row.page_key)
 
     changed = replace(page("a", 1, vectors=1, fingerprint="three"), text=row.text)
     new = replace(changed, regions=None, kept=row)
@@ -140,32 +242,8 @@ def test_a_page_keeps_the_part_that_is_not_given(database: Database, committer: 
     assert regions_of(database, key) == ["a-1-0", "a-1-0"]
     assert vectors_of(database, key).shape == (1, DIM)
     row = database.page_rows(doc_id("a"), [1])[1]
-    assert row == stored_page(changed, n_words=1, n_regions=2, n_vectors=1)
-    assert [rows(database, t) for t in (Table.PAGES, Table.REGIONS, Table.PATCHES)] == [3, 3, 3]
-
-
-@pytest.mark.parametrize("failing", [Table.REGIONS, Table.PAGES])
-def test_killed_while_a_part_is_replaced_the_page_is_not_there(
-    database: Database,
-    committer: Committer,
-    failing: Table,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # New regions beside old vectors are no page; what made which is no longer known.
-    committer.commit_pages(page_tables([page("a", 1)], DIM))
-    kept = database.page_rows(doc_id("a"), [1])[1]
-    new = replace(page("a", 1, words=1, fingerprint="two"), encoding=None, kept=kept)
-    upsert = Writer.upsert
-
-    def killed(self: Writer, table: Table, rows: pa.Table) -> None:
-        if table is failing:
-            raise KeyboardInterrupt
-        upsert(self, table, rows)
-
-    monkeypatch.setattr(Writer, "upsert", killed)
-    with pytest.raises(KeyboardInterrupt):
-        committer.commit_pages(page_tables([new], DIM))
-    assert database.stored_pages([doc_id("a")]) == {}
+    assert row == stored_page(changed, 1, 2, 1, row.page_key)
+    assert [rows(database, t) for t in (Table.PAGES, Table.WORDS, Table.PATCHES)] == [3, 3, 3]
 
 
 def test_unfinished_pages_are_known_but_not_visible(

@@ -68,7 +68,9 @@ def test_a_full_disk_ends_the_commit_and_leaves_the_database_whole(
     done = len(database.documents())
     assert 0 < done < 1000
     assert catalog.num_rows == 2 * done
-    regions = reader.read_regions(snapshot, catalog["page_id"].to_pylist())
+    regions = reader.read_regions(
+        snapshot, reader.page_keys(snapshot, catalog["page_id"].to_pylist())
+    )
     assert sum(map(len, regions.values())) == 2 * 41 * done
     batch = reader.read_patches(snapshot, catalog["patch_row"].to_numpy())
     assert np.isfinite(batch.vectors).all()

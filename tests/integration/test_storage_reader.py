@@ -35,7 +35,7 @@ def test_the_catalog_lists_visible_pages_in_order(database: Database) -> None:
     catalog = reader.catalog(database.snapshot())
     assert catalog["page_id"].to_pylist() == sorted(ids)
     first = next(row for row in catalog.to_pylist() if row["page_id"] == ids[0])
-    del first["patch_row"]
+    del first["patch_row"], first["page_key"]
     assert first == {
         "page_id": ids[0],
         "doc_id": doc_id("a"),
@@ -54,8 +54,9 @@ def test_an_empty_database_gives_empty_answers(database: Database) -> None:
     assert reader.catalog(snapshot, "page = 1").num_rows == 0
     batch = reader.read_patches(snapshot, [])
     assert (batch.vectors.shape, batch.vector_offsets.tolist()) == ((0, DIM), [0])
-    assert reader.read_regions(snapshot, ["unknown"]) == {}
-    assert reader.page_texts(snapshot, ["unknown"]) == {}
+    assert reader.page_keys(snapshot, ["unknown"]) == {}
+    assert reader.read_regions(snapshot, {}) == {} == reader.page_texts(snapshot, {})
+    assert len(reader.read_regions(snapshot, {"gone": 9})["gone"]) == 0
 
 
 def test_a_pinned_snapshot_does_not_change(database: Database) -> None:
@@ -68,9 +69,9 @@ def test_a_pinned_snapshot_does_not_change(database: Database) -> None:
     put(committer, document("a", 2, DocumentStatus.FAILED))
     fill(database, "b", 2)
     assert reader.catalog(pinned).equals(before)
-    [before_it] = reader.read_regions(pinned, [page_id(doc_id("a"), 1)]).values()
+    keys = reader.page_keys(pinned, [page_id(doc_id("a"), 1), page_id(doc_id("b"), 1)])
+    [before_it] = reader.read_regions(pinned, keys).values()
     assert len(before_it) == 4
-    assert reader.page_texts(pinned, [page_id(doc_id("b"), 1)]) == {}
     now = reader.catalog(database.snapshot())
     assert set(now["doc_id"].to_pylist()) == {doc_id("b")}
 
@@ -92,8 +93,9 @@ def test_pinning_fits_the_tables_together(
 
     monkeypatch.setattr(reader, "_version", busy)
     snapshot = database.snapshot()
-    assert reader.page_texts(snapshot, [key]) == {key: "a-1-0"}
-    assert len(reader.read_regions(snapshot, [key])[key]) == 2
+    keys = reader.page_keys(snapshot, [key])
+    assert reader.page_texts(snapshot, keys) == {key: "a-1-0"}
+    assert len(reader.read_regions(snapshot, keys)[key]) == 2
 
 
 def test_pinning_shows_no_document_without_a_page_that_is_being_redone(
@@ -212,11 +214,12 @@ def test_float16_patches_have_no_scales(database: Database) -> None:
 def test_regions_come_page_by_page_and_by_kind(database: Database) -> None:
     ids = fill(database, "a", 2)
     snapshot = database.snapshot()
-    regions = reader.read_regions(snapshot, [ids[1], "unknown", ids[0]])
+    keys = reader.page_keys(snapshot, [ids[1], ids[0]])
+    regions = reader.read_regions(snapshot, {page: keys[page] for page in (ids[1], ids[0])})
     assert list(regions) == [ids[1], ids[0]]
     assert [page.index.tolist() for page in regions.values()] == [[0, 1, 2, 3]] * 2
     assert regions[ids[1]].texts[0] == "a-2-0"
-    lines = reader.read_regions(snapshot, ids, [RegionKind.LINE])
+    lines = reader.read_regions(snapshot, reader.page_keys(snapshot, ids), [RegionKind.LINE])
     texts = ("a-1-0 a-1-1 a-1-2",), ("a-2-0 a-2-1 a-2-2",)
     assert tuple(page.texts for page in lines.values()) == texts
     assert [(page.index.tolist(), page.parent.tolist()) for page in lines.values()] == [

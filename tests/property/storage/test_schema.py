@@ -97,7 +97,8 @@ def test_pages_survive_the_database_exactly(committer: Committer, given_pages: l
     ids = [page_id(page.doc_id, page.page) for page in given_pages]
     assert set(ids) <= set(catalog)
     batch = reader.read_patches(snapshot, [catalog[key]["patch_row"] for key in ids])
-    texts = reader.page_texts(snapshot, ids)
+    keys = reader.page_keys(snapshot, ids)
+    texts = reader.page_texts(snapshot, keys)
     stored = database.stored_pages([doc_id("a")])
     assert batch.page_ids == ids
     for position, (key, page) in enumerate(zip(ids, given_pages, strict=True)):
@@ -118,7 +119,7 @@ def test_pages_survive_the_database_exactly(committer: Committer, given_pages: l
         assert (read.rows, read.cols) == (page.encoding.rows, page.encoding.cols)
         np.testing.assert_array_equal(read.vectors, page.encoding.vectors)
         np.testing.assert_array_equal(read.cell_to_vector, page.encoding.cell_to_vector)
-        assert reader.read_regions(snapshot, [key]) == {key: page.regions}
+        assert reader.read_regions(snapshot, {key: keys[key]}) == {key: page.regions}
 
 
 @given(arrays(np.float32, (3, DIM), elements=st.floats(-1, 1, width=32)))

@@ -30,6 +30,7 @@ def catalog() -> Catalog:
         pages=np.array([1, 2]),
         width_pt=np.array([612.0, 792.0]),
         height_pt=np.array([792.0, 612.0]),
+        page_keys=np.array([1, 2]),
         patch_rows=np.array([0, 1]),
     )
 

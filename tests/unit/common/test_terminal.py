@@ -72,6 +72,7 @@ def answer(text: str, name: str, words: tuple[str, ...] = ()) -> tuple[Answer, C
         np.array([1]),
         np.array([612.0]),
         np.array([792.0]),
+        np.array([1]),
         np.array([0]),
     )
     row = QueryRow(1, "q", "dues?", None, None)

@@ -53,6 +53,7 @@ def catalog(*pages: tuple[str, int], width: float = 600.0) -> Catalog:
         uris=[f"file:///{file}" for _, _, file in ordered],
         pages=np.array([page for _, page, _ in ordered], np.int64),
         width_pt=np.full(count, width),
+        page_keys=np.arange(count),
         height_pt=np.full(count, 800.0),
         patch_rows=np.arange(count),
     )

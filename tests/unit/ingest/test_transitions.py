@@ -70,20 +70,10 @@ def test_a_document_taken_by_another_run_is_not_finished() -> None:
     assert [s.status for s in states if s] == ["complete", "partial", "failed"]
 
 
-def test_a_document_that_was_replaced_forgets_its_old_place() -> None:
-    replaced = replace(row(DocumentStatus.REPLACED), sources=(THERE,))
-    taken = claim(replaced)
-    assert isinstance(taken, Document) and taken.sources == (HERE,)
-
-
-def test_a_source_with_other_bytes_leaves() -> None:
-    both = replace(row(), sources=(HERE, THERE))
-    left = transitions.leave(both, {HERE.uri})
-    assert left is not None and (left.status, left.sources) == (both.status, (THERE,))
-    last = transitions.leave(row(), {HERE.uri})
-    assert last is not None and last.status is DocumentStatus.REPLACED
-    assert transitions.leave(row(), {THERE.uri}) is None
-    assert transitions.leave(row(DocumentStatus.REPLACED), {HERE.uri}) is None
+def test_a_document_that_lost_its_file_and_is_found_elsewhere_has_that_place_too() -> None:
+    emptied = replace(row(DocumentStatus.UNFINISHED, "me"), sources=(THERE,))
+    taken = claim(emptied)
+    assert isinstance(taken, Document) and taken.sources == (THERE, HERE)
 
 
 def test_a_file_that_is_gone_is_taken_away_and_with_the_last_one_the_document() -> None:
@@ -109,7 +99,7 @@ def test_a_place_is_noted_once() -> None:
 def test_no_change_leaves_a_document_without_a_place() -> None:
     for status in DocumentStatus:
         for change in (
-            transitions.leave(row(status), {HERE.uri}),
             transitions.lose(row(status, "other"), {HERE.uri}, "me", set()),
+            transitions.lose(row(status, "me"), {HERE.uri}, "me", set()),
         ):
             assert change is None or change.sources == (HERE,)

@@ -106,7 +106,7 @@ def test_an_unknown_document_says_where_to_look(scopes: Scopes) -> None:
         scopes.positions("gone.pdf", None)
 
 
-@pytest.mark.parametrize("status", [DocumentStatus.FAILED, DocumentStatus.REPLACED])
+@pytest.mark.parametrize("status", [DocumentStatus.FAILED, DocumentStatus.UNFINISHED])
 def test_documents_that_queries_do_not_see_are_unknown(status: DocumentStatus) -> None:
     scopes = Scopes(catalog((B, 1)), [document(A, "file:///docs/tides.pdf", status=status)])
     for doc in (A, "tides.pdf"):

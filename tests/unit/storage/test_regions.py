@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from patchlight.storage import regionrows
-from patchlight.storage.records import RegionKind, Word, WordsSource
-from patchlight.storage.regions import KINDS, Regions
+from patchlight.storage import convert, regionrows
+from patchlight.storage.records import RegionKind, Word, WordsSource, page_id
+from patchlight.storage.regions import KINDS, Arrangement, Regions
 from patchlight.tasks.documents.protocol import PageShape
 from patchlight.tasks.reading.pages import ReadPage
 from patchlight.tasks.regions import hierarchy
@@ -79,25 +79,47 @@ def test_regions_are_taken_by_kind_and_by_row() -> None:
     assert len(REGIONS.only()) == 0 and len(NOTHING.only(RegionKind.WORD)) == 0
 
 
-def test_lists_of_the_table_give_the_record_again() -> None:
+def stored(*pages: Regions) -> tuple[pa.Table, pa.Table]:
+    """Rows of pages 1, 2, ... of a document; their keys are ten times as much."""
+    given = [(f"{7:064x}", n, page, Arrangement.unknown(page)) for n, page in enumerate(pages, 1)]
+    keys = {page_id(doc, n): 10 * n for doc, n, _, _ in given}
+    made = regionrows.region_rows(given, str.split), regionrows.packed_rows(given)
+    rows, packed = (convert.with_page_keys(table, keys) for table in made)
+    return rows, packed
+
+
+def test_rows_of_the_tables_give_the_record_again() -> None:
     rounded = replace(
         REGIONS,
         boxes=REGIONS.boxes.astype(np.float32).astype(np.float64),
         confidence=REGIONS.confidence.astype(np.float32).astype(np.float64),
     )
-    lists = regionrows.lists_of([REGIONS, NOTHING, REGIONS.part(0, 1), REGIONS])
-    assert regionrows.regions_of(lists) == [rounded, NOTHING, rounded.part(0, 1), rounded]
-    assert regionrows.regions_of(lists.slice(2, 1)) == [rounded.part(0, 1)]
+    rows, packed = stored(REGIONS, NOTHING, REGIONS.part(0, 1), REGIONS)
+    assert rows["kind"].to_pylist() == ["paragraph", "block"] * 2
+    assert packed.num_rows == 4
+    backwards = rows.take(np.arange(rows.num_rows)[::-1]), packed.take([3, 2, 1, 0])
+    for given in ((rows, packed), backwards):
+        made = regionrows.regions_of([10, 20, 30, 40], *given)
+        assert made == [rounded, NOTHING, rounded.part(0, 1), rounded]
     kinds = RegionKind.LINE, RegionKind.BLOCK
-    assert regionrows.regions_of(lists, kinds)[3] == rounded.only(*kinds)
-    assert regionrows.regions_of(regionrows.lists_of([])) == []
+    assert regionrows.regions_of([10, 20, 30, 40], rows, packed, kinds)[3] == rounded.only(*kinds)
+    assert regionrows.regions_of([40], None, None) == [NOTHING]
     words = replace(rounded.only(RegionKind.WORD), parent=np.full(3, -1, np.int32))
-    assert regionrows.words_of(lists)[0] == words
+    assert regionrows.words_of(packed)[0] == words
+
+
+def test_rows_hold_what_others_ask_for() -> None:
+    rows, _ = stored(REGIONS)
+    block = rows.to_pylist()[1]
+    assert block["region_id"] == f"{7:064x}:00001:00005"
+    assert block["parent_id"] is None and block["table_id"] is None and block["row"] is None
+    assert block["terms"] == "Harbour Straße 報告"
+    assert rows["parent_id"][0].as_py() == block["region_id"]
 
 
 def test_a_kind_that_is_not_known_is_named() -> None:
-    lists = regionrows.lists_of([REGIONS])
-    [rows] = lists.to_pylist()
-    rows[4]["kind"] = "cartouche"
+    rows, packed = stored(REGIONS)
+    at = rows.schema.get_field_index("kind")
+    rows = rows.set_column(at, rows.schema.field(at), pa.array(["cartouche", "block"]))
     with pytest.raises(ValueError, match="unknown kinds: cartouche"):
-        regionrows.regions_of(pa.array([rows], lists.type))
+        regionrows.regions_of([10], rows, packed)

@@ -41,7 +41,13 @@ def ask(uri: str, query: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("table", "visible", "all_rows"),
-    [("documents", 2, 3), ("pages", 3, 6), ("regions", 12, 24), ("patches", 3, 6)],
+    [
+        ("documents", 2, 3),
+        ("pages", 3, 6),
+        ("all_regions", 12, 24),
+        ("words", 3, 6),
+        ("patches", 3, 6),
+    ],
 )
 def test_plain_names_show_what_queries_see(
     uri: str, table: str, visible: int, all_rows: int
@@ -62,15 +68,15 @@ def test_a_retrieval_joins_its_region_its_parent_and_its_document(uri: str) -> N
     query = """
         SELECT d.name, r.text AS word, line.text AS line
         FROM retrievals t
-        JOIN regions r ON r.region_id = t.region_id
-        JOIN regions line ON line.region_id = r.parent_id
+        JOIN all_regions r ON r.region_id = t.region_id
+        JOIN all_regions line ON line.region_id = r.parent_id
         JOIN documents d ON d.doc_id = t.doc_id
     """
     assert ask(uri, query) == [{"name": "a", "word": "a-1-2", "line": "a-1-0 a-1-1 a-1-2"}]
 
 
 def test_a_region_without_a_parent_has_none(uri: str) -> None:
-    query = "SELECT DISTINCT kind, parent_id IS NULL AS top FROM regions ORDER BY kind"
+    query = "SELECT DISTINCT kind, parent_id IS NULL AS top FROM all_regions ORDER BY kind"
     assert ask(uri, query) == [{"kind": "line", "top": True}, {"kind": "word", "top": False}]
 
 
@@ -82,7 +88,7 @@ def test_a_region_without_a_parent_has_none(uri: str) -> None:
         ("SELECT count(*) AS n FROM (SELECT unnest(sources) FROM documents)", [{"n": 2}]),
         ("SELECT sources[1]['name'] AS n FROM documents ORDER BY n LIMIT 1", [{"n": "a"}]),
         ("SELECT sum(n_words) AS n FROM pages GROUP BY doc_id ORDER BY n", [{"n": 3}, {"n": 6}]),
-        ("SELECT count(*) AS n FROM stored_regions WHERE array_length(regions) = 4", [{"n": 6}]),
+        ("SELECT count(*) AS n FROM raw_words WHERE array_length(words) = 3", [{"n": 6}]),
         ("SELECT encoder FROM meta", [{"encoder": "text-patch"}]),
     ],
 )
@@ -256,7 +262,7 @@ def test_a_query_needs_a_database(tmp_path: Path) -> None:
 
 
 def test_ids_in_views_are_those_of_the_tables(uri: str) -> None:
-    rows = ask(uri, f"SELECT region_id FROM regions WHERE doc_id = '{doc_id('b')}' ORDER BY 1")
+    rows = ask(uri, f"SELECT region_id FROM all_regions WHERE doc_id = '{doc_id('b')}' ORDER BY 1")
     assert [row["region_id"] for row in rows] == [
         f"{doc_id('b')}:00001:{index:05d}" for index in range(4)
     ]
