@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import lance
 import pyarrow as pa
 from datafusion import DataFrame, SessionContext, SQLOptions
 
@@ -17,7 +18,15 @@ from patchlight.storage.database import Database
 from patchlight.storage.engine import VISIBLE_FILTER
 from patchlight.storage.regionrows import PACKED
 from patchlight.storage.schema import Table
-from patchlight.storage.sqlengine import register, rows_of, sql_context, sql_errors
+from patchlight.storage.sqlengine import (
+    MEMORY_MB,
+    bounded,
+    register,
+    rows_of,
+    sql_context,
+    sql_errors,
+)
+from patchlight.storage.sqlmemory import MemoryBound
 
 ALL_REGIONS = "all_regions"
 """The view of the regions of all kinds: those of ``regions``, and words and lines."""
@@ -55,40 +64,71 @@ def _all_regions() -> str:
 _OF_VISIBLE = (Table.PAGES, Table.REGIONS, Table.WORDS, Table.PATCHES, ALL_REGIONS)
 
 
-def run_sql(uri: str | Path, query: str) -> pa.RecordBatchReader:
-    """Answer one query: SELECT, WITH, EXPLAIN, SHOW or DESCRIBE.
+class SqlSession:
+    """One state of a database, to be asked with SQL any number of times."""
 
-    Args:
-        uri: the database.
-        query: one statement in DataFusion's SQL.
+    def __init__(self, uri: str | Path, memory_mb: int = MEMORY_MB) -> None:
+        """Open the tables.
 
-    Returns:
-        The rows, read as they are asked for; doing so may raise `SqlError` too.
+        Args:
+            uri: the database.
+            memory_mb: MiB that a query may take; with less than 256 little can be done.
 
-    Raises:
-        SqlError: the query is wrong, or would change or read anything but the tables.
-        DatabaseNotFound, SchemaMismatch, StorageUnavailable: as `Database.open`.
-    """
-    database = Database.open(uri)
-    context = sql_context()
-    for table in Table:
-        register(context, f"raw_{table}", database.table(table))
-    context.sql(_all_regions())
-    for table in (*Table, ALL_REGIONS):
-        condition = "true"
-        if table is Table.DOCUMENTS:
-            condition = VISIBLE_FILTER
-        elif table in _OF_VISIBLE:
-            condition = f"doc_id IN (SELECT doc_id FROM raw_documents WHERE {VISIBLE_FILTER})"
-        context.sql(f"CREATE VIEW {table} AS SELECT * FROM raw_{table} WHERE {condition}")
-    only_look = (
-        SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
-    )
-    names = ", ".join((*Table, ALL_REGIONS))
-    with sql_errors(query, f"Tables: {names}, and raw_<table>; 'DESCRIBE pages' shows columns."):
-        frame = context.sql_with_options(query, only_look)
-        schema = _nullable(frame.schema())
-    return pa.RecordBatchReader.from_batches(schema, _batches(context, frame, schema, query))
+        Raises:
+            DatabaseNotFound, SchemaMismatch, StorageUnavailable: as `Database.open`.
+        """
+        database = Database.open(uri)
+        self._bound = MemoryBound(memory_mb)
+        self._context = context = sql_context(self._bound)
+        self._tables: dict[str, lance.LanceDataset] = {}
+        for table in Table:
+            self._tables[f"raw_{table}"] = database.table(table)
+            register(context, f"raw_{table}", self._tables[f"raw_{table}"])
+        context.sql(_all_regions())
+        for name in (*Table, ALL_REGIONS):
+            condition = "true"
+            if name is Table.DOCUMENTS:
+                condition = VISIBLE_FILTER
+            elif name in _OF_VISIBLE:
+                condition = f"doc_id IN (SELECT doc_id FROM raw_documents WHERE {VISIBLE_FILTER})"
+            context.sql(f"CREATE VIEW {name} AS SELECT * FROM raw_{name} WHERE {condition}")
+
+    def ask(self, query: str) -> pa.RecordBatchReader:
+        """Answer one query: SELECT, WITH, EXPLAIN, SHOW or DESCRIBE.
+
+        Args:
+            query: one statement in DataFusion's SQL.
+
+        Returns:
+            The rows, read as they are asked for; doing so may raise `SqlError` too.
+
+        Raises:
+            SqlError: the query is wrong, takes too much memory, or would change or read anything
+                but the tables.
+        """
+        context = self._context
+        names = ", ".join((*Table, ALL_REGIONS))
+        with sql_errors(
+            query, f"Tables: {names}, and raw_<table>; 'DESCRIBE pages' shows columns."
+        ):
+            frame = bounded(
+                context,
+                lambda: context.sql_with_options(query, _only_look()),
+                self._tables,
+                self._bound,
+            )
+            schema = _nullable(frame.schema())
+        batches = _batches(context, frame, schema, query, self._bound)
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def run_sql(uri: str | Path, query: str, memory_mb: int = MEMORY_MB) -> pa.RecordBatchReader:
+    """Answer one query on a database; arguments, result and errors are those of `SqlSession`."""
+    return SqlSession(uri, memory_mb).ask(query)
+
+
+def _only_look() -> SQLOptions:
+    return SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
 
 
 def _nullable(schema: pa.Schema) -> pa.Schema:
@@ -97,8 +137,12 @@ def _nullable(schema: pa.Schema) -> pa.Schema:
 
 
 def _batches(
-    context: SessionContext, frame: DataFrame, schema: pa.Schema, query: str
+    context: SessionContext,
+    frame: DataFrame,
+    schema: pa.Schema,
+    query: str,
+    bound: MemoryBound,
 ) -> Iterator[pa.RecordBatch]:
     with sql_errors(query, "Change the query and try again."):
-        for batch in rows_of(context, frame):
+        for batch in rows_of(context, frame, bound):
             yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)

@@ -1,31 +1,45 @@
 """The SQL engine, on tables that others have opened: one place knows DataFusion.
 
-Queries are bounded in memory, and any of them can be given up.
+Queries are bounded in memory (`storage.sqlmemory`), and any of them can be given up.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
+import re
 import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
+from ast import literal_eval
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import lance
 import pyarrow as pa
-from datafusion import DataFrame, RuntimeEnvBuilder, SessionConfig, SessionContext
+from datafusion import DataFrame, RuntimeEnvBuilder, SessionConfig, SessionContext, udf
+from datafusion.plan import LogicalPlan
 
+from patchlight.storage import sqljson
 from patchlight.storage.engine import engine_message, shortened
 from patchlight.storage.errors import SqlError
+from patchlight.storage.sqlmemory import MemoryBound
 
-_MEMORY_BYTES = 2 << 30
-"""What one query may hold; beyond it sorts and joins go to temporary files or fail."""
+MEMORY_MB = 2048
+"""MiB that one query may take, where nothing else is said."""
+_MOST_PARTITIONS = 8
+"""Parts of a query that are worked on side by side; each holds rows of its own."""
+
+_PROBLEM = re.compile(
+    sqljson.JsonProblem.__name__ + r"""\(((['"])(?:\\.|(?!\2).)*\2)\)""", re.DOTALL
+)
+"""What one of our functions says, in the engine's message that quotes it with its traceback."""
 
 _LOOK_S = 0.2
 """How often a query that waits for its reader looks whether it was given up."""
+_LOOK_AT_MEMORY_S = 0.05
 _CANCEL_S = 1.0
 """How long a query that was given up may take to tidy up."""
 
@@ -44,7 +58,8 @@ def matching_pages(
     Raises:
         SqlError: it is not one, or names a column that neither has.
     """
-    context = sql_context()
+    bound = MemoryBound(MEMORY_MB)
+    context = sql_context(bound)
     register(context, "d", documents)
     register(context, "p", pages)
     shared = set(documents.schema.names)
@@ -53,20 +68,43 @@ def matching_pages(
     with sql_errors(condition, "A condition is an expression like: name LIKE 'a%' AND page = 1."):
         # The engine parses a filter as one expression up to its end: no clause fits behind it.
         frame = context.table("pages").filter(condition).select("page_id")
-        rows = pa.Table.from_batches(rows_of(context, frame), frame.schema())
+        rows = pa.Table.from_batches(rows_of(context, frame, bound), frame.schema())
     return rows["page_id"].cast(pa.string()).combine_chunks()
 
 
-def sql_context() -> SessionContext:
+def sql_context(bound: MemoryBound) -> SessionContext:
     """A session without tables, bounded in memory; its temporary files go with it."""
     spilled = tempfile.mkdtemp(prefix="patchlight-sql-")
     runtime = RuntimeEnvBuilder().with_disk_manager_specified(spilled)
-    context = SessionContext(
-        SessionConfig().with_information_schema(True), runtime.with_fair_spill_pool(_MEMORY_BYTES)
-    )
+    partitions = min(_MOST_PARTITIONS, len(os.sched_getaffinity(0)))
+    config = SessionConfig().with_information_schema(True).with_target_partitions(partitions)
+    context = SessionContext(config, runtime.with_fair_spill_pool(bound.pool))
     # The engine would leave there what a query that was given up has written.
     weakref.finalize(context, shutil.rmtree, spilled, ignore_errors=True)
+    _add_json_functions(context)
     return context
+
+
+def bounded(
+    context: SessionContext,
+    plan: Callable[[], DataFrame],
+    tables: Mapping[str, lance.LanceDataset],
+    bound: MemoryBound,
+) -> DataFrame:
+    """Plan a query such that the rows on their way through it fit into memory.
+
+    Args:
+        context: the session.
+        plan: plans it.
+        tables: those of the session, by name.
+        bound: the memory.
+    """
+    frame = plan()
+    scans = _scans(frame.optimized_logical_plan())
+    rows = bound.rows_at_a_time((tables[name], read) for name, read in scans if name in tables)
+    bound.tell_reader(rows)
+    context.sql(f"SET datafusion.execution.batch_size = {rows}").collect()
+    return plan()
 
 
 def register(context: SessionContext, name: str, dataset: lance.LanceDataset) -> None:
@@ -75,7 +113,9 @@ def register(context: SessionContext, name: str, dataset: lance.LanceDataset) ->
     context.register_table(name, provider)
 
 
-def rows_of(context: SessionContext, frame: DataFrame) -> Iterator[pa.RecordBatch]:
+def rows_of(
+    context: SessionContext, frame: DataFrame, bound: MemoryBound
+) -> Iterator[pa.RecordBatch]:
     """The rows of a frame, made by a thread of their own.
 
     The engine may compute for ever between two looks at the signals. Here it is only waited
@@ -84,6 +124,10 @@ def rows_of(context: SessionContext, frame: DataFrame) -> Iterator[pa.RecordBatc
     Args:
         context: of the frame; the tables in it live as long as this does.
         frame: the query.
+        bound: what it may hold.
+
+    Raises:
+        SqlError: it holds more.
     """
     made: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(maxsize=1)
     given_up = threading.Event()
@@ -113,8 +157,17 @@ def rows_of(context: SessionContext, frame: DataFrame) -> Iterator[pa.RecordBatc
     thread = threading.Thread(target=work, args=(context,), name="sql", daemon=True)
     thread.start()
     try:
-        while (item := made.get()) is not None:
+        while True:
+            bound.check()
+            try:
+                item = made.get(timeout=_LOOK_AT_MEMORY_S)
+            except queue.Empty:
+                continue
+            if item is None:
+                return
             if isinstance(item, BaseException):
+                if "Resources exhausted" in str(item):
+                    raise SqlError(bound.exceeded()) from item
                 raise item
             yield item
     finally:
@@ -122,6 +175,18 @@ def rows_of(context: SessionContext, frame: DataFrame) -> Iterator[pa.RecordBatc
         with suppress(RuntimeError):  # the loop is closed: there is nothing to cancel
             loop.call_soon_threadsafe(pumping.cancel)
         thread.join(_CANCEL_S)
+
+
+def _scans(plan: LogicalPlan) -> Iterator[tuple[str, list[str]]]:
+    """The tables that a plan reads, and the columns of each."""
+    try:
+        scan = plan.to_variant()
+    except Exception:  # plain, of a step that has no form in Python; none of these is a scan
+        scan = None
+    if type(scan).__name__ == "TableScan":
+        yield scan.table_name(), [name for _, name in scan.projection()]
+    for below in plan.inputs():
+        yield from _scans(below)
 
 
 @contextmanager
@@ -134,9 +199,28 @@ def sql_errors(query: str, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except SqlError:
-        raise
+    except SqlError as error:
+        raise SqlError(f"{shortened(query.strip(), 200)!r}: {error}") from error
     except Exception as error:  # the engine raises plain Exception for some errors
-        raise SqlError(
-            f"{shortened(query.strip(), 200)!r}: {engine_message(error)}. {advice}"
-        ) from error
+        ours = _PROBLEM.search(str(error))
+        said = literal_eval(ours[1]) if ours else f"{engine_message(error)}. {advice}"
+        raise SqlError(f"{shortened(query.strip(), 200)!r}: {said}") from error
+
+
+def _add_json_functions(context: SessionContext) -> None:
+    text, texts = pa.string(), pa.list_(pa.field("item", pa.string()))
+
+    def add(name: str, function: Callable[..., object], takes: int, gives: pa.DataType) -> None:
+        def rows(*columns: pa.Array) -> pa.Array:
+            values = [column.to_pylist() for column in columns]
+            return pa.array(sqljson.each_once(function, *values), gives)
+
+        context.register_udf(udf(rows, [text] * takes, gives, "immutable", name))
+
+    add("json_extract", sqljson.extract, 2, text)
+    add("json_extract_string", sqljson.extract_string, 2, text)
+    add("json_exists", sqljson.exists, 2, pa.bool_())
+    add("json_array_length", sqljson.array_length, 1, pa.uint64())
+    add("json_keys", sqljson.keys, 1, texts)
+    add("json_type", sqljson.type_of, 1, text)
+    add("json_valid", sqljson.valid, 1, pa.bool_())

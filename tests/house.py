@@ -108,7 +108,11 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "tasks/regions/ruledlines.py",
     ),
     "pydantic_settings": ("tasks/common/settings.py",),
-    "rich": ("tasks/common/console.py", "tasks/common/terminal.py"),
+    "rich": (
+        "tasks/common/console.py",
+        "tasks/common/rowtables.py",
+        "tasks/common/terminal.py",
+    ),
     "bm25s": ("tasks/evaluation/bm25.py",),
     "bpe_openai": ("tasks/answers/tokencost.py",),
     # Other processes: they end with this one, or in time, only where that was thought of.
@@ -124,6 +128,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 """Library -> the only places that import it."""
 
 ENVIRONMENT = (
+    "storage/sqlmemory.py",  # the reader of tables takes its portions from there only
     "storage/objectstore.py",  # its one setting: it imports nothing of tasks
     "flows/__main__.py",
     "tasks/cluster/raysession.py",

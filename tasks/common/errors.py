@@ -46,8 +46,9 @@ The whole tree, which a test compares with the classes::
 
 The names after them are those of ``ExitCode`` and values of ``Category``. Kernel errors are a
 ``ValueError``, too. Exceptions that never leave their package stand beside the tree: ``Death`` in
-``tasks.sandbox``, ``Unusable`` and ``NotHad`` in ``tasks.encoders``; so does ``Elsewhere`` in
-``tasks.common.tracebacks``, which is only ever a cause.
+``tasks.sandbox``, ``Unusable`` and ``NotHad`` in ``tasks.encoders``, ``JsonProblem`` in
+``storage.sqljson``; so does ``Elsewhere`` in ``tasks.common.tracebacks``, which is only ever a
+cause.
 """
 
 from __future__ import annotations

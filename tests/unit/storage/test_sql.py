@@ -17,8 +17,7 @@ from patchlight.storage.database import Database
 from patchlight.storage.errors import DatabaseNotFound, SqlError
 from patchlight.storage.records import DocumentStatus
 from patchlight.storage.schema import KEYS, Table
-from patchlight.storage.sql import run_sql
-from patchlight.tasks.common.terminal import values_of
+from patchlight.storage.sql import SqlSession, run_sql
 from tests.storage_examples import DIM, ENCODER, doc_id, failure, fill, retrieval
 
 
@@ -116,8 +115,8 @@ def test_looking_around_is_allowed(uri: str, query: str) -> None:
 
 def test_columns_of_one_name_are_all_there(uri: str) -> None:
     rows = run_sql(uri, "SELECT * FROM documents d JOIN pages p ON p.doc_id = d.doc_id").read_all()
-    [first, *_] = values_of(rows)
-    assert rows.schema.names.count("doc_id") == 2 and len(first) == rows.num_columns
+    first, second = (at for at, name in enumerate(rows.schema.names) if name == "doc_id")
+    assert rows.column(first).to_pylist() == rows.column(second).to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -266,3 +265,37 @@ def test_ids_in_views_are_those_of_the_tables(uri: str) -> None:
     assert [row["region_id"] for row in rows] == [
         f"{doc_id('b')}:00001:{index:05d}" for index in range(4)
     ]
+
+
+def test_json_columns_can_be_asked_about(uri: str) -> None:
+    query = """
+        SELECT json_extract_string(j, '$.a[' || i || '].w') AS w, json_array_length(a) AS n
+        FROM (SELECT j, a, unnest(range(0, json_array_length(a))) AS i
+              FROM (SELECT j, json_extract(j, '$.a') AS a
+                    FROM (VALUES ('{"a":[{"w":"x"},{"w":null}]}'), (NULL)) AS t(j)))
+    """
+    assert ask(uri, query) == [{"w": "x", "n": 2}, {"w": None, "n": 2}]
+    [row] = ask(
+        uri, "SELECT json_keys('{\"b\":1}') AS k, json_valid('x') AS v, json_type('1') AS t"
+    )
+    assert row == {"k": ["b"], "v": False, "t": "UBIGINT"}
+    guarded = (
+        "SELECT CASE WHEN json_valid(name) THEN json_extract(name, '$') END AS j FROM documents"
+    )
+    assert {row["j"] for row in ask(uri, guarded)} == {None}
+
+
+def test_a_wrong_json_is_told_without_a_traceback(uri: str) -> None:
+    with pytest.raises(SqlError, match=r"malformed JSON 'a' .*json_valid") as caught:
+        ask(uri, "SELECT json_extract(name, '$') FROM documents WHERE name = 'a'")
+    assert "raceback" not in str(caught.value)
+    with pytest.raises(SqlError, match=r"JSON path '\$\.' is wrong"):
+        ask(uri, "SELECT json_extract('{}', '$.')")
+
+
+def test_a_session_answers_several_queries_on_one_state(uri: str) -> None:
+    session = SqlSession(uri)
+    for _ in range(2):
+        assert session.ask("SELECT count(*) AS n FROM documents").read_all().to_pylist() == [
+            {"n": 2}
+        ]

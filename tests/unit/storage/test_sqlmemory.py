@@ -1,0 +1,71 @@
+"""A query takes no more memory than it may, however wide the rows are that it reads."""
+
+from __future__ import annotations
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pytest
+from datafusion import SessionContext
+
+from patchlight.storage.errors import SqlError
+from patchlight.storage.sqlengine import bounded, register, rows_of, sql_context
+from patchlight.storage.sqlmemory import MOST_ROWS, MemoryBound, held_bytes
+
+ROWS = 400
+WIDE = 32 << 10
+"""Numbers in a row: 64 KiB."""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> lance.LanceDataset:
+    numbers = pa.array(np.zeros(ROWS * WIDE, np.float16))
+    table = pa.table(
+        {"n": range(ROWS), "vectors": pa.FixedSizeListArray.from_arrays(numbers, WIDE)}
+    )
+    return lance.write_dataset(table, tmp_path_factory.mktemp("wide") / "t.lance")
+
+
+def largest(context: SessionContext, wide: lance.LanceDataset, bound: MemoryBound, q: str) -> int:
+    frame = bounded(context, lambda: context.sql(q), {"t": wide}, bound)
+    sizes: list[int] = [batch.num_rows for batch in rows_of(context, frame, bound)]
+    assert sum(sizes) == ROWS
+    return max(sizes)
+
+
+def test_rows_on_their_way_are_few_where_they_are_wide(
+    wide: lance.LanceDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANCE_DEFAULT_BATCH_SIZE", "")  # is put back behind the test
+    monkeypatch.setenv("LANCE_DEFAULT_IO_BUFFER_SIZE", "")
+    bound = MemoryBound(512)
+    context = sql_context(bound)
+    register(context, "t", wide)
+    joined = "SELECT a.* FROM t a JOIN t b ON a.n = b.n"
+    assert largest(context, wide, bound, "SELECT * FROM t") <= 128
+    assert largest(context, wide, bound, joined) <= 128
+    assert largest(context, wide, bound, "SELECT * FROM t WHERE n IN (SELECT n FROM t)") <= 128
+    # The columns that are asked for count, not those that are there.
+    assert largest(context, wide, bound, "SELECT n FROM t") == ROWS
+    assert bound.rows_at_a_time([(wide, ["n"])]) == MOST_ROWS
+    assert bound.rows_at_a_time([(wide, ["n", "vectors"])]) == 127
+    assert bound.rows_at_a_time([]) == MOST_ROWS
+
+
+def test_what_is_held_is_looked_at() -> None:
+    bound = MemoryBound(64)
+    bound.check()
+    held = np.ones(96 << 20, np.uint8)
+    with pytest.raises(SqlError, match="PATCHLIGHT_SQL_MEMORY_MB"):
+        bound.check()
+    assert held_bytes() > held.nbytes
+
+
+def test_a_query_that_needs_more_ends_with_what_to_do() -> None:
+    """Both ways: what the engine counts itself, and what it does not."""
+    bound = MemoryBound(64)
+    context = sql_context(bound)
+    query = "SELECT array_agg(a.value || 'x') FROM range(0, 100000000) a"
+    frame = context.sql(query)
+    with pytest.raises(SqlError, match="more memory than the 64 MiB"):
+        list(rows_of(context, frame, bound))
