@@ -11,13 +11,11 @@ from patchlight.storage.errors import ExitCode
 from patchlight.tasks.common.safetext import plain
 from patchlight.tasks.common.settings import load_settings
 from patchlight.tasks.requests.fields import database_of
+from patchlight.tasks.requests.sql import SqlRequest
 
 
-def sql_command(
-    statement: options.StatementArgument,
-    db: options.DbOption = None,
-    output: options.FormatOption = options.OutputFormat.TABLE,
-) -> ExitCode:
+@options.of(SqlRequest)
+def sql_command(request: SqlRequest) -> ExitCode:
     """Look at the tables with SQL; nothing can be changed.
 
     Tables: documents, pages, regions, patches, failures, retrievals, runs, statistics, meta.
@@ -25,18 +23,9 @@ def sql_command(
 
     Example: patchlight sql "SELECT name, page_count FROM documents" --db mydb
     """
-    from patchlight.storage.sql import run_sql
-    from patchlight.tasks.common import terminal
+    from patchlight.tasks.admin.sqlanswers import answers
 
-    rows = run_sql(database_of(db), statement)
-    if output is options.OutputFormat.JSON:
-        lines = terminal.as_json_lines(rows)
-    elif output is options.OutputFormat.CSV:
-        lines = terminal.as_csv(rows)
-    else:
-        found = rows.read_all()
-        lines = [terminal.as_table(found.schema.names, terminal.values_of(found))]
-    reports.print_all(lines)
+    reports.print_all(answers(request, load_settings().sql_memory_mb, reports.say_beside))
     return ExitCode.OK
 
 
@@ -77,21 +66,24 @@ def failures_command(
         failure_listing,
         next_steps,
     )
-    from patchlight.tasks.common import terminal
+    from patchlight.tasks.common import rowtexts, terminal
+    from patchlight.tasks.common.rowvalues import rows_of
 
     choice = FailureFilter(tuple(category or ()), tuple(stage or ()), retryable, doc)
     database = Database.open(database_of(db))
     found = choose(database, choice)
     rows = failure_listing(found)
     if output is options.OutputFormat.JSON:
-        reports.print_all(terminal.as_json_lines(rows.to_reader()))
+        reports.print_all(rowtexts.as_json_array(rows.to_reader(), reports.say_beside))
+    elif output is options.OutputFormat.JSONL:
+        reports.print_all(rowtexts.as_json_lines(rows.to_reader(), reports.say_beside))
     elif output is options.OutputFormat.CSV:
-        reports.print_all(terminal.as_csv(rows.to_reader()))
+        reports.print_all(rowtexts.as_csv(rows.to_reader(), reports.say_beside))
     elif not found:
         print("no failures" if choice == FailureFilter() else "no such failures")
     else:
         shown = rows.drop_columns(["uri", "doc_id"])
-        reports.print_all([terminal.as_table(shown.schema.names, terminal.values_of(shown))])
+        reports.print_all([terminal.as_table(shown.schema.names, rows_of(shown.to_reader()))])
         counts = by_category(named.failure for named in found)
         _show_rows("By category:", reports.counted(counts))
         reports.show_list("What to do:", next_steps(counts, database_of(db)))

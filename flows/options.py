@@ -32,11 +32,12 @@ _Asked = TypeVar("_Asked", bound=Request)
 
 
 class OutputFormat(StrEnum):
-    """How ``patchlight sql`` and ``patchlight failures`` print rows."""
+    """How ``patchlight failures`` prints rows."""
 
     TABLE = "table"
-    JSON = "json"
     CSV = "csv"
+    JSON = "json"
+    JSONL = "jsonl"
 
 
 def text(value: str | list[str] | None) -> str | list[str] | None:
@@ -173,15 +174,11 @@ DbOption = Annotated[str | None, option(IngestRequest, "db", naming(a_database))
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 TimingOption = Annotated[bool, typer.Option("--timing", help="Say what took how long.")]
 
-# Of sql.
-StatementArgument = Annotated[
-    str, typer.Argument(metavar="SELECT", callback=text, help="One SQL query.")
-]
+# Of failures; the second and third are those of retry.
 FormatOption = Annotated[
-    OutputFormat, typer.Option("--format", help="How rows are printed; json: an object a line.")
+    OutputFormat,
+    typer.Option("--format", help="How rows are printed; json: an array, jsonl: an object a line."),
 ]
-
-# Of failures; the first two are those of retry.
 CategoryOption = Annotated[list[Category] | None, option(RetryRequest, "category")]
 OfDocumentOption = Annotated[
     str | None, option(RetryRequest, "doc", naming(a_document, any_bytes=True))

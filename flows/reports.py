@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from patchlight.flows.printing import has_reader
 from patchlight.storage.errors import ExitCode
-from patchlight.tasks.common.safetext import plain
+from patchlight.tasks.common.safetext import escaped, plain
 from patchlight.tasks.documents.lookup import name_of
 
 if TYPE_CHECKING:
@@ -129,6 +130,11 @@ def print_all(lines: Iterable[str]) -> None:
         print(line)
         if not has_reader():
             return
+
+
+def say_beside(text: str) -> None:
+    """Print a line to stderr, beside results on stdout."""
+    print(escaped(text), file=sys.stderr)
 
 
 def counted(counts: Iterable[CategoryCount]) -> list[dict[str, Any]]:

@@ -136,6 +136,11 @@ class Settings(BaseSettings):
     query_block: int = Field(
         default=1024, ge=1, description="queries answered together; bounds memory of a batch"
     )
+    sql_memory_mb: int = Field(
+        default=2048,
+        ge=256,
+        description="MiB of memory that a statement of 'patchlight sql' may take",
+    )
     max_attempts: int = Field(
         default=3,
         ge=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from patchlight.flows.__main__ import _run, app
@@ -130,13 +132,88 @@ def test_sql_prints_rows_and_cannot_write(
     sample_db: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     select = "SELECT page_count FROM documents ORDER BY page_count"
+    rows = [{"page_count": n} for n in (2, 3, 8)]
+    assert run("sql", select, "--db", sample_db, "--format", "jsonl") == ExitCode.OK
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == rows
     assert run("sql", select, "--db", sample_db, "--format", "json") == ExitCode.OK
-    lines = capsys.readouterr().out.splitlines()
-    assert [json.loads(line) for line in lines] == [{"page_count": n} for n in (2, 3, 8)]
+    assert json.loads(capsys.readouterr().out) == rows
     assert run("sql", select, "--db", sample_db, "--format", "csv") == ExitCode.OK
     assert capsys.readouterr().out.splitlines() == ["page_count", "2", "3", "8"]
     assert run("sql", "DROP TABLE pages", "--db", sample_db) == ExitCode.USAGE
     assert run("sql", select, "--db", sample_db) == ExitCode.OK
+
+
+def test_sql_comes_from_a_file_or_stdin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = Database.create_or_open(tmp_path / "db", ENCODER).uri
+    file = tmp_path / "q.sql"
+    file.write_text("-- two; in order\nSELECT ';' AS a;\nSELECT 2 AS b;\n")
+    assert run("sql", "--file", str(file), "--db", db) == ExitCode.OK
+    assert capsys.readouterr().out == "a\n─\n;\n\nb\n─\n2\n"
+    file.write_text("SELECT 1 AS a; SELECT nope; SELECT 3")
+    assert run("sql", "--file", str(file), "--db", db) == ExitCode.USAGE
+    printed = capsys.readouterr()
+    assert printed.out.startswith("a\n─\n1\n") and "statement 2 of 3: 'SELECT nope'" in printed.err
+    assert run("sql", "--file", str(file), "--db", db, "--format", "csv") == ExitCode.USAGE
+    assert "3 statements: csv holds the rows of one" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"SELECT 4 AS d;")))
+    assert run("sql", "-", "--db", db, "--format", "csv") == ExitCode.OK
+    assert capsys.readouterr().out.splitlines() == ["d", "4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], ExitCode.USAGE, "one of them"),
+        (["SELECT 1", "--file", "q.sql"], ExitCode.USAGE, "one of them"),
+        ([" ; "], ExitCode.USAGE, "no SQL statement"),
+        (["--file", "nowhere.sql"], ExitCode.BAD_INPUT, "nowhere.sql"),
+        (["--file", "."], ExitCode.BAD_INPUT, "cannot be read"),
+        (["--file", "latin.sql"], ExitCode.BAD_INPUT, "UTF-8"),
+        (["SELECT 1", "--format", "parquet"], ExitCode.USAGE, "--out FILE"),
+        (["SELECT 1", "--raw"], ExitCode.USAGE, "--raw is for CSV"),
+        (["SELECT 1", "--out", "no/x.csv"], ExitCode.USAGE, "cannot be written"),
+        (["SELECT 1", "--out", "/dev/null"], ExitCode.USAGE, "is no file"),
+        (["SELECT 1", "--format", "xlsx"], ExitCode.USAGE, "xlsx"),
+    ],
+)
+def test_sql_that_cannot_be_asked_says_why(
+    arguments: list[str],
+    code: ExitCode,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Database.create_or_open("db", ENCODER)
+    Path("latin.sql").write_bytes(b"SELECT '\xe9'")
+    assert run("sql", *arguments, "--db", "db") == code
+    assert said in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "latin.sql"]
+
+
+def test_rows_go_to_a_file_by_its_suffix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = Database.create_or_open(tmp_path / "db", ENCODER).uri
+    query = "SELECT a.n, b.n, '=1' AS t FROM (SELECT 1 AS n) a, (SELECT 2 AS n) b"
+    for suffix in ("csv", "json", "jsonl", "parquet"):
+        assert run("sql", query, "--db", db, "--out", str(tmp_path / f"x.{suffix}")) == 0
+        printed = capsys.readouterr()
+        assert not printed.out and "'n' is 'n_2'" in printed.err and suffix in printed.err
+    row = {"n": 1, "n_2": 2, "t": "=1"}
+    assert (tmp_path / "x.csv").read_text().splitlines() == ["n,n_2,t", "1,2,'=1"]
+    assert json.loads((tmp_path / "x.json").read_text()) == [row]
+    assert json.loads((tmp_path / "x.jsonl").read_text()) == row
+    assert pq.read_table(tmp_path / "x.parquet").to_pylist() == [row]
+    arguments = ("--db", db, "--out", str(tmp_path / "x.csv"))
+    # A file that is there stays until the new one is whole.
+    assert run("sql", "SELECT 1/0 AS n", *arguments) == ExitCode.USAGE
+    assert len((tmp_path / "x.csv").read_text().splitlines()) == 2
+    assert run("sql", query, *arguments, "--raw") == ExitCode.OK
+    assert (tmp_path / "x.csv").read_text().splitlines()[1] == "1,2,=1"
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_failures_are_listed_with_what_to_do(
     assert run("failures", "--db", db, "--category", "ocr", "--category", "empty") == ExitCode.OK
     assert "no such failures" in capsys.readouterr().out
     assert run("failures", "--db", db, "--stage", "open", "--final", "--format", "json") == 0
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    rows = json.loads(capsys.readouterr().out)
     assert sorted(row["category"] for row in rows) == ["corrupt", "encrypted"]
     assert run("failures", "--db", db, "--doc", "locked.pdf", "--format", "csv") == ExitCode.OK
     [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))

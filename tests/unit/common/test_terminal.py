@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import sys
 import unicodedata
-from collections.abc import Iterable
 
 import numpy as np
-import pyarrow as pa
-import pytest
 
 from patchlight.tasks.admin.failures import NamedFailure, failure_listing
 from patchlight.tasks.answers import wording
@@ -33,10 +26,6 @@ KEPT = ("red", "[bold]not bold[/bold]", "[link=x]y[/link]", ":smile:")
 
 def check_harmless(text: str) -> None:
     assert not [c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
-
-
-def batches(rows: Iterable[dict[str, object]]) -> pa.RecordBatchReader:
-    return pa.Table.from_pylist(list(rows)).to_reader()
 
 
 def test_plain_keeps_what_can_be_read() -> None:
@@ -124,26 +113,3 @@ def test_failures_are_laid_out_with_what_names_them() -> None:
     assert row["source"].startswith("a\x1b")  # printing makes it harmless
     assert (row["uri"], row["category"], row["attempts"]) == ("file:///a", "corrupt", 1)
     assert failure_listing([]).num_rows == 0
-
-
-def test_json_lines_are_harmless_and_exact() -> None:
-    clean = EVIL.replace("\ud800", "")
-    [line] = terminal.as_json_lines(batches([{"text": clean, "list": ["ü", clean], "n": 1}]))
-    check_harmless(line)
-    assert json.loads(line) == {"text": clean, "list": ["ü", clean], "n": 1}
-    assert "ü" in line
-
-
-@pytest.mark.parametrize("for_people", [True, False])
-def test_csv_is_exact_for_programs_and_harmless_on_a_terminal(
-    for_people: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: for_people)
-    clean = EVIL.replace("\ud800", "")
-    lines = list(terminal.as_csv(batches([{"text": clean, "list": [1, 2], "none": None}])))
-    assert lines[0] == "text,list,none"
-    if for_people:
-        check_harmless(lines[1])
-    else:
-        [row] = csv.reader(io.StringIO(lines[1], newline=""))
-        assert row == [clean, "[1, 2]", ""]

@@ -43,6 +43,7 @@ def test_a_process_starts_anew_with_what_means_the_same(
     ("line", "message"),
     [
         (["ask", "where?", "--out", ""], "--out '': a path must not be empty"),
+        (["sql", "SELECT 1", "--file", ""], "--file '': a path must not be empty"),
         (["query", "", "--out", "o"], "FILE '': a path must not be empty"),
         (["ingest", "a", ""], "SOURCE... ['a', '']: a path must not be empty"),
         (["ask", "where?", "--out", "file://[x/a"], "--out 'file://[x/a': invalid IPv6 URL"),
@@ -54,11 +55,16 @@ def test_a_wrong_value_is_named_as_it_was_typed(line: list[str], message: str) -
     assert str(raised.value) == message
 
 
+def test_sql_is_asked_of_no_other_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATCHLIGHT_DB", "theirs")
+    with pytest.raises(UsageError, match=r"^--db '': a database must not be empty$"):
+        app(["sql", "SELECT 1", "--db", ""], standalone_mode=False)
+
+
 @pytest.mark.parametrize(
     "line",
     [
         *([command, "--db", " "] for command in ("status", "failures", "digest")),
-        ["sql", "SELECT 1", "--db", ""],
         ["delete", "a.pdf", "--db", ""],
         ["digest", "--db", "db", "--against", ""],
         ["failures", "--db", "db", "--doc", " "],
