@@ -8,6 +8,7 @@ from statistics import median
 from time import perf_counter
 from typing import NamedTuple
 
+from patchlight.storage import statistics
 from patchlight.storage.database import Database
 from patchlight.storage.reader import catalog, read_patches, read_regions
 from patchlight.storage.regions import Regions
@@ -75,7 +76,7 @@ def asked(place: str, db: str) -> Iterator[Asked]:
     data = datasets.load(place)
     matched = match(data, pages, database.documents(), database.failures(), partial=False)
     encode = registry.load(registry.for_queries(database.encoder, None)).encode_queries
-    statistics = database.latest_statistics()
+    terms = statistics.latest(database)
     known: dict[str, Regions] = {}
     for row in matched.rows:
         if row.position is None:
@@ -84,7 +85,7 @@ def asked(place: str, db: str) -> Iterator[Asked]:
         if key not in known:
             known[key] = read_regions(snapshot, pages.keys([row.position]))[key]
         batch = read_patches(snapshot, [int(pages.patch_rows[row.position])])
-        (encoding,) = encode([question.query], statistics)
+        (encoding,) = encode([question.query], terms)
         if isinstance(encoding, Exception):
             raise encoding
         counted = CountedTokens.of([encoding], maxsim.QueryTokens.MEANING)

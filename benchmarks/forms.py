@@ -35,6 +35,7 @@ import pypdfium2
 from benchmarks import report
 from benchmarks.command import PATCHLIGHT
 from benchmarks.formstores import BASE, ONE_SCALE, Stored, store_forms
+from patchlight.storage import statistics as corpus
 from patchlight.storage.database import Database
 from patchlight.storage.errors import ExitCode
 from patchlight.storage.reader import PatchBatch, catalog
@@ -317,7 +318,7 @@ def main() -> int:
     ]
     encoder = registry.load(registry.for_queries(database.encoder))
     texts = [query for query, _ in asked]
-    encodings = encoder.encode_queries(texts, database.latest_statistics())
+    encodings = encoder.encode_queries(texts, corpus.latest(database))
     queries = {}
     for text, encoding in zip(texts, encodings, strict=True):
         if isinstance(encoding, Exception):

@@ -19,14 +19,21 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patchlight.storage import convert
+from patchlight.storage import convert, statistics
 from patchlight.storage.cleaning import KEEP_VERSIONS, clean, merge_files
 from patchlight.storage.convert import PageTables
 from patchlight.storage.database import Database
 from patchlight.storage.engine import one_of, quoted, some_at_a_time
 from patchlight.storage.errors import StorageUnavailable
 from patchlight.storage.pagewriter import PageWriter
-from patchlight.storage.records import Document, DocumentStatus, Failure, TermStatistics, page_id
+from patchlight.storage.records import (
+    Document,
+    DocumentStatus,
+    Failure,
+    StatisticsStep,
+    TermCounts,
+    page_id,
+)
 from patchlight.storage.schema import Table, schema_of
 from patchlight.storage.writer import Writer
 
@@ -202,11 +209,30 @@ class Committer:
         with self._lock:
             self._writer.delete_keys(Table.FAILURES, failure_ids)
 
-    def commit_statistics(self, statistics: TermStatistics) -> None:
-        """Store a snapshot of the corpus statistics; it becomes the latest. None is removed."""
+    def commit_term_counts(self, counts: Iterable[TermCounts]) -> None:
+        """Store what documents add to the corpus statistics; it is not counted yet."""
         with self._lock:
-            rows = convert.statistics_table(statistics, datetime.now(UTC))
-            self._writer.upsert(Table.STATISTICS, rows)
+            self._writer.upsert(Table.TERM_COUNTS, convert.term_counts_table(counts, None))
+
+    def drop_term_counts(self, counts_ids: Iterable[str]) -> None:
+        """Remove what documents would add that is counted in no snapshot."""
+        with self._lock:
+            self._writer.delete_keys(Table.TERM_COUNTS, counts_ids)
+
+    def commit_statistics(self, step: StatisticsStep) -> bool:
+        """Store a snapshot of the corpus statistics; it becomes the latest. None is removed.
+
+        Returns:
+            Whether it was stored; not if another run has stored one of that revision.
+        """
+        with self._lock:
+            rows = convert.statistics_table(step, datetime.now(UTC))
+            return bool(self._writer.upsert_where(Table.STATISTICS, rows, "false"))
+
+    def settle_statistics(self, step: StatisticsStep) -> None:
+        """Note with the documents what a stored snapshot counts of them."""
+        with self._lock:
+            statistics.settle(self._database, self._writer, step)
 
     def replace_retrievals(self, run_id: str, batches: Iterable[pa.Table]) -> None:
         """Store what a run found, in place of what an earlier attempt of it left.

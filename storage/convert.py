@@ -27,8 +27,9 @@ from patchlight.storage.records import (
     Retrieval,
     Run,
     Source,
+    StatisticsStep,
     StoredPage,
-    TermStatistics,
+    TermCounts,
     VectorForm,
     VectorType,
     WordsSource,
@@ -353,29 +354,68 @@ def retrievals_table(retrievals: Iterable[Retrieval]) -> pa.Table:
     return _table(Table.RETRIEVALS, rows)
 
 
-def statistics_table(statistics: TermStatistics, created_at: datetime) -> pa.Table:
+def statistics_table(step: StatisticsStep, created_at: datetime) -> pa.Table:
     """Convert one snapshot of the corpus statistics to its row of ``statistics``.
 
     Raises:
         ValueError: the time has no zone.
     """
     row = {
-        "snapshot": statistics.snapshot,
-        "n_pages": statistics.n_pages,
-        "terms": list(statistics.document_frequency.keys()),
-        "counts": list(statistics.document_frequency.values()),
+        "snapshot": step.snapshot,
+        "revision": step.revision,
+        "base": step.base,
+        "n_pages": step.n_pages,
+        "n_terms": len(step.counts),
+        "terms": list(step.counts.keys()),
+        "counts": list(step.counts.values()),
+        "added": list(step.added),
+        "removed": list(step.removed),
         "created_at": created_at,
     }
     return _table(Table.STATISTICS, [row])
 
 
-def statistics_of(table: pa.Table) -> list[TermStatistics]:
-    """Convert rows of ``statistics`` to records."""
+def statistics_step_of(row: Mapping[str, Any]) -> StatisticsStep:
+    """Convert a row of ``statistics`` to a record without its terms."""
+    return StatisticsStep(
+        revision=row["revision"],
+        base=row["base"],
+        n_pages=row["n_pages"],
+        counts={},
+        added=tuple(row["added"]),
+        removed=tuple(row["removed"]),
+    )
+
+
+def term_counts_table(counts: Iterable[TermCounts], counted_in: int | None) -> pa.Table:
+    """Convert what documents add to rows of ``term_counts``.
+
+    Args:
+        counts: of the documents.
+        counted_in: revision of the snapshot that counts them; None for none yet.
+    """
+    rows = [
+        {
+            "counts_id": c.counts_id,
+            "doc_id": c.doc_id,
+            "n_pages": c.n_pages,
+            "terms": list(c.counts.keys()),
+            "counts": list(c.counts.values()),
+            "counted_in": counted_in,
+        }
+        for c in counts
+    ]
+    return _table(Table.TERM_COUNTS, rows)
+
+
+def term_counts_of(table: pa.Table) -> list[TermCounts]:
+    """Convert rows of ``term_counts`` to records."""
     return [
-        TermStatistics(
-            snapshot=row["snapshot"],
-            n_pages=row["n_pages"],
-            document_frequency=dict(zip(row["terms"], row["counts"], strict=True)),
+        TermCounts(
+            row["counts_id"],
+            row["doc_id"],
+            row["n_pages"],
+            dict(zip(row["terms"], row["counts"], strict=True)),
         )
         for row in table.to_pylist()
     ]

@@ -16,19 +16,17 @@ from patchlight.storage.engine import (
     engine_errors,
     existing_table,
     one_of,
-    quoted,
     some_at_a_time,
 )
 from patchlight.storage.errors import DatabaseNotFound
 from patchlight.storage.identity import Identity, claim, read_identity
-from patchlight.storage.reader import Snapshot, pin, visible_texts
+from patchlight.storage.reader import Snapshot, pin
 from patchlight.storage.records import (
     Document,
     EncoderIdentity,
     Failure,
     Run,
     StoredPage,
-    TermStatistics,
     VectorForm,
     page_id,
 )
@@ -138,19 +136,6 @@ class Database:
         rows = self._read(Table.RUNS)
         return sorted(convert.runs_of(rows), key=lambda run: (run.started_at, run.run_id))
 
-    def latest_statistics(self) -> TermStatistics | None:
-        """The newest snapshot of the corpus statistics; None if there is none yet."""
-        times = self._read(Table.STATISTICS, columns=["snapshot", "created_at"])
-        if not times.num_rows:
-            return None
-        newest = times.sort_by([("created_at", "descending"), ("snapshot", "descending")])
-        return self.statistics(newest["snapshot"][0].as_py())
-
-    def statistics(self, snapshot: str) -> TermStatistics | None:
-        """The snapshot of the corpus statistics that a result names; None if it is not there."""
-        rows = self._read(Table.STATISTICS, condition=f"snapshot = {quoted(snapshot)}")
-        return next(iter(convert.statistics_of(rows)), None)
-
     def stored_pages(self, doc_ids: Collection[str]) -> dict[tuple[str, int], Mapping[str, str]]:
         """Fingerprints of the pages that are stored whole.
 
@@ -224,9 +209,17 @@ class Database:
             found |= zip(rows["page"].to_pylist(), regionrows.words_of(rows), strict=True)
         return found
 
-    def page_texts(self, batch_rows: int = 1024) -> Iterator[list[str]]:
-        """Texts of all pages of visible documents, at most ``batch_rows`` at a time, any order."""
-        return visible_texts(self.snapshot(), batch_rows)
+    def texts_of(self, doc_ids: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Yield doc_id and text of each page that is stored of documents, in any order."""
+        pages = self.table(Table.PAGES)
+        for some in some_at_a_time(doc_ids):
+            with engine_errors(self.uri, Table.PAGES):
+                for batch in pages.to_batches(
+                    columns=["doc_id", "text"], filter=one_of("doc_id", some), batch_size=1024
+                ):
+                    yield from zip(
+                        batch["doc_id"].to_pylist(), batch["text"].to_pylist(), strict=True
+                    )
 
     def snapshot(self) -> Snapshot:
         """Pin the tables that queries read, as they are now.

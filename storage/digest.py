@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from patchlight.storage import statistics
 from patchlight.storage.database import Database
 from patchlight.storage.engine import engine_errors, shortened
 from patchlight.storage.schema import KEYS, Table
@@ -131,7 +132,7 @@ def _stored_vectors(database: Database) -> _Part:
 
 def _statistics(database: Database) -> _Part:
     """The newest snapshot, without its id, as one row."""
-    latest = database.latest_statistics()
+    latest = statistics.latest(database)
     counts = sorted(latest.document_frequency.items()) if latest else []
     row = {
         "snapshot": "latest",

@@ -7,7 +7,7 @@ connection, and DataFusion only for a condition.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -256,22 +256,6 @@ def page_texts(snapshot: Snapshot, pages: Mapping[str, int]) -> dict[str, str]:
     """
     rows = _of_pages(snapshot, Table.PAGES, pages.values(), ["page_id", "text"])
     return dict(zip(rows["page_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
-
-
-def visible_texts(snapshot: Snapshot, batch_rows: int) -> Iterator[list[str]]:
-    """Texts of all pages that queries see, at most ``batch_rows`` at a time, in any order.
-
-    Raises:
-        StorageUnavailable: the database cannot be read.
-    """
-    visible = _scan(snapshot, Table.DOCUMENTS, ["doc_id"], VISIBLE_FILTER)["doc_id"]
-    value_set = visible.combine_chunks()
-    pages = _open(snapshot, Table.PAGES)
-    with engine_errors(snapshot.uri, Table.PAGES):
-        for batch in pages.to_batches(columns=["doc_id", "text"], batch_size=batch_rows):
-            texts = batch.filter(pc.is_in(batch["doc_id"], value_set=value_set))["text"].to_pylist()
-            if texts:
-                yield texts
 
 
 def _version(uri: str, table: Table) -> int:

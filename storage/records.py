@@ -170,6 +170,50 @@ class TermStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class TermCounts:
+    """What one document adds to the corpus statistics.
+
+    Attributes:
+        counts_id: key: the document, and what its pages were made with and counted by.
+        doc_id: the document.
+        n_pages: pages of it that are counted.
+        counts: term -> number of its pages that hold it, at least 1.
+    """
+
+    counts_id: str
+    doc_id: str
+    n_pages: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsStep:
+    """A snapshot of the corpus statistics, as it is stored: what it changes.
+
+    Attributes:
+        revision: its place among the snapshots of the database, from 1.
+        base: revision of the snapshot that holds all there was; its own if that is this one.
+        n_pages: pages counted in all.
+        counts: term -> change of the number of pages that hold it, or that number if this one
+            holds all; empty as it is read without its terms.
+        added: counts_ids of the documents that are counted from here on.
+        removed: counts_ids of those that are no longer.
+    """
+
+    revision: int
+    base: int
+    n_pages: int
+    counts: Mapping[str, int]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    @property
+    def snapshot(self) -> str:
+        """Its name in results: eight digits of the revision."""
+        return f"{self.revision:08d}"
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where a document's bytes were found.
 

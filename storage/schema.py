@@ -38,6 +38,7 @@ class Table(StrEnum):
     RETRIEVALS = "retrievals"
     RUNS = "runs"
     STATISTICS = "statistics"
+    TERM_COUNTS = "term_counts"
     PAGE_KEYS = "page_keys"
 
 
@@ -52,6 +53,7 @@ KEYS: Mapping[Table, str] = {
     Table.RETRIEVALS: "retrieval_id",
     Table.RUNS: "run_id",
     Table.STATISTICS: "snapshot",
+    Table.TERM_COUNTS: "counts_id",
     Table.PAGE_KEYS: "block",
 }
 """The key column of each table."""
@@ -262,10 +264,24 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
         case Table.STATISTICS:
             return _schema(
                 key,
+                revision=pa.int64(),
+                base=pa.int64(),
                 n_pages=pa.int64(),
+                n_terms=pa.int64(),
                 terms=_list_of(text),
                 counts=_list_of(int32),
+                added=_list_of(text),
+                removed=_list_of(text),
                 created_at=_TIME,
+            )
+        case Table.TERM_COUNTS:
+            return _schema(
+                key,
+                doc_id=text,
+                n_pages=int32,
+                terms=_list_of(text),
+                counts=_list_of(int32),
+                counted_in=pa.int64(),
             )
         case Table.PAGE_KEYS:
             return _schema(key, first=pa.int64(), count=pa.int64(), run_id=text)

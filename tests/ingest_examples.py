@@ -34,6 +34,7 @@ from patchlight.tasks.reading.messages import EncodedShard, ReadShard, StoredAs
 from patchlight.tasks.reading.pages import ReadOptions
 from patchlight.tasks.reading.shardplan import Shard
 from tests import fixtures
+from tests.storage_examples import visible_texts
 
 OPTIONS = ReadOptions(OcrMode.NEVER, "eng", 200, "", 60, image_pixels=0, layout=LayoutMode.NEVER)
 
@@ -118,7 +119,7 @@ def write(path: Path, *pages: str) -> None:
 
 def texts(database: Database) -> list[str]:
     """Texts of all visible pages, sorted."""
-    return sorted(text for batch in database.page_texts() for text in batch)
+    return visible_texts(database)
 
 
 def states(database: Database) -> list[DocumentStatus]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from patchlight.storage import convert
+from patchlight.storage import convert, reader, statistics
 from patchlight.storage.committer import Committer
 from patchlight.storage.convert import page_tables
 from patchlight.storage.database import Database
@@ -22,6 +22,7 @@ from patchlight.storage.records import (
     Retrieval,
     Run,
     Source,
+    StatisticsStep,
     StoredPage,
     WordsSource,
     page_id,
@@ -162,6 +163,24 @@ def fill(
     committer.commit_pages(page_tables([page(name, n) for n in range(1, pages + 1)], DIM))
     put(committer, document(name, pages, status))
     return [page_id(doc_id(name), n) for n in range(1, pages + 1)]
+
+
+def put_statistics(committer: Committer, n_pages: int, counts: dict[str, int]) -> StatisticsStep:
+    """Store a snapshot of the corpus statistics that adds to nothing; it is the latest."""
+    database = committer._database
+    last = statistics.newest(database)
+    revision = 1 + (last.revision if last else 0)
+    step = StatisticsStep(revision, revision, n_pages, counts, (), ())
+    assert committer.commit_statistics(step)
+    return step
+
+
+def visible_texts(database: Database) -> list[str]:
+    """Texts of all pages that queries see, sorted."""
+    snapshot = database.snapshot()
+    found = reader.catalog(snapshot)
+    keys = dict(zip(found["page_id"].to_pylist(), found["page_key"].to_pylist(), strict=True))
+    return sorted(reader.page_texts(snapshot, keys).values())
 
 
 def put_run(committer: Committer, run: Run) -> None:

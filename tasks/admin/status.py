@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from patchlight.storage import statistics
 from patchlight.storage.database import Database
 from patchlight.storage.leases import RUNNING, is_live
 from patchlight.storage.records import VISIBLE, Document, DocumentStatus, Run
@@ -44,7 +45,7 @@ def status(db: str) -> Status:
     database = Database.open(db)
     documents = database.documents()
     states = Counter(document.status.value for document in documents)
-    statistics = database.latest_statistics()
+    newest = statistics.newest(database)
     visible = [document for document in documents if document.status in VISIBLE]
     facts = {
         "database": database.uri,
@@ -55,9 +56,7 @@ def status(db: str) -> Status:
         "documents": ", ".join(f"{n} {state}" for state, n in sorted(states.items())) or "none",
         "pages visible": sum(document.pages_stored for document in visible),
         "pages failed": sum(document.pages_failed for document in documents),
-        "statistics": f"{statistics.snapshot} ({statistics.n_pages} pages)"
-        if statistics
-        else "none",
+        "statistics": f"{newest.snapshot} ({newest.n_pages} pages)" if newest else "none",
     }
     facts |= {
         f"rows in {table}": database.table(table).count_rows()

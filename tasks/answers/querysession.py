@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from patchlight.storage import reader
+from patchlight.storage import reader, statistics
 from patchlight.storage.database import Database
 from patchlight.storage.errors import PatchlightError, StorageUnavailable
 from patchlight.storage.reader import Snapshot
@@ -66,7 +66,7 @@ class QuerySession:
         self.options = options
         self.snapshot: Snapshot = database.snapshot()
         self.catalog = Catalog.of(reader.catalog(self.snapshot, where))
-        self.statistics = database.latest_statistics()
+        self.statistics = statistics.latest(database)
         if not len(self.catalog):
             raise InputError(
                 f"--where {where!r} matches no page of {database.uri}"

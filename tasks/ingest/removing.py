@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from patchlight.storage import statistics
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
 from patchlight.storage.leases import abandon_expired, is_live
@@ -144,7 +145,7 @@ def _live(database: Database, run_id: str) -> set[str]:
 
 def _count_anew(database: Database, committer: Committer) -> None:
     """Bring the corpus statistics up to date, where the encoder has any."""
-    if database.latest_statistics() is None:
+    if statistics.newest(database) is None:
         return
     terms = registry.for_queries(database.encoder).terms
     if terms:

@@ -4,75 +4,105 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from patchlight.storage import statistics
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
-from patchlight.storage.records import VISIBLE, TermStatistics
+from patchlight.storage.records import VISIBLE, Document, TermCounts
 
 COUNTS_VERSION = 1
 """Raise when the same pages and terms may be counted otherwise; the next run counts anew. What a
 text's terms are is the encoder's, whose fingerprint its documents have."""
 
-_FIRST = 1
-"""Version that snapshots do not name: those stored with it never did."""
+_STEPS = 8
+"""How often terms are counted when other runs count at the same moment; the last of these runs
+counts for all."""
 
-_COUNTS = 3
-"""How often terms are counted when other runs make documents visible meanwhile; the last of these
-runs counts for all."""
+_DOCUMENTS_AT_ONCE = 64
 
 
 def bring_up_to_date(
     database: Database, committer: Committer, terms: Callable[[str], list[str]]
 ) -> None:
-    """Count the terms of all visible pages, unless the latest count is of just these.
+    """Count what became visible since the latest snapshot, and take away what is no longer.
+
+    Costs what changed, but for a look at all documents' rows. Killed at any point, doing it again
+    finishes it.
+
+    Args:
+        database: the database.
+        committer: writes there.
+        terms: the terms of a text.
 
     Raises:
         StorageUnavailable: the database cannot be read or written.
     """
-    for _ in range(_COUNTS):
-        if is_current(database):
+    for _ in range(_STEPS):
+        last = statistics.newest(database)
+        if last is not None:
+            committer.settle_statistics(last)
+        visible = {_counts_id(d): d for d in database.documents() if d.status in VISIBLE}
+        counted = statistics.counted_in(database)
+        committer.drop_term_counts(
+            [key for key, at in counted.items() if at is None and key not in visible]
+        )
+        new = [key for key in visible if counted.get(key) is None]
+        gone = [key for key, at in counted.items() if at is not None and key not in visible]
+        if last is not None and not new and not gone:
             return
-        committer.commit_statistics(count_terms(database, terms))
+        _count(database, committer, terms, [visible[k] for k in new if k not in counted])
+        added, removed = (statistics.term_counts(database, keys) for keys in (new, gone))
+        step = statistics.next_step(database, last, added, removed)
+        if committer.commit_statistics(step):
+            committer.settle_statistics(step)
 
 
-def count_terms(database: Database, terms: Callable[[str], list[str]]) -> TermStatistics:
-    """Count, over all visible pages, the pages that hold each term.
+def count_anew(
+    database: Database, committer: Committer, terms: Callable[[str], list[str]], after: int
+) -> None:
+    """Count all visible pages of a database that has snapshots of which it is not known how.
 
     Args:
-        database: the corpus.
+        database: the database; none of its documents has term counts.
+        committer: writes there.
         terms: the terms of a text.
+        after: revision of its newest snapshot.
+
+    Raises:
+        StorageUnavailable: the database cannot be read or written.
     """
-    # Named first: if a document comes meanwhile, the count is no longer current.
-    snapshot = _snapshot_id(database)
-    frequency: Counter[str] = Counter()
-    pages = 0
-    for texts in database.page_texts():
-        for text in texts:
-            frequency.update(set(terms(text)))
-        pages += len(texts)
-    return TermStatistics(snapshot, pages, dict(frequency))
+    documents = [d for d in database.documents() if d.status in VISIBLE]
+    _count(database, committer, terms, documents)
+    added = statistics.term_counts(database, map(_counts_id, documents))
+    step = statistics.next_step(database, None, added, ())
+    step = replace(step, revision=after + 1, base=after + 1)
+    committer.commit_statistics(step)
+    committer.settle_statistics(step)
 
 
-def is_current(database: Database) -> bool:
-    """Whether the latest statistics count exactly the pages that are visible now."""
-    latest = database.latest_statistics()
-    return latest is not None and latest.snapshot.endswith(_digest(database))
+def _count(
+    database: Database,
+    committer: Committer,
+    terms: Callable[[str], list[str]],
+    documents: Sequence[Document],
+) -> None:
+    """Store what documents add, some at a time."""
+    for start in range(0, len(documents), _DOCUMENTS_AT_ONCE):
+        some = documents[start : start + _DOCUMENTS_AT_ONCE]
+        counts: dict[str, Counter[str]] = {d.doc_id: Counter() for d in some}
+        pages: Counter[str] = Counter()
+        for doc_id, text in database.texts_of(counts):
+            counts[doc_id].update(set(terms(text)))
+            pages[doc_id] += 1
+        committer.commit_term_counts(
+            TermCounts(_counts_id(d), d.doc_id, pages[d.doc_id], counts[d.doc_id]) for d in some
+        )
 
 
-def _snapshot_id(database: Database) -> str:
-    """Name of a snapshot: when it was taken, and what was visible."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{_digest(database)}"
-
-
-def _digest(database: Database) -> str:
-    """12 hexadecimal digits that stand for what is visible, and for how it is counted."""
-    digest = hashlib.sha256()
-    if COUNTS_VERSION != _FIRST:
-        digest.update(f"counts-{COUNTS_VERSION}\n".encode())
-    for document in database.documents():
-        if document.status in VISIBLE:
-            made = sorted(document.fingerprints.items())
-            digest.update(f"{document.doc_id}:{document.pages_stored}:{made}\n".encode())
-    return digest.hexdigest()[:12]
+def _counts_id(document: Document) -> str:
+    """Stands for a document as it is visible, and for how it is counted."""
+    made = sorted(document.fingerprints.items())
+    what = f"counts-{COUNTS_VERSION}\n{document.pages_stored}:{document.ingested_at}:{made}"
+    return f"{document.doc_id}:{hashlib.sha256(what.encode()).hexdigest()[:12]}"

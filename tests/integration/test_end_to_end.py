@@ -18,7 +18,7 @@ from PIL import Image
 
 from patchlight.flows.ingest import ingest
 from patchlight.flows.query import query
-from patchlight.storage import reader
+from patchlight.storage import reader, statistics
 from patchlight.storage.database import Database
 from patchlight.storage.records import RegionKind, page_id
 from patchlight.storage.sql import run_sql
@@ -149,7 +149,7 @@ def test_scores_and_words_are_those_of_the_formulas(sample_db: str, tmp_path: Pa
         first = line["pages"][0]
         batch = reader.read_patches(snapshot, [rows_of[page_id(first["doc_id"], first["page"])]])
         rows, cols = int(batch.rows[0]), int(batch.cols[0])
-        (asked,) = encoder.encode_queries([line["query"]], database.latest_statistics())
+        (asked,) = encoder.encode_queries([line["query"]], statistics.latest(database))
         assert not isinstance(asked, Exception)
         weights, meaning = asked.weights.tolist(), asked.meaning.tolist()
         assert [t["weight"] for t in line["query_tokens"]] == pytest.approx(weights)

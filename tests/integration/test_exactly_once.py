@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from patchlight.storage import statistics
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
 from patchlight.storage.errors import LeaseLost
@@ -162,8 +163,8 @@ def test_files_that_are_gone_are_reported_and_leave_when_asked_to(
         "a.pdf",
         "here.pdf",
     ]
-    statistics = database.latest_statistics()
-    assert statistics is not None and "bananas" not in statistics.document_frequency
+    latest = statistics.latest(database)
+    assert latest is not None and "bananas" not in latest.document_frequency
     assert ingest(folder, database, encoder).gone == []
 
 

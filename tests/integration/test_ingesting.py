@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from patchlight.storage import statistics
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
 from patchlight.storage.records import DocumentStatus
@@ -19,6 +20,7 @@ from patchlight.tasks.reading.fingerprints import Redo
 from patchlight.tasks.reading.shardplan import Shard
 from tests import fixtures
 from tests.ingest_examples import InProcess, ingest, write
+from tests.storage_examples import visible_texts
 
 
 def test_the_documents_that_a_shard_completes_are_finished_in_one_commit(
@@ -76,7 +78,7 @@ def test_a_file_that_changes_meanwhile_is_not_stored_under_its_old_hash(
     (failure,) = database.failures()
     assert failure.category == Category.CHANGED and failure.retryable
     assert ingest(folder, database, encoder).pages_added == 1
-    assert [t for texts in database.page_texts() for t in texts] == ["bananas and more of them"]
+    assert visible_texts(database) == ["bananas and more of them"]
     assert database.failures() == []
 
 
@@ -90,9 +92,9 @@ def test_statistics_missed_by_a_killed_run_are_made_by_the_next(
         patch.setattr(IngestRun, "end", lambda self, sync: self.report)
         ingest(folder, database, encoder)
     ingest(folder, database, encoder)
-    statistics = database.latest_statistics()
-    assert statistics is not None and statistics.n_pages == 2
-    assert statistics.document_frequency["giraffes"] == 1
+    latest = statistics.latest(database)
+    assert latest is not None and latest.n_pages == 2
+    assert latest.document_frequency["giraffes"] == 1
 
 
 def test_a_page_that_fails_when_done_anew_is_in_failures_only(
@@ -134,9 +136,9 @@ def test_a_path_with_other_bytes_leads_to_the_new_document(
     for table in (Table.PAGES, Table.WORDS, Table.PATCHES):  # nothing is left of the old one
         rows = database.table(table).to_table(["doc_id"])["doc_id"].to_pylist()
         assert set(rows) == {document.doc_id}
-    assert [t for texts in database.page_texts() for t in texts] == ["bananas"]
-    statistics = database.latest_statistics()
-    assert statistics is not None and "apples" not in statistics.document_frequency
+    assert visible_texts(database) == ["bananas"]
+    latest = statistics.latest(database)
+    assert latest is not None and "apples" not in latest.document_frequency
 
 
 def test_files_that_change_places_leave_each_document_its_own(
@@ -151,4 +153,4 @@ def test_files_that_change_places_leave_each_document_its_own(
     ingest(folder, database, encoder, redo=Redo.ALL, shard_pages=1)
     names = {row.sources[0].name.rpartition("/")[2]: row for row in database.documents()}
     assert {name: len(row.sources) for name, row in names.items()} == {"c.pdf": 1, "b.pdf": 2}
-    assert sorted(t for texts in database.page_texts() for t in texts) == ["apples", "bananas"]
+    assert visible_texts(database) == ["apples", "bananas"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from patchlight.storage import statistics
 from patchlight.storage.committer import Change, Committer
 from patchlight.storage.convert import page_tables, retrievals_table
 from patchlight.storage.database import Database
@@ -23,12 +24,13 @@ from patchlight.storage.records import (
     PageEncoding,
     Run,
     Source,
-    TermStatistics,
 )
 from patchlight.storage.schema import Table
 from patchlight.storage.sql import run_sql
 from patchlight.tasks.common.errors import DocumentInWork, InputError
+from patchlight.tasks.encoders import registry
 from patchlight.tasks.ingest import removing
+from patchlight.tasks.ingest.termcounts import bring_up_to_date
 from tests.storage_examples import (
     ENCODER,
     NOW,
@@ -200,11 +202,17 @@ def test_statistics_count_what_is_left(empty_db: Database) -> None:
         blank = PageEncoding(1, 1, np.zeros((0, dim), np.float32), np.full(1, -1, np.int32))
         committer.commit_pages(page_tables([replace(page(name, 1), encoding=blank)], dim))
         put(committer, document(name, 1))
-    committer.commit_statistics(TermStatistics("old", 2, {"a": 1, "b": 1}))
+    terms = registry.for_queries(empty_db.encoder).terms
+    assert terms is not None
+    bring_up_to_date(empty_db, committer, terms)
     removing.remove(empty_db, removing.find(empty_db, ["a"]))
-    latest = empty_db.latest_statistics()
-    assert latest is not None and latest.n_pages == 1 and latest.snapshot != "old"
+    latest = statistics.latest(empty_db)
+    assert (
+        latest is not None
+        and latest.n_pages == 1
+        and set(latest.document_frequency.values()) == {1}
+    )
     removing.remove(empty_db, removing.find(empty_db, ["b"]))
-    latest = empty_db.latest_statistics()
+    latest = statistics.latest(empty_db)
     assert latest is not None and (latest.n_pages, latest.document_frequency) == (0, {})
     assert run_sql(empty_db.uri, "SELECT * FROM raw_documents").read_all().num_rows == 0

@@ -40,6 +40,7 @@ from tests.storage_examples import (
     put_run,
     retrieval,
     stored_page,
+    visible_texts,
 )
 
 
@@ -253,7 +254,7 @@ def test_unfinished_pages_are_known_but_not_visible(
     committer.commit_pages(page_tables([page("a", 1)], DIM))
     assert database.stored_pages([doc_id("a"), doc_id("b")]) == {(doc_id("a"), 1): made_with("one")}
     assert reader.catalog(database.snapshot()).num_rows == 0
-    assert list(database.page_texts()) == []
+    assert visible_texts(database) == []
 
 
 def test_cleared_failures_are_gone_and_others_stay(

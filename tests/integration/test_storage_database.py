@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from patchlight.storage import statistics
 from patchlight.storage.committer import Committer
 from patchlight.storage.convert import meta_table, page_tables
 from patchlight.storage.database import Database
@@ -46,6 +47,7 @@ from tests.storage_examples import (
     page,
     put,
     put_run,
+    put_statistics,
     stored_page,
 )
 
@@ -258,15 +260,14 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
 def test_the_latest_statistics_and_every_older_snapshot_can_be_read(tmp_path: Path) -> None:
     # A stored result names its snapshot; ingesting more must not take that away.
     database = Database.create_or_open(tmp_path / "db", ENCODER)
-    assert database.latest_statistics() is None
+    assert statistics.latest(database) is None
     committer = Committer(database, "run")
-    first = TermStatistics("s2", 3, {"wörd": 2, "x": 3})
-    second = TermStatistics("s1", 4, {})
-    committer.commit_statistics(first)
-    committer.commit_statistics(second)
-    assert database.latest_statistics() == second
-    assert database.statistics("s2") == first
-    assert database.statistics("it's none") is None
+    first = put_statistics(committer, 3, {"wörd": 2, "x": 3})
+    put_statistics(committer, 4, {})
+    assert statistics.latest(database) == TermStatistics("00000002", 4, {})
+    named = statistics.named(database, first.snapshot)
+    assert named == TermStatistics("00000001", 3, {"wörd": 2, "x": 3})
+    assert statistics.named(database, "it's none") is None
 
 
 def test_documents_are_found_by_id(tmp_path: Path) -> None:
@@ -317,14 +318,3 @@ def test_what_is_stored_of_a_page_comes_back_without_its_source(tmp_path: Path) 
     }
     assert database.words(doc_id("b"), []) == {}
     assert database.page_rows(doc_id("b"), []) == {}
-
-
-def test_page_texts_are_of_visible_documents_and_come_in_batches(tmp_path: Path) -> None:
-    database = Database.create_or_open(tmp_path / "db", ENCODER)
-    fill(database, "a", 5)
-    fill(database, "hidden", 2, DocumentStatus.FAILED)
-    batches = list(database.page_texts(batch_rows=2))
-    assert max(map(len, batches)) <= 2
-    assert sorted(text[:3] for batch in batches for text in batch) == [
-        f"a-{n}" for n in range(1, 6)
-    ]
