@@ -72,8 +72,18 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, list | dict):
-        value = as_json(value)
+        value = as_json(_beginning(value))
     return cut(plain(str(value)), LONGEST_CELL)
+
+
+def _beginning(value: Any) -> Any:
+    """What a cell shows of a nested value, and more; a page may have a hundred thousand numbers."""
+    if isinstance(value, list):
+        # Of two characters each, with a comma: longer than a cell, so that it is seen to be cut.
+        return [_beginning(one) for one in value[: LONGEST_CELL // 2]]
+    if isinstance(value, dict):
+        return {key: _beginning(one) for key, one in value.items()}
+    return value
 
 
 def _plans(rows: pa.RecordBatchReader) -> Iterator[str]:

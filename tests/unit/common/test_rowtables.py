@@ -35,6 +35,13 @@ def test_a_row_that_does_not_fit_is_a_record() -> None:
     assert len(list(as_lines(rows.to_reader(), width=10_000))) == 4
 
 
+def test_a_long_list_is_seen_to_be_cut() -> None:
+    rows = pa.table({"v": [[[1] * 100_000] * 3, [[1]]]})
+    lines = list(as_lines(rows.to_reader()))
+    assert len(lines[2]) == 200 and lines[2].endswith("…")
+    assert lines[3] == "[[1]]"
+
+
 def test_columns_of_one_name_are_both_there() -> None:
     rows = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
     assert list(as_lines(rows.to_reader())) == ["x  x", "─  ─", "1  2"]
