@@ -18,8 +18,9 @@ from patchlight.tasks.requests.sql import SqlRequest
 def sql_command(request: SqlRequest) -> ExitCode:
     """Look at the tables with SQL; nothing can be changed.
 
-    Tables: documents, pages, regions, patches, failures, retrievals, runs, statistics, meta.
-    They show what queries see, and raw_<table> shows every row. 'DESCRIBE pages' lists columns.
+    Tables: documents, pages, regions, patches, failures, retrievals, runs, statistics, sequences,
+    meta. They show what queries see, and raw_<table> shows every row. 'DESCRIBE pages' lists
+    columns.
 
     Example: patchlight sql "SELECT name, page_count FROM documents" --db mydb
     """

@@ -2,6 +2,12 @@
 
 Merging is safe beside everything else. Cleaning removes files for good, so it looks first who is
 at work: it leaves what a living run reads, and does nothing beside another run that writes.
+
+Which of two versions is older, their numbers say. How long ago one was replaced is a time between
+two dates, that of the commit and now, each by the clock of who wrote it. Where one of these clocks
+is wrong, old versions leave earlier or later than they should, and nothing else happens: the newest
+version stays, and what a run pins that is not known to be dead stays, too. A query that has opened
+versions and not yet pinned them finds out if they left, and says so.
 """
 
 from __future__ import annotations
@@ -17,11 +23,11 @@ from patchlight.storage import indexes, merging
 from patchlight.storage.database import Database
 from patchlight.storage.engine import engine_errors
 from patchlight.storage.errors import StorageUnavailable
-from patchlight.storage.leases import RUNNING
 from patchlight.storage.locks import is_local, nobody_writing, writing
-from patchlight.storage.processes import Process, is_gone
+from patchlight.storage.processes import is_gone
 from patchlight.storage.records import Run
 from patchlight.storage.schema import Table
+from patchlight.storage.watching import RUNNING, process_of
 
 logger = logging.getLogger("patchlight.storage")
 
@@ -67,8 +73,9 @@ def merge_files(database: Database) -> None:
 def clean(database: Database, run_id: str, keep: timedelta = KEEP_VERSIONS) -> None:
     """Remove versions that were replaced a while ago, and files that killed writers left.
 
-    Kept are the versions that living runs pin, and those that were the newest within ``keep``.
-    Nothing is removed beside another living run that writes, nor, in a folder, of a table while
+    Kept are the versions that runs pin which are not known to be dead, and those that were the
+    newest within ``keep``.
+    Nothing is removed beside another such run that writes, nor, in a folder, of a table while
     any process writes. In an object store, where that cannot be told, files that killed writers
     left stay for a week. What cannot be removed stays, with a warning in the log.
 
@@ -120,7 +127,7 @@ def _each_table(treat: Callable[[Table], None], problem: str) -> None:
 
 def _may_live(run: Run) -> bool:
     """Whether a run may be at work: a lease that ran out may only have waited for this lock."""
-    return run.status == RUNNING and not is_gone(Process(run.host, run.pid, run.process))
+    return run.status == RUNNING and not is_gone(process_of(run))
 
 
 def _pinned(table: Table, runs: Collection[Run]) -> set[int]:

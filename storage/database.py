@@ -132,9 +132,9 @@ class Database:
         return sorted(convert.failures_of(rows), key=lambda f: (f.uri, f.page, f.stage))
 
     def runs(self) -> list[Run]:
-        """All runs, first started first."""
+        """All runs, in the order in which they began."""
         rows = self._read(Table.RUNS)
-        return sorted(convert.runs_of(rows), key=lambda run: (run.started_at, run.run_id))
+        return sorted(convert.runs_of(rows), key=lambda run: (run.number, run.run_id))
 
     def stored_pages(self, doc_ids: Collection[str]) -> dict[tuple[str, int], Mapping[str, str]]:
         """Fingerprints of the pages that are stored whole.

@@ -1,8 +1,9 @@
 """What a database holds, told apart from how it came to hold it.
 
 Two databases made of the same files by the same options have the same digests, in whatever order
-and however often things were written. Times, run ids, revisions and the tables ``runs`` and
-``retrievals`` do not count; ``attempts`` of a failure does. Meant for databases at rest.
+and however often things were written. Times, run ids, revisions and the tables ``runs``,
+``retrievals`` and ``sequences`` do not count; ``attempts`` of a failure does. Meant for databases
+at rest.
 """
 
 from __future__ import annotations

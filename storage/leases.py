@@ -1,14 +1,12 @@
 """Leases: how runs on one database know of each other which ones are at work.
 
-A run's row in ``runs`` says when it was last heard of. As long as it renews that, what it works
-on is its own; when it has been silent for longer than its lease, another run may write it off
-as abandoned, in one conditional write, and take over what it left. Only the row counts: a run
-that finds it taken must stop.
+A run's row in ``runs`` counts how often it has renewed its lease. As long as it does, what it
+works on is its own; when another run has watched it and that number has stayed for as long as the
+lease (``storage.watching``), that run may write it off as abandoned, in one conditional write, and
+take over what it left. Only the row counts: a run that finds it taken must stop.
 
-Times are those of each machine's clock, in UTC. A clock that is ahead of another by more than a
-lease less a heartbeat takes that machine's living runs for dead; one that is behind lets dead
-ones live longer by as much. Keep the clocks of machines that share a database within some
-seconds of each other.
+No date decides anything: machines that share a database may have clocks that are days apart, or
+that jump. ``started_at``, ``ended_at`` and ``heartbeat_at`` are for people to read.
 """
 
 from __future__ import annotations
@@ -16,55 +14,32 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from patchlight.storage import convert
+from patchlight.storage import clocks, convert, sequences
 from patchlight.storage.database import Database
 from patchlight.storage.errors import LeaseLost, StorageUnavailable
-from patchlight.storage.processes import Process, is_gone, this_process
+from patchlight.storage.processes import this_process
 from patchlight.storage.records import Run
 from patchlight.storage.schema import Table
+from patchlight.storage.watching import RUNNING, Watch
 from patchlight.storage.writer import Writer
 
 logger = logging.getLogger("patchlight.storage")
 
-RUNNING = "running"
 ABANDONED = "abandoned"
 ABANDONED_BY = "abandoned_by"
 """Key in an abandoned run's summary: the run that took over."""
 
-_STILL_OURS = (
-    f"target.status = '{RUNNING}' AND target.host = source.host "
-    "AND target.pid = source.pid AND target.process = source.process"
-)
-_NOT_HEARD_OF_SINCE = f"target.status = '{RUNNING}' AND " + (
-    "(target.heartbeat_at = source.heartbeat_at "
-    "OR (target.heartbeat_at IS NULL AND source.heartbeat_at IS NULL))"
-)
+_STILL_OURS = f"target.status = '{RUNNING}' AND target.number = source.number"
+"""A number is given out once: another process with the same run id has another one."""
+_NOT_HEARD_OF_SINCE = f"{_STILL_OURS} AND target.heartbeat = source.heartbeat"
 
 
-def is_live(run: Run, now: datetime) -> bool:
-    """Whether a run is at work, as far as can be told.
-
-    One that is not may yet find out: take over what it left only after `abandon_expired` has
-    returned it, or when its row says that it has ended.
-
-    Args:
-        run: as its row says.
-        now: the time, UTC.
-    """
-    if run.status != RUNNING or run.heartbeat_at is None:
-        return False
-    if is_gone(Process(run.host, run.pid, run.process)):
-        return False
-    return run.heartbeat_at + timedelta(seconds=run.lease_s) > now
-
-
-def abandon_expired(database: Database, run_id: str, now: datetime) -> list[Run]:
+def abandon_expired(database: Database, run_id: str, watch: Watch) -> list[Run]:
     """Write off the runs that are no longer at work but whose rows say that they are.
 
     One that renews its lease at the same moment stays as it is. Safe to call from several
@@ -73,7 +48,7 @@ def abandon_expired(database: Database, run_id: str, now: datetime) -> list[Run]
     Args:
         database: the database.
         run_id: the run that asks, and takes over; never written off itself.
-        now: the time, UTC.
+        watch: what it has seen of the others so far; looks again.
 
     Returns:
         The runs that were written off, as they are now.
@@ -83,8 +58,8 @@ def abandon_expired(database: Database, run_id: str, now: datetime) -> list[Run]
     """
     silent = [
         run
-        for run in database.runs()
-        if run.status == RUNNING and run.run_id != run_id and not is_live(run, now)
+        for run in watch.look(database)
+        if run.status == RUNNING and run.run_id != run_id and not watch.is_live(run)
     ]
     if not silent:
         return []
@@ -92,7 +67,7 @@ def abandon_expired(database: Database, run_id: str, now: datetime) -> list[Run]
     gone = []
     for run in silent:
         summary = json.dumps(json.loads(run.summary) | {ABANDONED_BY: run_id})
-        abandoned = replace(run, status=ABANDONED, ended_at=now, summary=summary)
+        abandoned = replace(run, status=ABANDONED, ended_at=datetime.now(UTC), summary=summary)
         row = convert.runs_table([abandoned])
         if writer.update_where(Table.RUNS, row, _NOT_HEARD_OF_SINCE):
             gone.append(abandoned)
@@ -102,10 +77,10 @@ def abandon_expired(database: Database, run_id: str, now: datetime) -> list[Run]
 class Lease:
     """A run's claim to be at work; a context manager that renews it from a thread.
 
-    Entering stores the run as one of this process, whatever was stored of it: of two processes
-    with one run id, the first loses its lease. Say how it ended with `end`; leaving otherwise
-    only stops the thread, and the row is the caller's. A renewal that fails is logged and tried
-    again.
+    Entering gives the run the next number and stores it as one of this process, whatever was
+    stored of it: of two processes with one run id, the first loses its lease. Say how it ended
+    with `end`; leaving otherwise only stops the thread, and the row is the caller's. A renewal
+    that fails is logged and tried again.
 
     Args:
         database: the database.
@@ -127,7 +102,9 @@ class Lease:
         self._heartbeat_s = heartbeat_s
         self._lease_s = lease_s
         self._run = run
-        self._renewed = _Moment.now()
+        self._number = 0
+        self._heartbeat = 0
+        self._renewed_s = clocks.seconds()
         self._lost: LeaseLost | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -135,9 +112,10 @@ class Lease:
 
     def __enter__(self) -> Self:
         with self._lock:
-            row, moment = self._row(self._run)
-            self._writer.upsert(Table.RUNS, convert.runs_table([row]))
-            self._renewed = moment
+            self._number = sequences.take(self._database, sequences.RUNS)
+            before_s = clocks.seconds()
+            self._writer.upsert(Table.RUNS, convert.runs_table([self._row(self._run)]))
+            self._renewed_s = before_s
         self._thread.start()
         return self
 
@@ -160,12 +138,12 @@ class Lease:
         """
         if self._lost:
             raise self._lost
-        if self._renewed.seconds_ago() < self._lease_s / 2:
+        if self._silent_s() < self._lease_s / 2:
             return
         with self._lock:
             if self._lost:
                 raise self._lost
-            silent_s = self._renewed.seconds_ago()
+            silent_s = self._silent_s()
             try:
                 self._store(self._run)
             except StorageUnavailable:
@@ -195,25 +173,29 @@ class Lease:
         self._stop()
         self.update(run)
 
-    def _row(self, run: Run) -> tuple[Run, _Moment]:
-        """The run's row, renewed, and the moment that says so."""
-        own, moment = this_process(), _Moment.now()
-        return (
-            replace(
-                run,
-                host=own.host,
-                pid=own.pid,
-                process=own.identity,
-                heartbeat_at=moment.time,
-                lease_s=self._lease_s,
-            ),
-            moment,
+    def _silent_s(self) -> float:
+        """Seconds since the last renewal that was stored was begun."""
+        return clocks.seconds() - self._renewed_s
+
+    def _row(self, run: Run) -> Run:
+        """The run's row, renewed."""
+        own = this_process()
+        self._heartbeat += 1  # also where storing it fails: it may be there all the same
+        return replace(
+            run,
+            number=self._number,
+            host=own.host,
+            pid=own.pid,
+            process=own.identity,
+            heartbeat=self._heartbeat,
+            heartbeat_at=datetime.now(UTC),
+            lease_s=self._lease_s,
         )
 
     def _store(self, run: Run) -> None:
-        row, moment = self._row(run)
-        if self._writer.update_where(Table.RUNS, convert.runs_table([row]), _STILL_OURS):
-            self._run, self._renewed = run, moment
+        before_s = clocks.seconds()
+        if self._writer.update_where(Table.RUNS, convert.runs_table([self._row(run)]), _STILL_OURS):
+            self._run, self._renewed_s = run, before_s
             return
         self._lost = self._taken()
         raise self._lost
@@ -250,20 +232,3 @@ class Lease:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-
-
-class _Moment:
-    """A point in time by two clocks, of which one may be set and the other may stand still."""
-
-    def __init__(self, at: datetime, monotonic_s: float) -> None:
-        self.time = at
-        self._monotonic_s = monotonic_s
-
-    @classmethod
-    def now(cls) -> _Moment:
-        return cls(datetime.now(UTC), time.monotonic())
-
-    def seconds_ago(self) -> float:
-        """Seconds since then, by the clock that counts more."""
-        by_date = (datetime.now(UTC) - self.time).total_seconds()
-        return max(by_date, time.monotonic() - self._monotonic_s)

@@ -36,19 +36,24 @@ def this_process() -> Process:
 
 
 def is_gone(process: Process) -> bool:
-    """Whether a process of this machine has ended.
+    """Whether a process is known to have ended; see `is_alive`."""
+    return is_alive(process) is False
 
-    False for one of another machine or container, for one from before the machine was started
+
+def is_alive(process: Process) -> bool | None:
+    """Whether a process of this machine is there.
+
+    None for one of another machine or container, for one from before the machine was started
     anew, and wherever the system does not tell: it may live.
     """
     place, _, started = process.identity.rpartition("/")
     if not place or place != _place() or process.host != socket.gethostname():
-        return False
+        return None
     stat = _stat(process.pid)
     if stat:
         # One that was killed keeps its number until its parent has asked how it ended.
-        return stat[_STATE] in ("Z", "X") or stat[_START_TIME] != started
-    return not _exists(process.pid)
+        return stat[_STATE] not in ("Z", "X") and stat[_START_TIME] == started
+    return None if _exists(process.pid) else False
 
 
 def _place() -> str:

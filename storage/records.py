@@ -385,14 +385,19 @@ class Run:
         kind: ``ingest``, ``query``, ``evaluate`` or ``delete``.
         status: running, completed, completed_with_failures, failed, or abandoned (its lease
             ran out).
-        started_at: UTC.
-        ended_at: UTC, None while it runs.
+        started_at: UTC, for people to read.
+        ended_at: UTC, for people to read; None while it runs.
         parameters: the settings it ran with, JSON.
         summary: counts and times at its end, JSON.
+        number: place among all runs in the order in which they began, from 1, given out by the
+            database; 0 for one that never held a lease.
         host, pid: the machine and the process it runs in; empty and 0 if unknown.
         process: tells the process from a later one with the same pid; empty if unknown.
-        heartbeat_at: when it was last heard of, UTC; None for a run without a lease.
-        lease_s: seconds after the heartbeat during which it counts as running.
+        heartbeat: how often it has renewed its lease.
+        heartbeat_at: when it did last, UTC by the clock of its machine, for people to read; None
+            for a run without a lease.
+        lease_s: seconds without a new heartbeat, by the clock of who watches, after which it
+            counts as dead; 0 for a run without a lease.
         pins: table -> version that it reads and that must be kept; empty for none.
     """
 
@@ -403,9 +408,11 @@ class Run:
     ended_at: datetime | None = None
     parameters: str = "{}"
     summary: str = "{}"
+    number: int = 0
     host: str = ""
     pid: int = 0
     process: str = ""
+    heartbeat: int = 0
     heartbeat_at: datetime | None = None
     lease_s: int = 0
     pins: Mapping[str, int] = field(default_factory=dict)

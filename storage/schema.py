@@ -40,6 +40,7 @@ class Table(StrEnum):
     STATISTICS = "statistics"
     TERM_COUNTS = "term_counts"
     PAGE_KEYS = "page_keys"
+    SEQUENCES = "sequences"
 
 
 KEYS: Mapping[Table, str] = {
@@ -55,6 +56,7 @@ KEYS: Mapping[Table, str] = {
     Table.STATISTICS: "snapshot",
     Table.TERM_COUNTS: "counts_id",
     Table.PAGE_KEYS: "block",
+    Table.SEQUENCES: "name",
 }
 """The key column of each table."""
 
@@ -246,6 +248,7 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
         case Table.RUNS:
             return _schema(
                 key,
+                number=pa.int64(),
                 kind=text,
                 status=text,
                 started_at=_TIME,
@@ -255,6 +258,7 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
                 host=text,
                 pid=int32,
                 process=text,
+                heartbeat=pa.int64(),
                 heartbeat_at=_TIME,
                 lease_s=int32,
                 pins=_list_of(
@@ -285,3 +289,5 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
             )
         case Table.PAGE_KEYS:
             return _schema(key, first=pa.int64(), count=pa.int64(), run_id=text)
+        case Table.SEQUENCES:
+            return _schema(key, value=pa.int64())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing.synchronize import Barrier
@@ -15,6 +16,8 @@ from patchlight.storage.database import Database
 from patchlight.storage.errors import LeaseLost
 from patchlight.storage.leases import Lease
 from patchlight.storage.records import Document, DocumentStatus, Run, Source
+from patchlight.storage.sequences import take
+from patchlight.storage.watching import Watch
 from tests.storage_examples import doc_id, document
 
 _BARRIER: list[Barrier] = []
@@ -64,6 +67,34 @@ def _taken_by(row: Document | None, run_id: str) -> bool:
 def running(run_id: str, kind: str = "ingest", **more: Any) -> Run:
     """A run that begins now."""
     return Run(run_id, kind, "running", datetime.now(UTC), **more)
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def watched(database: Database, seconds: float = 3600.0) -> Watch:
+    """A watch that has looked once, so many seconds ago."""
+    clock = Clock()
+    watch = Watch(clock)
+    watch.look(database)
+    clock.seconds += seconds
+    return watch
+
+
+def take_numbers(uri: str, name: str, threads: int, each: int, count: int) -> list[int]:
+    """Take numbers from several threads at once; returns the first of each."""
+    database = Database.open(uri)
+    with ThreadPoolExecutor(threads) as pool:
+        _BARRIER[0].wait()
+        taken = [pool.submit(take, database, name, count) for _ in range(threads * each)]
+        return [future.result() for future in taken]
 
 
 def hold_lease(uri: str, run_id: str, heartbeat_s: str, lease_s: str) -> None:

@@ -6,14 +6,15 @@ import json
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from patchlight.storage import statistics
 from patchlight.storage.database import Database
-from patchlight.storage.leases import RUNNING, is_live
+from patchlight.storage.processes import is_alive
 from patchlight.storage.records import VISIBLE, Document, DocumentStatus, Run
 from patchlight.storage.schema import Table
+from patchlight.storage.watching import RUNNING, may_live, process_of
 from patchlight.tasks.admin.failures import CategoryCount, by_category
 from patchlight.tasks.documents.lookup import name_of
 
@@ -26,7 +27,8 @@ class Status:
 
     Attributes:
         facts: name -> value.
-        live: the runs that are at work: run_id, kind, host, pid and when they were heard of.
+        live: the runs that are at work, or may be: one look does not tell of another machine's.
+            run_id, kind, host, pid, whether the process lives, and when they were last heard of.
         unfinished: documents that queries do not see yet, with the run that has them in work, or
             that was cut off.
         failures: how many there are of each category.
@@ -62,12 +64,11 @@ def status(db: str) -> Status:
         f"rows in {table}": database.table(table).count_rows()
         for table in (Table.PAGES, Table.PATCHES, Table.RETRIEVALS)
     }
-    now = datetime.now(UTC)
     runs = database.runs()
-    live = {run.run_id: run for run in runs if is_live(run, now)}
+    live = {run.run_id: run for run in runs if may_live(run)}
     return Status(
         facts,
-        [_at_work(run, now) for run in live.values()],
+        [_at_work(run) for run in live.values()],
         [
             _unfinished(document, live)
             for document in documents
@@ -78,14 +79,15 @@ def status(db: str) -> Status:
     )
 
 
-def _at_work(run: Run, now: datetime) -> dict[str, Any]:
-    heard = f"{(now - run.heartbeat_at).total_seconds():.0f} s ago" if run.heartbeat_at else ""
+def _at_work(run: Run) -> dict[str, Any]:
+    heard = f"at {_time(run.heartbeat_at)} by its clock" if run.heartbeat_at else ""
     return {
         "run_id": run.run_id,
         "kind": run.kind,
         "host": run.host,
         "pid": run.pid,
-        "heard of": heard,
+        "process": "lives" if is_alive(process_of(run)) else "may be dead",
+        "last heard of": heard,
         "started_at": _time(run.started_at),
     }
 

@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,16 +14,17 @@ from typing import Any
 
 from patchlight.storage.database import Database
 from patchlight.storage.errors import PatchlightError
-from patchlight.storage.leases import RUNNING, Lease, abandon_expired
+from patchlight.storage.leases import ABANDONED, Lease, abandon_expired
+from patchlight.storage.processes import is_alive
 from patchlight.storage.records import Run
+from patchlight.storage.watching import RUNNING, Watch, process_of
 from patchlight.tasks.common import tracebacks
 from patchlight.tasks.common.versions import current_versions
 
 logger = logging.getLogger("patchlight.runs")
 
-_LEASES = 2
-"""How many leases long one run waits to know whether another is alive; more would be for one that
-is dead by a clock that is ahead."""
+_LOOK_S = 1.0
+"""How often one run looks whether another one is done or alive."""
 
 
 def new_run_id(kind: str, flow_run: str | None) -> str:
@@ -105,36 +106,91 @@ def _said_beside(first: BaseException, what: str) -> Iterator[None]:
         first.add_note(f"{what}: {tracebacks.summary(second)}")
 
 
-def at_work(database: Database, run_id: str) -> dict[str, Run]:
-    """Return other runs that may be at work, by id; those that are dead are written off first.
+class Others:
+    """The other runs on a database, as one run sees them; it keeps one as long as it is at work.
 
-    A run that is not written off may wake up and go on: what it has is not free.
+    What it finds out takes more than one look (``storage.watching``). One thread at a time may
+    use it. Every method that looks raises ``StorageUnavailable``.
 
     Args:
         database: the database.
-        run_id: the run that asks.
+        run_id: the run that looks.
+
+    Attributes:
+        cut_off: runs that did not get to their end; grows as more are found out.
     """
-    for dead in abandon_expired(database, run_id, datetime.now(UTC)):
-        logger.warning("run %s was cut off; this run goes on with what it left", dead.run_id)
-    runs = database.runs()
-    return {run.run_id: run for run in runs if run.status == RUNNING and run.run_id != run_id}
+
+    def __init__(self, database: Database, run_id: str) -> None:
+        self.cut_off: set[str] = set()
+        self._database = database
+        self._run_id = run_id
+        self._watch = Watch()
+        self._began_s = self._watch.now()
+
+    def live(self) -> dict[str, Run]:
+        """Look, and return those that are alive as far as can be told by now, by id."""
+        return {run.run_id: run for run in self._running() if self._watch.is_live(run)}
+
+    def at_work(self) -> dict[str, Run]:
+        """Return those that may be at work, by id; those that are dead are written off first.
+
+        A run that is not written off may wake up and go on: what it has is not free.
+        """
+        for dead in abandon_expired(self._database, self._run_id, self._watch):
+            logger.warning("run %s was cut off; this run goes on with what it left", dead.run_id)
+        return {run.run_id: run for run in self._running()}
+
+    def patience(self) -> Patience:
+        """A wait, from now on, until it is known of some of them whether they are alive."""
+        return Patience(self._watch)
+
+    def settle(self) -> None:
+        """Wait until it is known of each whether it is alive, so that no dead one stays for good.
+
+        That takes time only for runs on other machines that have not been heard of since this was
+        made, and no longer than their leases since they were first seen.
+        """
+        said: set[str] = set()
+        while unknown := [run for run in self.at_work().values() if not self._is_known(run)]:
+            for run in unknown:
+                if run.run_id not in said:
+                    said.add(run.run_id)
+                    logger.warning(
+                        "run %s on %s may be dead; watching it for up to %d s, so that what it "
+                        "keeps can be removed",
+                        run.run_id,
+                        run.host,
+                        run.lease_s,
+                    )
+            pause()
+
+    def _is_known(self, run: Run) -> bool:
+        return is_alive(process_of(run)) or self._watch.has_heard(run, self._began_s)
+
+    def _running(self) -> list[Run]:
+        runs = self._watch.look(self._database)
+        self.cut_off |= {run.run_id for run in runs if run.status in {ABANDONED, "failed"}}
+        return [run for run in runs if run.status == RUNNING and run.run_id != self._run_id]
 
 
 class Patience:
-    """Waits until it is known of other runs whether they are alive."""
+    """A wait until it is known of runs whether they are alive; looking is the caller's.
 
-    def __init__(self) -> None:
-        self._first_seen: dict[str, datetime | None] = {}
-        self._began = time.monotonic()
+    Each of them is heard of, or is known to be dead once it has been silent for its lease.
 
-    def is_over(self, runs: Sequence[Run]) -> bool:
-        """Whether all of them have been heard of since this was first asked, or it took long.
+    Args:
+        watch: what is seen of them meanwhile.
+    """
 
-        Args:
-            runs: as they are now.
-        """
-        for run in runs:
-            self._first_seen.setdefault(run.run_id, run.heartbeat_at)
-        if all(run.heartbeat_at != self._first_seen[run.run_id] for run in runs):
-            return True
-        return time.monotonic() - self._began > _LEASES * max(run.lease_s for run in runs)
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._began_s = watch.now()
+
+    def has_heard(self, run: Run) -> bool:
+        """Whether a run has been heard of since this was made."""
+        return self._watch.has_heard(run, self._began_s)
+
+
+def pause() -> None:
+    """Let some time pass before the next look at other runs."""
+    time.sleep(_LOOK_S)

@@ -7,7 +7,6 @@ What a run has in work is `tasks.ingest.ownership`'s, and what became of it
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -15,10 +14,9 @@ from typing import Protocol, Self
 
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
-from patchlight.storage.leases import ABANDONED
 from patchlight.storage.records import Source
 from patchlight.tasks.common.errors import Stage, fault_of
-from patchlight.tasks.common.runs import Patience, at_work, leased
+from patchlight.tasks.common.runs import Others, leased, pause
 from patchlight.tasks.documents.sources import Expansion, gone_from
 from patchlight.tasks.encoders.protocol import EncoderInfo
 from patchlight.tasks.ingest.known import Ledger
@@ -37,9 +35,6 @@ from patchlight.tasks.reading.shardplan import (
     cut_shards,
     merge_by_content,
 )
-
-_LOOK_S = 1.0
-"""How often a run looks whether another one is done with a document."""
 
 
 class ShardProcessor(Protocol):
@@ -71,6 +66,7 @@ class IngestRun:
         stored_as: what rows of pages carry.
         ledger: what is known of the database.
         ownership: what the run has in work.
+        others: the other runs, as it sees them.
         outcome: what became of it.
         report: where that is counted.
         shard_pages: pages a shard, at least 1.
@@ -89,6 +85,7 @@ class IngestRun:
         *,
         ledger: Ledger,
         ownership: Ownership,
+        others: Others,
         outcome: Outcome,
         report: IngestReport,
         shard_pages: int,
@@ -101,6 +98,7 @@ class IngestRun:
         self._stored_as = stored_as
         self._ledger = ledger
         self._ownership = ownership
+        self._others = others
         self._outcome = outcome
         self._shard_pages = shard_pages
         self._lock = threading.Lock()
@@ -140,12 +138,10 @@ class IngestRun:
         committer, report = Committer(database, run_id), IngestReport(run_id)
         ended = lambda: (not report.failures, asdict(report))  # noqa: E731
         with leased(database, "ingest", run_id, parameters, ended) as lease:
-            others = at_work(database, run_id)  # what dead ones left is taken up
-            committer.take_over(others)
-            runs = database.runs()
-            cut_off = {run.run_id for run in runs if run.status in {ABANDONED, "failed"}}
+            others = Others(database, run_id)
+            committer.take_over(others.at_work())  # what those left that are known to be dead
             ledger = Ledger(database.documents(), database.failures())
-            ownership = Ownership(database, committer, lease, ledger, run_id)
+            ownership = Ownership(database, committer, lease, ledger, run_id, others)
             yield cls(
                 database,
                 committer,
@@ -154,7 +150,8 @@ class IngestRun:
                 StoredAs(stages, database.encoder.dim, database.form, database.uri),
                 ledger=ledger,
                 ownership=ownership,
-                outcome=Outcome(committer, ownership, ledger, goal, run_id, cut_off, report),
+                others=others,
+                outcome=Outcome(committer, ownership, ledger, goal, run_id, others.cut_off, report),
                 report=report,
                 shard_pages=shard_pages,
             )
@@ -258,6 +255,7 @@ class IngestRun:
         if self._terms:
             bring_up_to_date(self._database, self._committer, self._terms)
         if self.report.pages_added or self.report.documents_removed:
+            self._others.settle()
             self._committer.optimize()
         return self.report
 
@@ -281,15 +279,15 @@ class IngestRun:
 
     def _plan_rest(self) -> list[Shard]:
         """Plan documents that no other run has any more; wait until it is known of each."""
-        patience = Patience()
+        patience = self._others.patience()
         while self._ownership.has_given_way:
             free, holders = self._ownership.given_back()
             shards = self._plan(free)
             if shards:
                 return shards
-            if patience.is_over(holders):
+            if all(map(patience.has_heard, holders)):
                 break
-            time.sleep(_LOOK_S)
+            pause()
         self.report.documents_elsewhere = self._ownership.leave_the_rest()
         return []
 

@@ -34,7 +34,8 @@ class Outcome:
         ledger: what is known of the database.
         goal: what the run wants of every document.
         run_id: the run.
-        cut_off: runs that did not end; see ``Ledger.attempts_before``.
+        cut_off: runs that did not end, more of which may be found out; see
+            ``Ledger.attempts_before``.
         report: where it is counted.
     """
 

@@ -15,7 +15,7 @@ from patchlight.storage.committer import Change, Committer
 from patchlight.storage.database import Database
 from patchlight.storage.leases import Lease
 from patchlight.storage.records import Document, Run
-from patchlight.tasks.common.runs import at_work
+from patchlight.tasks.common.runs import Others
 from patchlight.tasks.ingest import transitions
 from patchlight.tasks.ingest.known import Ledger
 from patchlight.tasks.reading.shardplan import InspectedFile
@@ -37,6 +37,7 @@ class Ownership:
         lease: the run's; what it has taken is its own as long as it is held.
         ledger: is told every row that is read or written here.
         run_id: the run.
+        others: the other runs, as it sees them.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Ownership:
         lease: Lease,
         ledger: Ledger,
         run_id: str,
+        others: Others,
     ) -> None:
         self._database = database
         self._committer = committer
         self._lease = lease
         self._ledger = ledger
         self._run_id = run_id
+        self._others = others
         self._expected: dict[str, tuple[InspectedFile, int]] = {}
         self._taken: set[str] = set()
         self._elsewhere: dict[str, InspectedFile] = {}
@@ -69,7 +72,7 @@ class Ownership:
         """Return the documents that no other run has, with their rows; note the others."""
         files = list(files)
         rows = self._database.document_rows([file.doc_id for file in files])
-        others = at_work(self._database, self._run_id)
+        others = self._others.at_work()
         free = []
         for file in files:
             row = rows.get(file.doc_id)
@@ -102,7 +105,7 @@ class Ownership:
         known = [doc_id for doc_id in doc_ids if doc_id in self._expected]
         new = [doc_id for doc_id in known if doc_id not in self._taken]
         if new:
-            others, now = at_work(self._database, self._run_id), datetime.now(UTC)
+            others, now = self._others.at_work(), datetime.now(UTC)
 
             def claim(doc_id: str, row: Document | None) -> Document | None:
                 file, revision = self._expected[doc_id]
@@ -141,7 +144,7 @@ class Ownership:
 
         A document is returned a few times at most: others may change it again and again.
         """
-        others = at_work(self._database, self._run_id)
+        others = self._others.at_work()
         rows = self._database.document_rows(list(self._elsewhere))
         free, holders = [], {}
         for doc_id in self._elsewhere:
@@ -188,7 +191,7 @@ class Ownership:
 
     def lose_from(self, ids: Sequence[str], gone: Collection[str]) -> tuple[list[str], set[str]]:
         """Take sources from some documents; see `lose`."""
-        others = at_work(self._database, self._run_id)
+        others = self._others.at_work()
         rows = self.change(ids, lambda _, row: transitions.lose(row, gone, self._run_id, others))
         emptied = [doc_id for doc_id, row in rows.items() if self._is_own(row)]
         held = [

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from patchlight.storage import statistics
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
-from patchlight.storage.leases import abandon_expired, is_live
-from patchlight.storage.records import Document, DocumentStatus, Failure, Source, failure_id
+from patchlight.storage.processes import is_alive
+from patchlight.storage.records import Document, DocumentStatus, Failure, Run, Source, failure_id
+from patchlight.storage.watching import process_of
 from patchlight.tasks.common.errors import DocumentInWork, InputError
-from patchlight.tasks.common.runs import leased, new_run_id
+from patchlight.tasks.common.runs import Others, leased, new_run_id, pause
 from patchlight.tasks.documents.lookup import fits, name_of
 from patchlight.tasks.documents.sources import shown
 from patchlight.tasks.encoders import registry
 from patchlight.tasks.ingest import transitions
 from patchlight.tasks.ingest.termcounts import bring_up_to_date
+
+logger = logging.getLogger("patchlight.runs")
 
 
 @dataclass(slots=True)
@@ -64,7 +67,8 @@ def find(database: Database, wanted: Sequence[str]) -> Removal:
 def remove(database: Database, removal: Removal) -> int:
     """Remove documents and failures, and bring the corpus statistics up to date.
 
-    Killed at any point, doing it again finishes it.
+    Killed at any point, doing it again finishes it. If a run that may be dead works on one of
+    them, it waits until that is known, no longer than that run's lease.
 
     Args:
         database: the database.
@@ -79,13 +83,13 @@ def remove(database: Database, removal: Removal) -> int:
         StorageUnavailable: the database cannot be written.
     """
     ids = [document.doc_id for document in removal.documents]
-    _check_free(database, ids)
     run_id = new_run_id("delete", None)
+    others = Others(database, run_id)
+    _wait_until_free(database, ids, run_id, others)
     summary: dict[str, Any] = {"documents_removed": 0}
     with leased(database, "delete", run_id, {"documents": ids}, lambda: (True, summary)) as lease:
-        abandon_expired(database, run_id, datetime.now(UTC))
+        live = others.at_work()
         committer = Committer(database, run_id)
-        live = _live(database, run_id)
 
         def take(doc_id: str, row: Document | None) -> Document | None:
             if row is None or transitions.is_held(row, run_id, live):
@@ -100,7 +104,8 @@ def remove(database: Database, removal: Removal) -> int:
         _count_anew(database, committer)
         committer.optimize()
         # One that an ingest has taken since the check is left to it.
-        _check_free(database, ids, run_id)
+        if held := _held(database, ids, run_id, others.live()):
+            raise _in_work(*held[0], len(held))
     return int(summary["documents_removed"])
 
 
@@ -126,21 +131,44 @@ def _failed_source(name: str, failures: Sequence[Failure]) -> str:
     return uris.pop()
 
 
-def _check_free(database: Database, ids: Collection[str], run_id: str = "") -> None:
-    live = _live(database, run_id)
+def _wait_until_free(database: Database, ids: Collection[str], run_id: str, others: Others) -> None:
+    """Wait until no run that may be dead has one of the documents in work.
+
+    Raises:
+        DocumentInWork: a run that is alive has.
+    """
+    patience, said = others.patience(), set()
+    while held := _held(database, ids, run_id, others.live()):
+        for document, run in held:
+            if is_alive(process_of(run)) or patience.has_heard(run):
+                raise _in_work(document, run, len(held))
+            if run.run_id not in said:
+                said.add(run.run_id)
+                logger.warning(
+                    "%s: run %s on %s may work on it, or be dead; watching it for up to %d s",
+                    name_of(document),
+                    run.run_id,
+                    run.host,
+                    run.lease_s,
+                )
+        pause()
+
+
+def _held(
+    database: Database, ids: Collection[str], run_id: str, live: Mapping[str, Run]
+) -> list[tuple[Document, Run]]:
+    """Those of some documents that other runs have in work, with these runs."""
     rows = database.document_rows(ids).values()
-    held = [row for row in rows if transitions.is_held(row, run_id, live)]
-    if held:
-        raise DocumentInWork(
-            f"{name_of(held[0])}: run {held[0].run_id} works on it"
-            + (f", and on {len(held) - 1} more of these documents" if held[1:] else "")
-            + "; wait until it is done ('patchlight status' shows it), then delete again"
-        )
+    return [(row, live[row.run_id]) for row in rows if transitions.is_held(row, run_id, live)]
 
 
-def _live(database: Database, run_id: str) -> set[str]:
-    now = datetime.now(UTC)
-    return {run.run_id for run in database.runs() if run.run_id != run_id and is_live(run, now)}
+def _in_work(document: Document, run: Run, held: int) -> DocumentInWork:
+    """Say that a run has a document in work, of so many that are held."""
+    return DocumentInWork(
+        f"{name_of(document)}: run {run.run_id} works on it"
+        + (f", and {held - 1} more of these documents are in work" if held > 1 else "")
+        + "; wait until it is done ('patchlight status' shows it), then delete again"
+    )
 
 
 def _count_anew(database: Database, committer: Committer) -> None:

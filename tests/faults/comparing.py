@@ -12,10 +12,10 @@ from patchlight.storage import digest
 from patchlight.storage.convert import NEXT_KEY
 from patchlight.storage.database import Database
 from patchlight.storage.engine import VISIBLE_FILTER, open_table
-from patchlight.storage.leases import RUNNING
 from patchlight.storage.reader import Snapshot
 from patchlight.storage.records import DocumentStatus
 from patchlight.storage.schema import KEYS, PARTS, Table
+from patchlight.storage.watching import RUNNING
 
 _ATTEMPTS = ": attempts: "
 """How a difference in ``attempts`` reads: it counts the runs that tried, and these differ."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from patchlight.storage.records import VISIBLE, DocumentStatus, Run
 from patchlight.tasks.encoders.protocol import Encoder
 from patchlight.tasks.reading.fingerprints import Redo
 from tests.ingest_examples import InProcess, fails, ingest, states, texts, write
+from tests.storage_examples import put_run
+from tests.storage_workers import watched
 
 
 class Other:
@@ -33,8 +36,7 @@ class Other:
         """Leave the row as a killed process on another machine does, its lease run out."""
         self.lease.update(self._run)
         self.lease.__exit__(None, None, None)
-        later = datetime.now(UTC).replace(year=datetime.now(UTC).year + 1)
-        abandon_expired(self._database, "somebody", later)
+        abandon_expired(self._database, "somebody", watched(self._database))
 
 
 # --------------------------------------------------------------------------- two runs at once
@@ -105,13 +107,43 @@ def test_what_a_dead_run_left_is_done_by_the_next(
     assert texts(database) == ["apples"] and states(database) == [DocumentStatus.COMPLETE]
 
 
+@pytest.mark.parametrize("days_off", [-2, 2])
+def test_what_a_run_left_that_died_elsewhere_is_done_once_it_was_silent_for_its_lease(
+    folder: Path, database: Database, encoder: Encoder, days_off: int
+) -> None:
+    write(folder / "a.pdf", "apples")
+    ingest(folder, database, encoder)
+    (document,) = database.documents()
+    _take(database, document.doc_id, "far")
+    far = Run("far", "ingest", "running", datetime.now(UTC), host="elsewhere", pid=7, lease_s=2)
+    said = datetime.now(UTC) + timedelta(days=days_off)
+    put_run(Committer(database, "far"), replace(far, process="other/place/1", heartbeat_at=said))
+    began_s = time.monotonic()
+    report = ingest(folder, database, encoder)
+    assert time.monotonic() - began_s >= 2
+    assert report.documents_elsewhere == []
+    assert texts(database) == ["apples"] and states(database) == [DocumentStatus.COMPLETE]
+    assert [run.status for run in database.runs() if run.run_id == "far"] == ["abandoned"]
+
+
+def test_a_run_that_died_elsewhere_is_written_off_though_nobody_waits_for_its_documents(
+    folder: Path, database: Database, encoder: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else what it pins would stay for good, where each run is shorter than its lease."""
+    write(folder / "a.pdf", "apples")
+    far = Run("far", "query", "running", datetime.now(UTC), host="elsewhere", pid=7, lease_s=2)
+    put_run(Committer(database, "far"), replace(far, process="other/place/1"))
+    ingest(folder, database, encoder)
+    assert [run.status for run in database.runs() if run.run_id == "far"] == ["abandoned"]
+    assert "run far on elsewhere may be dead; watching it for up to 2 s" in caplog.text
+
+
 def test_a_run_that_was_taken_for_dead_stops(
     folder: Path, database: Database, encoder: Encoder
 ) -> None:
     write(folder / "a.pdf", "apples", "bananas")
     pool = InProcess(encoder)
-    far = datetime.now(UTC).replace(year=datetime.now(UTC).year + 1)
-    pool.meanwhile = lambda: _lost(database, far)
+    pool.meanwhile = lambda: _lost(database)
     with pytest.raises(LeaseLost, match="took over"):
         ingest(folder, database, encoder, pool=pool)
     assert texts(database) == []
@@ -119,19 +151,15 @@ def test_a_run_that_was_taken_for_dead_stops(
     assert texts(database) == ["apples", "bananas"]
 
 
-def _lost(database: Database, far: datetime) -> None:
+def _lost(database: Database) -> None:
     """Let another run write this one off, and this one's lease be old enough to be looked at."""
-    from patchlight.storage import leases
-
-    abandon_expired(database, "somebody", far)
-    leases._Moment.seconds_ago = lambda self: 1000.0  # type: ignore[method-assign]
+    abandon_expired(database, "somebody", watched(database))
+    Lease._silent_s = lambda self: 1000.0  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    from patchlight.storage import leases
-
-    monkeypatch.setattr(leases._Moment, "seconds_ago", leases._Moment.seconds_ago)
+    monkeypatch.setattr(Lease, "_silent_s", Lease._silent_s)
 
 
 def _take(database: Database, doc_id: str, run_id: str) -> None:

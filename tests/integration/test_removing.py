@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from patchlight.storage import statistics
+from patchlight.storage import leases, statistics
 from patchlight.storage.committer import Change, Committer
 from patchlight.storage.convert import page_tables, retrievals_table
 from patchlight.storage.database import Database
 from patchlight.storage.errors import ExitCode
 from patchlight.storage.leases import Lease
+from patchlight.storage.processes import Process
 from patchlight.storage.records import (
     Document,
     DocumentStatus,
@@ -169,6 +172,30 @@ def test_what_a_run_that_was_cut_off_left_can_be_removed(database: Database) -> 
     assert removing.remove(database, removing.find(database, ["b"])) == 1
     dead = next(run for run in database.runs() if run.run_id == "dead")
     assert dead.status == "abandoned"
+
+
+def test_a_run_elsewhere_that_may_live_is_watched_until_that_is_known(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it says of the time counts for nothing: here it was heard of in two days from now."""
+    in_work(database, "b", "far")
+    monkeypatch.setattr(leases, "this_process", lambda: Process("elsewhere", 7, "other/place/1"))
+    alive = Lease(database, running("far"), heartbeat_s=0.3, lease_s=60)
+    with alive, pytest.raises(DocumentInWork, match="b: run far works on it"):
+        removing.remove(database, removing.find(database, ["b"]))
+    assert "b: run far on elsewhere may work on it, or be dead" in caplog.text
+    monkeypatch.undo()
+    silent = replace(
+        next(run for run in database.runs() if run.run_id == "far"),
+        heartbeat_at=datetime.now(UTC) + timedelta(days=2),
+        lease_s=2,
+    )
+    put_run(Committer(database, "far"), silent)
+    began_s = time.monotonic()
+    assert removing.remove(database, removing.find(database, ["b"])) == 1
+    assert time.monotonic() - began_s >= 2
+    states = {run.run_id: run.status for run in database.runs() if run.kind == "ingest"}
+    assert states == {"far": "abandoned"}
 
 
 def test_a_document_taken_in_the_last_moment_is_left_and_said(

@@ -21,7 +21,7 @@ from patchlight.storage.leases import Lease
 from patchlight.storage.locks import nobody_writing, writing
 from patchlight.storage.reader import Snapshot, pinned, still_there
 from patchlight.storage.schema import Table
-from tests.storage_examples import DIM, ENCODER, doc_id, fill, page
+from tests.storage_examples import DIM, ENCODER, NOW, doc_id, fill, page, put_run
 from tests.storage_workers import running
 
 NONE = timedelta(0)
@@ -147,6 +147,25 @@ def test_what_a_living_run_pins_survives_and_what_a_dead_one_pins_does_not(
         lease.end(
             replace(running("another-query", "query", pins=pinned(snapshot)), status="failed")
         )
+    committer.optimize(keep=NONE)
+    assert not still_there(snapshot)
+
+
+@pytest.mark.parametrize("days_off", [-2, 2])
+def test_what_a_run_elsewhere_pins_stays_whatever_the_clocks_say(
+    database: Database, committer: Committer, days_off: int
+) -> None:
+    """A date in its row is its machine's; only a run that is known to be dead pins nothing."""
+    ids = fill(database, "a", 2)
+    snapshot = database.snapshot()
+    said = NOW + timedelta(days=days_off)
+    far = running("far", "query", pins=pinned(snapshot), host="elsewhere", lease_s=1)
+    put_run(committer, replace(far, started_at=said, heartbeat_at=said))
+    fill(database, "b", 2)
+    committer.optimize(keep=NONE)
+    assert still_there(snapshot)
+    assert regions_of(snapshot, ids) == 8
+    put_run(committer, replace(far, status="abandoned"))
     committer.optimize(keep=NONE)
     assert not still_there(snapshot)
 
