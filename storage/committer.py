@@ -107,11 +107,11 @@ class Committer:
         with self._lock:
             self._pages.drop([page_id(doc_id, page) for page in pages])
 
-    def take_over(self, at_work: Collection[str]) -> None:
+    def take_over(self, at_work: Callable[[], Collection[str]]) -> None:
         """Remove what runs left that were cut off while they wrote pages.
 
         Args:
-            at_work: the other runs that may still write.
+            at_work: says which other runs may still write, when it is asked.
         """
         with self._lock:
             self._pages.take_over(at_work)

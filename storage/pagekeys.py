@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import pyarrow.compute as pc
@@ -101,18 +101,25 @@ def remove_parts(writer: Writer, keys: Collection[int]) -> None:
         writer.delete(table, condition)
 
 
-def remove_unreferenced(database: Database, writer: Writer, at_work: Collection[str]) -> int:
+def remove_unreferenced(
+    database: Database, writer: Writer, at_work: Callable[[], Collection[str]]
+) -> int:
     """Remove the rows that runs left under keys that no page has, and what was noted of them.
 
     Args:
         database: the database.
         writer: writes there.
-        at_work: runs that may still write; what they noted stays.
+        at_work: says which runs may still write; what they noted stays. Asked once the notes are
+            read: a run that begins meanwhile has its row before it notes anything.
 
     Returns:
         How many keys had such rows.
     """
-    blocks = [row for row in _noted(database) if row["run_id"] not in at_work]
+    noted = _noted(database)
+    if not noted:
+        return 0
+    kept = at_work()
+    blocks = [row for row in noted if row["run_id"] not in kept]
     if not blocks:
         return 0
     condition = " OR ".join(

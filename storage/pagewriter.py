@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import pyarrow as pa
 
@@ -79,13 +79,14 @@ class PageWriter:
         self._writer.delete_keys(Table.PAGES, old)
         self._remove(old.values())
 
-    def take_over(self, at_work: Collection[str]) -> None:
+    def take_over(self, at_work: Callable[[], Collection[str]]) -> None:
         """Remove what runs left that were cut off while they wrote pages.
 
         Args:
-            at_work: the other runs that may still write.
+            at_work: says which other runs may still write, when it is asked.
         """
-        remove_unreferenced(self._database, self._writer, {*at_work, self._run_id})
+        kept = lambda: {*at_work(), self._run_id}  # noqa: E731
+        remove_unreferenced(self._database, self._writer, kept)
 
     def end(self) -> None:
         """Remove what is left that nothing refers to; nothing is under way."""

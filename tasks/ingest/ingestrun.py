@@ -139,7 +139,8 @@ class IngestRun:
         ended = lambda: (not report.failures, asdict(report))  # noqa: E731
         with leased(database, "ingest", run_id, parameters, ended) as lease:
             others = Others(database, run_id)
-            committer.take_over(others.at_work())  # what those left that are known to be dead
+            others.at_work()  # those that are known to be dead are written off
+            committer.take_over(others.at_work)
             ledger = Ledger(database.documents(), database.failures())
             ownership = Ownership(database, committer, lease, ledger, run_id, others)
             yield cls(
@@ -256,6 +257,7 @@ class IngestRun:
             bring_up_to_date(self._database, self._committer, self._terms)
         if self.report.pages_added or self.report.documents_removed:
             self._others.settle()
+            self._committer.take_over(self._others.at_work)
             self._committer.optimize()
         return self.report
 

@@ -156,7 +156,7 @@ def test_killed_within_a_commit_the_pages_are_as_they_were(
     assert database.stored_pages([doc_id("a")]) == before
     assert len(regions_of(database, page_id(doc_id("a"), 1))) == 4
     third = Committer(database, "third")
-    third.take_over([])
+    third.take_over(list)
     assert orphans(database) == set()
     third.commit_pages(new)
     third.optimize()
@@ -180,12 +180,30 @@ def test_killed_before_what_was_replaced_is_gone_a_later_run_removes_it(
         with pytest.raises(KeyboardInterrupt):
             second.commit_pages(new)
     third = Committer(database, "third")
-    third.take_over(["second"])  # it may go on
+    third.take_over(lambda: ["second"])  # it may go on
     assert rows(database, failing) == (1 if failing is Table.REGIONS else 3)
-    third.take_over([])
+    third.take_over(list)
     third.optimize()
     assert orphans(database) == set()
     assert (rows(database, Table.WORDS), rows(database, Table.REGIONS)) == (2, 0)
+
+
+def test_what_a_run_writes_that_began_meanwhile_is_not_taken_for_left_behind(
+    database: Database, committer: Committer
+) -> None:
+    """Who is at work is asked after the notes are read: a run has its row before its notes."""
+    committer.commit_pages(page_tables([page("a", 1)], DIM))
+    asked: list[int] = []
+
+    def at_work() -> list[str]:
+        late = Committer(database, "late")
+        late.commit_pages(page_tables([page("b", len(asked) + 1)], DIM))
+        asked.append(rows(database, Table.PAGE_KEYS))
+        return []
+
+    Committer(database, "other").take_over(at_work)
+    assert asked == [3]  # the next key, and a note of each run
+    assert rows(database, Table.PAGE_KEYS) == 2, "the note of the late run is gone"
 
 
 def test_a_write_that_seemed_to_fail_is_done_again_and_leaves_nothing_twice(
