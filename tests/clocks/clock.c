@@ -24,7 +24,9 @@ char *getenv(const char *name)
     size_t length = strlen(name);
     if (strcmp(name, "FAKETIME_TIMESTAMP_FILE") == 0)
         return CLOCK_FILE;
-    if (strcmp(name, "FAKETIME_NO_CACHE") == 0 || strcmp(name, "FAKETIME_DONT_FAKE_MONOTONIC") == 0)
+    if (strcmp(name, "FAKETIME_DONT_FAKE_MONOTONIC") == 0)
+        return "1";
+    if (strcmp(name, "FAKETIME_CACHE_DURATION") == 0) /* seconds; to read the file for each call is slow */
         return "1";
     for (char **entry = environ; entry && *entry; entry++)
         if (strncmp(*entry, name, length) == 0 && (*entry)[length] == '=')

@@ -22,7 +22,8 @@ _LIBRARY = "libfaketimeMT.so.1"
 _PLACES = ("/usr/lib", "/usr/local/lib", "/lib")
 _SOURCE = Path(__file__).with_name("clock.c")
 _DAY_S = 86400.0
-_JUMP_S = 1.5
+_JUMP_S = 3.0
+"""Longer than processes remember what the clock says."""
 _LOOK_S = 0.3
 
 
@@ -38,7 +39,7 @@ class Clock(StrEnum):
     AHEAD = "ahead"
     """Two days too much."""
     JUMPING = "jumping"
-    """Two days too little, right, two days too much, and so on, every 1.5 seconds."""
+    """Two days too little, right, two days too much, and so on, every 3 seconds."""
 
 
 _OFFSETS = {
