@@ -17,7 +17,7 @@ from patchlight.storage.engine import connect, engine_errors, open_table
 from patchlight.storage.errors import EncoderMismatch, FormMismatch, SchemaMismatch
 from patchlight.storage.locks import making
 from patchlight.storage.records import EncoderIdentity, VectorForm, VectorType
-from patchlight.storage.schema import SCHEMA_VERSION, Table, schema_of
+from patchlight.storage.schema import SCHEMA_MINOR, SCHEMA_VERSION, Table, schema_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ def read_identity(uri: str) -> Identity | None:
             f"database {uri} has schema version {row['schema_version']}, and this patchlight "
             f"reads and writes version {SCHEMA_VERSION}. Make a new database with --db, or use "
             "the version of patchlight that made this one."
+        )
+    if row["schema_minor"] > SCHEMA_MINOR:
+        raise SchemaMismatch(
+            f"database {uri} has schema {SCHEMA_VERSION}.{row['schema_minor']}, written by a newer "
+            f"patchlight; this one reads up to {SCHEMA_VERSION}.{SCHEMA_MINOR}. Update patchlight."
         )
     return Identity(
         EncoderIdentity(row["encoder"], row["fingerprint"], row["dim"], row["visual_tokens"]),

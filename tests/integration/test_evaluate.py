@@ -58,7 +58,7 @@ def row(qid: str, doc: str, box: list[float], **more: Any) -> dict[str, Any]:
 def blocks_of(db: str) -> dict[str, list[float]]:
     """Name of a block of the page -> its box."""
     snapshot = Database.open(db).snapshot()
-    pages = reader.catalog(snapshot)["page_id"].to_pylist()
+    pages = reader.page_keys(snapshot, reader.catalog(snapshot)["page_id"].to_pylist())
     [*blocks] = reader.read_regions(snapshot, pages, [RegionKind.BLOCK]).values()
     return {
         name: box

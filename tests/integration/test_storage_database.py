@@ -152,6 +152,14 @@ def test_a_database_of_version_1_is_refused_and_says_so(tmp_path: Path) -> None:
             call(tmp_path)
 
 
+def test_a_database_of_a_newer_minor_version_is_refused_and_says_so(tmp_path: Path) -> None:
+    Database.create_or_open(tmp_path / "db", ENCODER)
+    meta = lancedb.connect(tmp_path / "db").open_table("meta")
+    meta.update(values={"schema_minor": 1})
+    with pytest.raises(SchemaMismatch, match=rf"schema {SCHEMA_VERSION}\.1, .*newer"):
+        Database.open(tmp_path / "db")
+
+
 def test_tables_of_another_program_are_left_alone(tmp_path: Path) -> None:
     connection = lancedb.connect(tmp_path)
     connection.create_table("documents", data=pa.table({"x": [1]}))
