@@ -46,9 +46,6 @@ _TIMES = ("words_ms", "regions_ms", "encoder_ms")
 META_NAME = "patchlight"
 """Key of the one row of the ``meta`` table."""
 
-NEXT_KEY = "next"
-"""The block in ``page_keys`` whose ``first`` is the next key that was not given out."""
-
 
 @dataclass(frozen=True, slots=True)
 class PageTables:
@@ -425,11 +422,6 @@ def page_keys_table(blocks: Iterable[tuple[str, int, int, str]]) -> pa.Table:
     """Convert block, first, count and run_id to rows of ``page_keys``."""
     names = ("block", "first", "count", "run_id")
     return _table(Table.PAGE_KEYS, [dict(zip(names, block, strict=True)) for block in blocks])
-
-
-def no_page_keys() -> pa.Table:
-    """The rows of ``page_keys`` in a new database."""
-    return page_keys_table([(NEXT_KEY, 1, 0, "")])
 
 
 def meta_table(encoder: EncoderIdentity, form: VectorForm) -> pa.Table:

@@ -109,8 +109,8 @@ def claim(uri: str, encoder: EncoderIdentity, form: VectorForm | None) -> Identi
             )
         for table in Table:
             if open_table(uri, table) is None:
-                data = convert.no_page_keys() if table is Table.PAGE_KEYS else None
-                _create(uri, table, data, schema_of(table, theirs.dim, stored.form.type))
+                schema = schema_of(table, theirs.dim, stored.form.type)
+                _create(uri, table, schema=schema)
         return stored
 
 

@@ -9,26 +9,21 @@ that no page has are removed, and the note after them.
 
 from __future__ import annotations
 
-import random
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import pyarrow.compute as pc
 
-from patchlight.storage.convert import NEXT_KEY, page_keys_table
+from patchlight.storage import sequences
+from patchlight.storage.convert import page_keys_table
 from patchlight.storage.database import Database
 from patchlight.storage.engine import engine_errors, quoted
-from patchlight.storage.errors import StorageUnavailable
 from patchlight.storage.schema import PARTS, Table
 from patchlight.storage.writer import Writer
 
 _FEWEST, _MOST = 256, 65_536
 """Keys a run takes at once: twice as many each time. What is left of them is lost."""
-
-_ATTEMPTS = 50
-_UNTOUCHED = "target.first = source.first - source.count"
 
 
 class PageKeys:
@@ -77,19 +72,11 @@ class PageKeys:
         self._writer.upsert(Table.PAGE_KEYS, page_keys_table(rows))
 
     def _block(self, count: int) -> range:
-        for attempt in range(_ATTEMPTS):
-            first = _next_key(self._database)
-            step = page_keys_table([(NEXT_KEY, first + count, count, "")])
-            if self._writer.update_where(Table.PAGE_KEYS, step, _UNTOUCHED):
-                keys = range(first, first + count)
-                self._note([keys])
-                self._own.append(keys)
-                return keys
-            time.sleep(random.uniform(0, min(0.01 * 2**attempt, 0.3)))
-        raise StorageUnavailable(
-            f"table {Table.PAGE_KEYS} of database {self._database.uri}: other runs took keys "
-            f"{_ATTEMPTS} times. Wait until they are done, then try again."
-        )
+        first = sequences.take(self._database, sequences.PAGE_KEYS, count)
+        keys = range(first, first + count)
+        self._note([keys])
+        self._own.append(keys)
+        return keys
 
 
 def remove_parts(writer: Writer, keys: Collection[int]) -> None:
@@ -187,17 +174,10 @@ def _among(keys: Collection[int]) -> str:
     )
 
 
-def _next_key(database: Database) -> int:
-    dataset = database.table(Table.PAGE_KEYS)
-    with engine_errors(database.uri, Table.PAGE_KEYS):
-        row = dataset.to_table(filter=f"block = '{NEXT_KEY}'").to_pylist()
-    return int(row[0]["first"])
-
-
 def _noted(database: Database) -> list[dict[str, Any]]:
     dataset = database.table(Table.PAGE_KEYS)
     with engine_errors(database.uri, Table.PAGE_KEYS):
-        rows: list[dict[str, Any]] = dataset.to_table(filter=f"block != '{NEXT_KEY}'").to_pylist()
+        rows: list[dict[str, Any]] = dataset.to_table().to_pylist()
     return rows
 
 

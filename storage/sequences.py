@@ -20,6 +20,9 @@ from patchlight.storage.writer import Writer
 RUNS = "runs"
 """Numbers of runs, in the order in which they began."""
 
+PAGE_KEYS = "page_keys"
+"""Keys of pages."""
+
 _ATTEMPTS = 100
 """Eight threads in two processes that took 400 numbers without a pause needed 2 on average and 14
 at most."""
