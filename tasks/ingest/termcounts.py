@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 
 from patchlight.storage import statistics
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
-from patchlight.storage.records import VISIBLE, Document, TermCounts
+from patchlight.storage.records import VISIBLE, Document, StatisticsStep, TermCounts
 
 COUNTS_VERSION = 1
 """Raise when the same pages and terms may be counted otherwise; the next run counts anew. What a
@@ -52,7 +51,8 @@ def bring_up_to_date(
         gone = [key for key, at in counted.items() if at is not None and key not in visible]
         if last is not None and not new and not gone:
             return
-        _count(database, committer, terms, [visible[k] for k in new if k not in counted])
+        uncounted = [visible[key] for key in new if key not in counted]
+        deque(_counted(database, committer, terms, uncounted), maxlen=0)
         added, removed = (statistics.term_counts(database, keys) for keys in (new, gone))
         step = statistics.next_step(database, last, added, removed)
         if committer.commit_statistics(step):
@@ -74,21 +74,30 @@ def count_anew(
         StorageUnavailable: the database cannot be read or written.
     """
     documents = [d for d in database.documents() if d.status in VISIBLE]
-    _count(database, committer, terms, documents)
-    added = statistics.term_counts(database, map(_counts_id, documents))
-    step = statistics.next_step(database, None, added, ())
-    step = replace(step, revision=after + 1, base=after + 1)
+    total: Counter[str] = Counter()
+    pages = 0
+    for counts in _counted(database, committer, terms, documents):
+        total.update(counts.counts)
+        pages += counts.n_pages
+    step = StatisticsStep(
+        revision=after + 1,
+        base=after + 1,
+        n_pages=pages,
+        counts=total,
+        added=tuple(sorted(map(_counts_id, documents))),
+        removed=(),
+    )
     committer.commit_statistics(step)
     committer.settle_statistics(step)
 
 
-def _count(
+def _counted(
     database: Database,
     committer: Committer,
     terms: Callable[[str], list[str]],
     documents: Sequence[Document],
-) -> None:
-    """Store what documents add, some at a time."""
+) -> Iterator[TermCounts]:
+    """Store what documents add, some at a time, and yield it."""
     for start in range(0, len(documents), _DOCUMENTS_AT_ONCE):
         some = documents[start : start + _DOCUMENTS_AT_ONCE]
         counts: dict[str, Counter[str]] = {d.doc_id: Counter() for d in some}
@@ -96,9 +105,11 @@ def _count(
         for doc_id, text in database.texts_of(counts):
             counts[doc_id].update(set(terms(text)))
             pages[doc_id] += 1
-        committer.commit_term_counts(
+        stored = [
             TermCounts(_counts_id(d), d.doc_id, pages[d.doc_id], counts[d.doc_id]) for d in some
-        )
+        ]
+        committer.commit_term_counts(stored)
+        yield from stored
 
 
 def _counts_id(document: Document) -> str:
