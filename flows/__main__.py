@@ -137,6 +137,7 @@ app.command("status")(looking.status_command)
 app.command("failures")(looking.failures_command)
 app.command("retry")(mending.retry_command)
 app.command("delete")(mending.delete_command)
+app.command("migrate")(mending.migrate_command)
 app.command("digest")(looking.digest_command)
 app.command("doctor")(looking.doctor_command)
 

@@ -1,4 +1,4 @@
-"""Commands that try again what failed, and that remove documents."""
+"""Commands that try again what failed, remove documents, and migrate a database."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from patchlight.tasks.common.errors import UsageError
 from patchlight.tasks.common.settings import load_settings
 from patchlight.tasks.requests.fields import database_of
 from patchlight.tasks.requests.ingest import RetryRequest
+from patchlight.tasks.requests.migrate import MigrateRequest
 
 
 @options.of(RetryRequest, in_unicode=True)
@@ -65,4 +66,18 @@ def delete_command(
             return ExitCode.OK
     removed = removing.remove(database, removal)
     print(f"removed: {removed} documents, {len(removal.failures)} failures of files")
+    return ExitCode.OK
+
+
+@options.of(MigrateRequest)
+def migrate_command(request: MigrateRequest, as_json: options.JsonOption = False) -> ExitCode:
+    """Make a database of the present schema of an older one; no document is read again.
+
+    The old one is only read, and kept beside the new one. Cut off, run it again: it goes on.
+
+    Example: patchlight migrate --db mydb
+    """
+    from patchlight.tasks.admin.migrating import migrate
+
+    reports.show_migration(migrate(request), as_json)
     return ExitCode.OK

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from patchlight.flows.printing import has_reader
@@ -13,6 +15,7 @@ from patchlight.tasks.common.safetext import escaped, plain
 from patchlight.tasks.documents.lookup import name_of
 
 if TYPE_CHECKING:
+    from patchlight.tasks.admin.carrying import MigrationReport
     from patchlight.tasks.admin.failures import CategoryCount
     from patchlight.tasks.ingest.removing import Removal
 
@@ -75,6 +78,36 @@ def show_removal(removal: Removal) -> None:
         show_list(f"{document.doc_id[:12]} was also found at:", names, _NAMES_SHOWN)
     messages = [failure.message for failure in removal.failures]
     show_list("failures of files as a whole:", messages)
+
+
+def show_migration(report: MigrationReport, as_json: bool) -> None:
+    """Print what a migration did, what it left out, and where the old database is."""
+    if as_json:
+        print(json.dumps(asdict(report), indent=2))
+        return
+    from patchlight.tasks.common.terminal import key_values
+
+    db = plain(report.db)
+    print(f"{'migrated' if report.done else 'nothing to do'}: {db} has the present schema")
+    if report.went_on:
+        print("an earlier migration had been cut off; this one did what was left")
+    if report.carried:
+        print(key_values({**report.carried, "seconds": report.seconds}))
+    left_out = [f"{what}: {count}" for what, count in report.left_out.items()]
+    show_list("left out:", left_out)
+    show_list(
+        "not whole, and in no answer; 'patchlight ingest' of these goes on with them:",
+        report.unfinished,
+        _NAMES_SHOWN,
+    )
+    if report.old:
+        print(f"\nThe old database is at {plain(report.old)}. When the new one is as it should be,")
+        print(f"remove it: {plain(removal_of(report.old))}")
+
+
+def removal_of(uri: str) -> str:
+    """Return what removes a database."""
+    return f"the folder of {uri}" if "://" in uri else f"rm -r {shlex.quote(uri)}"
 
 
 def show_query(report: Mapping[str, Any], as_json: bool) -> None:

@@ -136,6 +136,11 @@ def with_page_keys(rows: pa.Table, keys: Mapping[str, int]) -> pa.Table:
     return rows.set_column(at, rows.schema.field(at), given)
 
 
+def vector_bytes(dim: int, vectors: VectorType) -> int:
+    """What one vector of a length takes, with its scale if it has one."""
+    return dim + 2 if vectors is VectorType.INT8 else 2 * dim
+
+
 def stored_pages_of(table: pa.Table) -> list[StoredPage]:
     """Convert rows of ``pages`` to records."""
     return [
@@ -205,9 +210,7 @@ def _measures(page: Page, vectors: VectorType) -> dict[str, Any]:
         measures["n_regions"] = len(regions)
     if (encoding := page.encoding) is not None:
         count, dim = encoding.vectors.shape
-        scales = 2 * count if vectors is VectorType.INT8 else 0
-        size = count * dim * (1 if vectors is VectorType.INT8 else 2) + scales
-        measures |= {"n_vectors": count, "vector_bytes": size}
+        measures |= {"n_vectors": count, "vector_bytes": count * vector_bytes(dim, vectors)}
         measures |= {"rows": encoding.rows, "cols": encoding.cols}
     return measures
 

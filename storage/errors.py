@@ -57,6 +57,14 @@ class SchemaMismatch(StorageError):
     """The database was written with another schema version, or is not a patchlight database."""
 
 
+class MigrationUnfinished(StorageError):
+    """The database is being made of one of an older schema, or that was interrupted."""
+
+
+class DatabaseInUse(StorageError):
+    """Another process is at work on a database that must be at rest."""
+
+
 class EncoderMismatch(StorageError):
     """The database belongs to another encoder."""
 

@@ -38,6 +38,25 @@ def making(uri: str) -> Iterator[None]:
 
 
 @contextmanager
+def making_alone(uri: str) -> Iterator[bool]:
+    """As `making`, which is not to be called inside, but without waiting for another process.
+
+    Yields:
+        Whether no other process makes tables there.
+
+    Raises:
+        StorageUnavailable: the place cannot be used.
+    """
+    if not is_local(uri):
+        yield True
+        return
+    with engine_errors(uri, "(all)"):
+        Path(uri).mkdir(parents=True, exist_ok=True)
+    with _alone(uri, uri) as alone:
+        yield alone
+
+
+@contextmanager
 def writing(uri: str) -> Iterator[None]:
     """Tell the cleaning of other processes that files are being written; waits for one at work.
 
@@ -64,13 +83,7 @@ def nobody_writing(uri: str) -> Iterator[bool]:
     if not is_local(uri):
         yield False
         return
-    with _opened(uri, table_uri(uri, _LOCKED)) as folder:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            alone = False
-        else:
-            alone = True
+    with _alone(uri, table_uri(uri, _LOCKED)) as alone:
         yield alone
 
 
@@ -86,6 +99,19 @@ def _held(uri: str, folder: str, how: int) -> Iterator[None]:
         with engine_errors(uri, "(all)"):
             fcntl.flock(descriptor, how)
         yield
+
+
+@contextmanager
+def _alone(uri: str, folder: str) -> Iterator[bool]:
+    """Hold a folder's lock alone, if nobody else holds it now."""
+    with _opened(uri, folder) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            alone = False
+        else:
+            alone = True
+        yield alone
 
 
 @contextmanager

@@ -382,7 +382,7 @@ class Run:
 
     Attributes:
         run_id: unique id.
-        kind: ``ingest``, ``query``, ``evaluate`` or ``delete``.
+        kind: ``ingest``, ``query``, ``evaluate``, ``delete`` or ``migrate``.
         status: running, completed, completed_with_failures, failed, or abandoned (its lease
             ran out).
         started_at: UTC, for people to read.

@@ -21,6 +21,9 @@ SCHEMA_MINOR = 0
 """Counts the columns that were added to this version, each null or with a default in old rows. A
 database of a lower one is read as it is, one of a higher one is refused."""
 
+MIGRATED_VERSION = 3
+"""The older version that `storage.schema3` reads, and ``patchlight migrate`` makes this one of."""
+
 STAGES = ("render", "words", "regions", "encoder")
 """The stages a document, and each of its pages, has a fingerprint of."""
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from patchlight.storage.database import Database
 from patchlight.storage.engine import connect, engine_errors, one_of, some_at_a_time
 from patchlight.storage.locks import writing
-from patchlight.storage.schema import KEYS, Table
+from patchlight.storage.schema import KEYS, Table, schema_of
 
 
 class Writer:
@@ -37,6 +37,13 @@ class Writer:
         if rows.num_rows:
             with writing(self._database.uri), engine_errors(self._database.uri, table):
                 self._connection.open_table(table.value).add(rows)
+
+    def replace_all(self, table: Table, batches: Iterable[pa.RecordBatch]) -> None:
+        """Store rows in place of all that are there, in one commit; one batch is in memory."""
+        schema = schema_of(table, dim=1)
+        rows = pa.RecordBatchReader.from_batches(schema, batches)
+        with writing(self._database.uri), engine_errors(self._database.uri, table):
+            self._connection.create_table(table.value, rows, schema=schema, mode="overwrite")
 
     def upsert_where(self, table: Table, rows: pa.Table, condition: str) -> int:
         """Store rows whose keys are new, and those whose stored row fulfils a condition.

@@ -18,6 +18,7 @@ from patchlight.tasks.common.errors import UsageError
 from patchlight.tasks.requests.evaluate import EvaluateRequest
 from patchlight.tasks.requests.fields import Request, option_name, shown
 from patchlight.tasks.requests.ingest import IngestRequest, RetryRequest
+from patchlight.tasks.requests.migrate import MigrateRequest
 from patchlight.tasks.requests.query import AskRequest, QueryRequest
 from tests.test_docs import read, row_of, section
 
@@ -29,6 +30,7 @@ MODELS: dict[str, type[Request]] = {
     "ask": AskRequest,
     "evaluate": EvaluateRequest,
     "retry": RetryRequest,
+    "migrate": MigrateRequest,
 }
 ENTRYPOINTS = {
     "ingest": "flows/ingest.py:ingest",

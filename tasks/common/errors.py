@@ -6,6 +6,8 @@ The whole tree, which a test compares with the classes::
       StorageError             DATABASE
         DatabaseNotFound       DATABASE
         SchemaMismatch         DATABASE
+        MigrationUnfinished    DATABASE
+        DatabaseInUse          DATABASE
         EncoderMismatch        DATABASE
         FormMismatch           DATABASE
         StorageUnavailable     DATABASE

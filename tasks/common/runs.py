@@ -31,7 +31,7 @@ def new_run_id(kind: str, flow_run: str | None) -> str:
     """Make a run's id; one that Prefect repeats keeps the id of its flow run.
 
     Args:
-        kind: ``ingest``, ``query``, ``evaluate`` or ``delete``.
+        kind: ``ingest``, ``query``, ``evaluate``, ``delete`` or ``migrate``.
         flow_run: id of the Prefect flow run, if there is one.
     """
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -54,7 +54,7 @@ def leased(
 
     Args:
         database: where the run is at work.
-        kind: ``ingest``, ``query``, ``evaluate`` or ``delete``.
+        kind: ``ingest``, ``query``, ``evaluate``, ``delete`` or ``migrate``.
         run_id: id of the run.
         parameters: what it was asked to do.
         ended: asked at the end: whether all went well, and a summary. It is stored with the
