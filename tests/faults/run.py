@@ -16,7 +16,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.faults import corpus
+from tests.faults import corpus, migrations
 from tests.faults.events import Event, Log
 from tests.faults.report import findings, report
 from tests.faults.trial import Trial, TrialFailed
@@ -31,11 +31,15 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="folder for databases; default: beside the log")
     parser.add_argument("--sources", nargs="+", help="files and folders; default: real documents")
     parser.add_argument("--hang", type=float, default=300.0, help="seconds without progress")
+    parser.add_argument("--migrate", action="store_true", help="kill migrations, not ingests")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then
     log = Log(args.log)
     work: Path = (args.work or args.log.with_suffix(".work")).absolute()
     work.mkdir(parents=True, exist_ok=True)
+    if args.migrate:
+        print(migrations.report(done := migrations.trial(work, log, args.seed, args.kills)), end="")
+        return 1 if done.findings else 0
     sources = [str(Path(source).absolute()) for source in args.sources or ()]
     if not sources:
         sources = [str(work / "sources")]
