@@ -52,7 +52,7 @@ from patchlight.tasks.grounding.records import FoundPage, GroundingOptions
 from patchlight.tasks.grounding.selection import Selection, SelectionRule
 from patchlight.tasks.kernels.maxsim import TokenAggregation
 from patchlight.tasks.kernels.propagation import RegionAggregation
-from patchlight.tasks.retrieval.ranking import RankingOptions, rank_pages, read_pages
+from patchlight.tasks.retrieval.ranking import PagesToRank, RankingOptions, rank_pages, read_pages
 from patchlight.tasks.retrieval.scope import Catalog, Positions
 
 TOP = 10
@@ -118,7 +118,10 @@ def answer(
     options = RankingOptions(len(known))
     encodings = [queries[query] for query, _ in asked]
     hits = rank_pages(
-        read_pages(stored.snapshot, known, everything), encodings, [None] * len(asked), options
+        read_pages(stored.snapshot, PagesToRank.of(known, everything)),
+        encodings,
+        [None] * len(asked),
+        options,
     )
     pages = list(zip(known.doc_ids, known.pages.tolist(), strict=True))
     pooled = [[pages[hit.position] for hit in found] for found in hits]
@@ -149,7 +152,9 @@ def time_forms(
         for name, stored in forms.items():
             everything = np.arange(len(stored.catalog), dtype=np.int64)
             begun = time.perf_counter()
-            held[name] = list(read_pages(stored.snapshot, stored.catalog, everything))
+            held[name] = list(
+                read_pages(stored.snapshot, PagesToRank.of(stored.catalog, everything))
+            )
             reading[name].append((time.perf_counter() - begun) * 1000 / len(everything))
     options = RankingOptions(TOP)
     for _ in range(ROUNDS):

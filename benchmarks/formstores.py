@@ -119,6 +119,7 @@ def derive(
     known = catalog(pinned)
     keys = list(zip(known["doc_id"].to_pylist(), known["page"].to_pylist(), strict=True))
     patch_rows = known["patch_row"].to_numpy()
+    page_keys = dict(zip(known["page_id"].to_pylist(), known["page_key"].to_pylist(), strict=True))
     seconds, arrow, vectors = 0.0, 0, 0
     for start in range(0, len(keys), _PAGES_AT_ONCE):
         chosen = slice(start, start + _PAGES_AT_ONCE)
@@ -135,6 +136,7 @@ def derive(
             vectors += len(encoding.vectors)
             made.append(_page(page, encoding))
         rows = convert.page_tables(made, source.encoder.dim, form.type).patches
+        rows = convert.with_page_keys(rows, page_keys)
         arrow += sum(rows[name].nbytes for name in _MEASURED)
         table.add(rows)
     dataset = database.table(Table.PATCHES)

@@ -31,9 +31,12 @@ from patchlight.storage.watching import RUNNING, process_of
 
 logger = logging.getLogger("patchlight.storage")
 
-KEEP_VERSIONS = timedelta(days=1)
-"""How long a version that was replaced stays readable. Until then the files that were merged
-take their place on the disk twice or more."""
+KEEP_VERSIONS = timedelta(minutes=10)
+"""How long a version that was replaced stays for those who have opened it and pinned nothing.
+Until then the files that were merged take their place on the disk twice or more."""
+
+KEEP_PINNED = timedelta(days=1)
+"""How long what a run has pinned stays after its end."""
 
 _ROWS: Mapping[Table, tuple[int, int]] = {
     Table.WORDS: (4096, 128),
@@ -70,11 +73,16 @@ def merge_files(database: Database) -> None:
     _each_table(merge, "files were not merged")
 
 
-def clean(database: Database, run_id: str, keep: timedelta = KEEP_VERSIONS) -> None:
+def clean(
+    database: Database,
+    run_id: str,
+    keep: timedelta = KEEP_VERSIONS,
+    keep_pinned: timedelta = KEEP_PINNED,
+) -> None:
     """Remove versions that were replaced a while ago, and files that killed writers left.
 
-    Kept are the versions that runs pin which are not known to be dead, and those that were the
-    newest within ``keep``.
+    Kept are the versions that runs pin which are not known to be dead, or have ended within
+    ``keep_pinned``, and those that were the newest within ``keep``.
     Nothing is removed beside another such run that writes, nor, in a folder, of a table while
     any process writes. In an object store, where that cannot be told, files that killed writers
     left stay for a week. What cannot be removed stays, with a warning in the log.
@@ -83,6 +91,7 @@ def clean(database: Database, run_id: str, keep: timedelta = KEEP_VERSIONS) -> N
         database: the database.
         run_id: the run that asks.
         keep: how long a version that was replaced stays.
+        keep_pinned: how long one stays that a run has pinned, after that has ended.
     """
 
     def tidy(table: Table) -> None:
@@ -92,12 +101,14 @@ def clean(database: Database, run_id: str, keep: timedelta = KEEP_VERSIONS) -> N
             # Asked under the lock: a run that comes now and pins versions waits for its end,
             # and then finds them gone, if they are.
             now = datetime.now(UTC)
-            live = [run for run in database.runs() if _may_live(run)]
+            runs = database.runs()
+            live = [run for run in runs if _may_live(run)]
             if any(run.kind in _WRITING_KINDS and run.run_id != run_id for run in live):
                 return
             with engine_errors(database.uri, table):
                 dataset = database.table(table)
-                if old := _replaced_before(now - keep, dataset, _pinned(table, live)):
+                lately = [r for r in runs if r.ended_at and r.ended_at > now - keep_pinned]
+                if old := _replaced_before(now - keep, dataset, _pinned(table, live + lately)):
                     dataset.cleanup_old_versions(versions=old)
                 if alone:
                     dataset.cleanup_old_versions(older_than=_FOREVER, delete_unverified=True)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from patchlight.storage import convert, statistics
-from patchlight.storage.cleaning import KEEP_VERSIONS, clean, merge_files
+from patchlight.storage.cleaning import KEEP_PINNED, KEEP_VERSIONS, clean, merge_files
 from patchlight.storage.convert import PageTables
 from patchlight.storage.database import Database
 from patchlight.storage.engine import one_of, quoted, some_at_a_time
@@ -51,7 +51,7 @@ _NEXT_REVISION = "target.revision = source.revision - 1"
 _COMMITS_PER_MERGE = 128
 """A commit takes some 0.5 ms more for each one since files were last merged."""
 
-_CLEAN_EVERY_S = 3600
+_CLEAN_EVERY_S = 600
 """Looking which versions are old takes some 0.3 ms for each, and an ingest may run for days."""
 
 
@@ -95,7 +95,7 @@ class Committer:
             if self._commits >= _COMMITS_PER_MERGE:
                 self._merge_files()
                 if time.monotonic() - self._cleaned_at_s > _CLEAN_EVERY_S:
-                    self._clean(KEEP_VERSIONS)
+                    self._clean(KEEP_VERSIONS, KEEP_PINNED)
 
     def drop_pages(self, doc_id: str, pages: Iterable[int]) -> None:
         """Remove what is stored of pages, e.g. by an earlier run with other options.
@@ -255,13 +255,16 @@ class Committer:
             with self._lock:
                 self._writer.upsert(Table.RETRIEVALS, batch)
 
-    def optimize(self, keep: timedelta = KEEP_VERSIONS) -> None:
+    def optimize(
+        self, keep: timedelta = KEEP_VERSIONS, keep_pinned: timedelta = KEEP_PINNED
+    ) -> None:
         """Merge the small files that commits leave, and remove what nobody reads any more.
 
         What cannot be done now, because other processes are at work, is left for another time.
 
         Args:
             keep: how long versions that were replaced stay; see `cleaning.clean`.
+            keep_pinned: how long those stay that a run has pinned, after it has ended.
         """
         with self._lock:
             try:
@@ -269,14 +272,14 @@ class Committer:
             except StorageUnavailable as error:  # a later run does it
                 logger.warning("rows that nothing refers to were not removed: %s", error)
             self._merge_files()
-            self._clean(keep)
+            self._clean(keep, keep_pinned)
 
     def _merge_files(self) -> None:
         merge_files(self._database)
         self._commits = 0
 
-    def _clean(self, keep: timedelta) -> None:
-        clean(self._database, self._run_id, keep)
+    def _clean(self, keep: timedelta, keep_pinned: timedelta) -> None:
+        clean(self._database, self._run_id, keep, keep_pinned)
         self._cleaned_at_s = time.monotonic()
 
     def _check_vectors(self, patches: pa.Table) -> None:

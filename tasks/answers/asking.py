@@ -19,7 +19,7 @@ from patchlight.tasks.answers.results import Answer
 from patchlight.tasks.common.errors import InputError
 from patchlight.tasks.encoders import registry
 from patchlight.tasks.grounding.places import ground
-from patchlight.tasks.retrieval.ranking import rank_pages, read_pages
+from patchlight.tasks.retrieval.ranking import PagesToRank, rank_pages, read_pages
 
 _T = TypeVar("_T")
 
@@ -80,7 +80,8 @@ def ask(
         raise InputError(bad[0].message)
     clock.lap("encoding the question")
     everything = np.concatenate(session.shards(block, len(session.catalog)))
-    pages = clock.each("reading vectors", read_pages(session.snapshot, session.catalog, everything))
+    wanted = PagesToRank.of(session.catalog, everything)
+    pages = clock.each("reading vectors", read_pages(session.snapshot, wanted))
     hits = rank_pages(pages, block.encodings, block.scopes, options.ranking)
     clock.lap("scoring pages")
     places = {}

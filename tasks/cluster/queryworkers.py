@@ -19,7 +19,7 @@ from patchlight.tasks.common.limits import Limits
 from patchlight.tasks.grounding import places
 from patchlight.tasks.grounding.records import FoundPage, PagePlaces
 from patchlight.tasks.retrieval import ranking
-from patchlight.tasks.retrieval.ranking import Hits
+from patchlight.tasks.retrieval.ranking import Hits, PagesToRank
 from patchlight.tasks.retrieval.scope import Catalog, Positions
 
 
@@ -27,8 +27,8 @@ class QueryWorkers:
     """The Ray tasks that answer queries. May be used from many threads.
 
     Args:
-        snapshot: of the database; shared with workers once, as the catalog is.
-        catalog: all pages that may be seen.
+        snapshot: of the database; shared with workers once.
+        catalog: all pages that may be seen; a worker is sent what it needs of it.
         options: how pages and regions are chosen.
         limits: what a file and a page may take that is drawn.
     """
@@ -37,7 +37,7 @@ class QueryWorkers:
         self, snapshot: Snapshot, catalog: Catalog, options: RetrievalOptions, limits: Limits
     ) -> None:
         self._snapshot = ray.put(snapshot)
-        self._catalog = ray.put(catalog)
+        self._catalog = catalog
         self._ranking = options.ranking
         self._grounding = options.grounding
         self._limits = limits
@@ -54,7 +54,11 @@ class QueryWorkers:
         encodings, scopes = shared
         hits: Hits = waiting.get(
             self._rank.remote(
-                self._snapshot, self._catalog, positions, encodings, scopes, self._ranking
+                self._snapshot,
+                PagesToRank.of(self._catalog, positions),
+                encodings,
+                scopes,
+                self._ranking,
             )
         )
         return hits

@@ -76,7 +76,7 @@ def leased(
 
     def as_ended(status: str, summary: Mapping[str, Any]) -> Run:
         text = json.dumps({"made_by": current_versions(), **summary}, default=str)
-        return replace(run, status=status, ended_at=datetime.now(UTC), summary=text, pins={})
+        return replace(run, status=status, ended_at=datetime.now(UTC), summary=text)
 
     with Lease(database, run) as lease:
         try:

@@ -55,19 +55,34 @@ Hits = list[list[PageHit]]
 """Best pages of each query of a block, best first."""
 
 
-def read_pages(
-    snapshot: Snapshot, catalog: Catalog, positions: Positions
-) -> Iterator[tuple[Positions, PatchBatch]]:
+@dataclass(frozen=True, slots=True)
+class PagesToRank:
+    """Pages, by all that ranking them takes; small, as it is sent to workers.
+
+    Attributes:
+        positions: (n,) of the pages in the catalog, rising.
+        patch_rows: (n,) where their vectors are.
+    """
+
+    positions: Positions
+    patch_rows: Positions
+
+    @classmethod
+    def of(cls, catalog: Catalog, positions: Positions) -> PagesToRank:
+        """Take some pages from the catalog; positions are rising."""
+        return cls(positions, catalog.patch_rows[positions])
+
+
+def read_pages(snapshot: Snapshot, pages: PagesToRank) -> Iterator[tuple[Positions, PatchBatch]]:
     """Yield the vectors of pages, a bounded number of pages at a time.
 
     Args:
         snapshot: of the database.
-        catalog: all pages that may be seen.
-        positions: the pages to read, rising.
+        pages: the pages to read.
     """
-    for start in range(0, len(positions), _PAGES_READ_AT_ONCE):
-        chunk = positions[start : start + _PAGES_READ_AT_ONCE]
-        yield chunk, read_patches(snapshot, catalog.patch_rows[chunk])
+    for start in range(0, len(pages.positions), _PAGES_READ_AT_ONCE):
+        chunk = slice(start, start + _PAGES_READ_AT_ONCE)
+        yield pages.positions[chunk], read_patches(snapshot, pages.patch_rows[chunk])
 
 
 def rank_pages(
@@ -103,14 +118,13 @@ def rank_pages(
 
 def rank_stored_pages(
     snapshot: Snapshot,
-    catalog: Catalog,
-    positions: Positions,
+    pages: PagesToRank,
     queries: Sequence[QueryEncoding],
     scopes: Sequence[Positions | None],
     options: RankingOptions,
 ) -> Hits:
     """Read pages and rank them; what a worker does. See ``read_pages`` and ``rank_pages``."""
-    return rank_pages(read_pages(snapshot, catalog, positions), queries, scopes, options)
+    return rank_pages(read_pages(snapshot, pages), queries, scopes, options)
 
 
 def merge_hits(parts: Sequence[Hits], top_pages: int) -> Hits:

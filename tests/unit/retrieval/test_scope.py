@@ -45,6 +45,7 @@ def catalog(*pages: tuple[str, int]) -> Catalog:
                 "page": pa.array([page for _, page in pages], pa.int32()),
                 "width_pt": [612.0] * len(pages),
                 "height_pt": [792.0] * len(pages),
+                "page_key": list(range(len(pages))),
                 "patch_row": list(range(len(pages))),
             }
         )
