@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Makes ``database.tar.xz`` and ``results.jsonl``: a database of schema 3, and what it answered.
 
 Run it with the last version that made such databases, from the root of its checkout::
