@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from patchlight.storage.records import VISIBLE, Document
+from patchlight.storage.records import VISIBLE, Document, page_id
 from patchlight.tasks.common.errors import InputError
 from patchlight.tasks.documents.lookup import file_name
 from patchlight.tasks.documents.sources import shown
@@ -17,6 +19,55 @@ from patchlight.tasks.documents.sources import shown
 Positions = NDArray[np.int64]
 
 _CANDIDATES_SHOWN = 5
+
+
+class Texts(Sequence[str]):
+    """A text for each page, of which many are the same: one object each, however many pages.
+
+    Args:
+        texts: Arrow texts, none of them null.
+    """
+
+    def __init__(self, texts: pa.ChunkedArray) -> None:
+        encoded = texts.combine_chunks().dictionary_encode()
+        self._values: list[str] = encoded.dictionary.to_pylist()
+        self._at: NDArray[np.int32] = encoded.indices.to_numpy()
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return [self._values[value] for value in self._at[at]]
+        return self._values[int(self._at[at])]
+
+
+class PageIds(Sequence[str]):
+    """The keys of pages, made when they are asked for.
+
+    Args:
+        doc_ids: of their documents.
+        pages: their numbers.
+    """
+
+    def __init__(self, doc_ids: Sequence[str], pages: Positions) -> None:
+        self._doc_ids, self._pages = doc_ids, pages
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        return page_id(self._doc_ids[at], int(self._pages[at]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +82,10 @@ class Catalog:
         patch_rows: (P,) where the page's vectors are.
     """
 
-    page_ids: list[str]
-    doc_ids: list[str]
-    names: list[str]
-    uris: list[str]
+    page_ids: Sequence[str]
+    doc_ids: Sequence[str]
+    names: Sequence[str]
+    uris: Sequence[str]
     pages: Positions
     width_pt: NDArray[np.float64]
     height_pt: NDArray[np.float64]
@@ -44,12 +95,13 @@ class Catalog:
     @classmethod
     def of(cls, table: pa.Table) -> Catalog:
         """Make one from what ``storage.reader.catalog`` gives."""
+        doc_ids, pages = Texts(table["doc_id"]), table["page"].to_numpy().astype(np.int64)
         return cls(
-            page_ids=table["page_id"].to_pylist(),
-            doc_ids=table["doc_id"].to_pylist(),
-            names=table["name"].to_pylist(),
-            uris=table["uri"].to_pylist(),
-            pages=table["page"].to_numpy().astype(np.int64),
+            page_ids=PageIds(doc_ids, pages),
+            doc_ids=doc_ids,
+            names=Texts(table["name"]),
+            uris=Texts(table["uri"]),
+            pages=pages,
             width_pt=table["width_pt"].to_numpy().astype(np.float64),
             height_pt=table["height_pt"].to_numpy().astype(np.float64),
             page_keys=table["page_key"].to_numpy().astype(np.int64),
@@ -80,12 +132,7 @@ class Scopes:
             for source in document.sources:
                 for name in (source.uri, source.name, file_name(source.uri)):
                     self._by_name.setdefault(name, set()).add(document.doc_id)
-        starts: dict[str, int] = {}
-        ends: dict[str, int] = {}
-        for position, doc_id in enumerate(catalog.doc_ids):
-            starts.setdefault(doc_id, position)
-            ends[doc_id] = position + 1
-        self._ranges = {doc_id: (starts[doc_id], ends[doc_id]) for doc_id in starts}
+        self._doc_ids = catalog.doc_ids
 
     def positions(self, doc: str | None, pages: Sequence[int] | None) -> Positions | None:
         """Return the positions a query may look at, rising; None for all.
@@ -99,14 +146,15 @@ class Scopes:
         start, end = 0, len(self._pages)
         if doc is not None:
             document = self._find(doc)
-            if document.doc_id not in self._ranges:
+            start = bisect_left(self._doc_ids, document.doc_id)
+            end = bisect_right(self._doc_ids, document.doc_id)
+            if start == end:
                 raise InputError(f"--where matches no page of doc {doc!r}")
             beyond = [page for page in pages or () if page > document.page_count]
             if beyond:
                 raise InputError(
                     f"doc {doc!r} has {document.page_count} pages, there is no page {beyond[0]}"
                 )
-            start, end = self._ranges[document.doc_id]
         found: Positions = np.arange(start, end, dtype=np.int64)
         if pages is not None:
             found = found[np.isin(self._pages[start:end], np.asarray(pages))]
