@@ -102,6 +102,7 @@ class OldDatabase:
         self.uri = uri
         self.identity = identity
         self.versions = versions
+        self._opened: dict[Table, lance.LanceDataset] = {}
 
     @classmethod
     def open(cls, uri: str) -> Self:
@@ -320,9 +321,11 @@ class OldDatabase:
             yield from dataset.to_batches(columns=names, batch_size=size)
 
     def _table(self, table: Table) -> lance.LanceDataset:
-        dataset = open_table(self.uri, table, self.versions[table.value])
-        assert dataset is not None  # a version that is not there raises
-        return dataset
+        if table not in self._opened:  # a version never changes
+            dataset = open_table(self.uri, table, self.versions[table.value])
+            assert dataset is not None  # one that is not there raises
+            self._opened[table] = dataset
+        return self._opened[table]
 
     def _take(self, table: Table, rows: Positions) -> pa.Table:
         dataset = self._table(table)
