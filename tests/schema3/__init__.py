@@ -7,6 +7,9 @@ HERE = Path(__file__).parent
 QUESTIONS = HERE / "questions.jsonl"
 RESULTS = HERE / "results.jsonl"
 """What it answered to these questions."""
+CUT_OFF = ["the first page is whole", "the second page was never stored"]
+"""Texts of the document whose ingest was cut off, as in ``make.py``, which only runs with the older
+version and so shares nothing with the tests."""
 
 
 def unpacked(folder: Path) -> str:
