@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -124,6 +125,7 @@ def _ingested(request: IngestRequest, redo: Redo, run_id: str) -> dict[str, Any]
             redo=redo,
             max_attempts=settings.max_attempts,
             shard_pages=where.shard_pages,
+            keep_pinned=timedelta(hours=settings.keep_read_h),
         ) as run:
             files = [
                 (file, password_for(file.path, secrets), run.given_up_at(file.source))

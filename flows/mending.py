@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 
 import typer
 
@@ -64,7 +65,8 @@ def delete_command(
         if not typer.confirm("Remove this?", err=True):
             print("nothing was removed")
             return ExitCode.OK
-    removed = removing.remove(database, removal)
+    keep = timedelta(hours=load_settings().keep_read_h)
+    removed = removing.remove(database, removal, keep)
     print(f"removed: {removed} documents, {len(removal.failures)} failures of files")
     return ExitCode.OK
 

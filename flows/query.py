@@ -15,7 +15,7 @@ from patchlight.flows import parameters
 from patchlight.storage.database import Database
 from patchlight.tasks.answers import queryfile
 from patchlight.tasks.answers.queryrun import QueryRun
-from patchlight.tasks.answers.querysession import QuerySession
+from patchlight.tasks.answers.querysession import QuerySession, read_by
 from patchlight.tasks.cluster import encoderactors, raysession
 from patchlight.tasks.cluster.queryworkers import QueryWorkers
 from patchlight.tasks.common.errors import QueryFileError
@@ -43,13 +43,14 @@ def query(request: QueryRequest) -> State[dict[str, Any]]:
     database = Database.open(request.db)
     info = registry.for_queries(database.encoder, request.encoder)
     rows = queryfile.in_blocks(queryfile.read_queries(request.file), settings.query_block)
-    session = QuerySession(database, options, request.where)
+    earlier = read_by(database, request.as_of) if request.as_of else None
+    session = QuerySession(database, options, request.where, earlier)
     count = request.workers or settings.workers
     window = settings.shards_a_worker * count
     threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=window)
     with raysession.ray_session(settings, count), threads as runner:
         # LanceDB's writer must not be loaded when Ray forks its processes.
-        asked = request.model_dump(include={"file", "out", "where", "overlays", "select"})
+        asked = request.model_dump(include={"file", "out", "where", "overlays", "as_of", "select"})
         run_id = request.run_id or new_run_id("query", flow_run.id)
         run = QueryRun(session, run_id, request.out, asked)
         with run.recorded():

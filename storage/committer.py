@@ -64,10 +64,14 @@ class Committer:
     Args:
         database: the database.
         run_id: the run that the changes are made by.
+        keep_pinned: how long versions stay that a run has pinned, after it has ended.
     """
 
-    def __init__(self, database: Database, run_id: str) -> None:
+    def __init__(
+        self, database: Database, run_id: str, keep_pinned: timedelta = KEEP_PINNED
+    ) -> None:
         self._database = database
+        self._keep_pinned = keep_pinned
         self._run_id = run_id
         self._writer = Writer(database)
         self._pages = PageWriter(database, self._writer, run_id)
@@ -95,7 +99,7 @@ class Committer:
             if self._commits >= _COMMITS_PER_MERGE:
                 self._merge_files()
                 if time.monotonic() - self._cleaned_at_s > _CLEAN_EVERY_S:
-                    self._clean(KEEP_VERSIONS, KEEP_PINNED)
+                    self._clean(KEEP_VERSIONS)
 
     def drop_pages(self, doc_id: str, pages: Iterable[int]) -> None:
         """Remove what is stored of pages, e.g. by an earlier run with other options.
@@ -255,16 +259,13 @@ class Committer:
             with self._lock:
                 self._writer.upsert(Table.RETRIEVALS, batch)
 
-    def optimize(
-        self, keep: timedelta = KEEP_VERSIONS, keep_pinned: timedelta = KEEP_PINNED
-    ) -> None:
+    def optimize(self, keep: timedelta = KEEP_VERSIONS) -> None:
         """Merge the small files that commits leave, and remove what nobody reads any more.
 
         What cannot be done now, because other processes are at work, is left for another time.
 
         Args:
             keep: how long versions that were replaced stay; see `cleaning.clean`.
-            keep_pinned: how long those stay that a run has pinned, after it has ended.
         """
         with self._lock:
             try:
@@ -272,14 +273,14 @@ class Committer:
             except StorageUnavailable as error:  # a later run does it
                 logger.warning("rows that nothing refers to were not removed: %s", error)
             self._merge_files()
-            self._clean(keep, keep_pinned)
+            self._clean(keep)
 
     def _merge_files(self) -> None:
         merge_files(self._database)
         self._commits = 0
 
-    def _clean(self, keep: timedelta, keep_pinned: timedelta) -> None:
-        clean(self._database, self._run_id, keep, keep_pinned)
+    def _clean(self, keep: timedelta) -> None:
+        clean(self._database, self._run_id, keep, self._keep_pinned)
         self._cleaned_at_s = time.monotonic()
 
     def _check_vectors(self, patches: pa.Table) -> None:

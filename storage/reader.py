@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from patchlight.storage import regionrows
+from patchlight.storage import convert, regionrows
 from patchlight.storage.engine import (
     VISIBLE_FILTER,
     engine_errors,
@@ -27,7 +27,7 @@ from patchlight.storage.engine import (
     some_at_a_time,
 )
 from patchlight.storage.errors import StorageUnavailable
-from patchlight.storage.records import IntArray, RegionKind
+from patchlight.storage.records import Document, IntArray, RegionKind
 from patchlight.storage.regions import Regions
 from patchlight.storage.schema import PARTS, Table
 
@@ -136,6 +136,16 @@ def still_there(snapshot: Snapshot) -> bool:
             logger.debug("version %d of table %s is not there: %s", version, table, error)
             return False
     return True
+
+
+def documents(snapshot: Snapshot) -> list[Document]:
+    """All documents, visible or not.
+
+    Raises:
+        StorageUnavailable: the database cannot be read.
+    """
+    names = _open(snapshot, Table.DOCUMENTS).schema.names
+    return convert.documents_of(_scan(snapshot, Table.DOCUMENTS, names))
 
 
 def catalog(snapshot: Snapshot, where: str | None = None) -> pa.Table:

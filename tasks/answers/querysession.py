@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from patchlight.storage import reader, statistics
 from patchlight.storage.database import Database
 from patchlight.storage.errors import PatchlightError, StorageUnavailable
 from patchlight.storage.reader import Snapshot
-from patchlight.storage.records import QueryEncoding
+from patchlight.storage.records import QueryEncoding, TermStatistics
 from patchlight.tasks.answers import results
 from patchlight.tasks.answers.options import RetrievalOptions
 from patchlight.tasks.answers.overlays import DocumentOverlays, Overlay
@@ -48,6 +49,48 @@ class Block:
     scopes: tuple[Positions | None, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ReadBefore:
+    """What an earlier run has read.
+
+    Attributes:
+        snapshot: versions of the tables.
+        statistics: the corpus statistics; None for none.
+    """
+
+    snapshot: Snapshot
+    statistics: TermStatistics | None
+
+
+def read_by(database: Database, run_id: str) -> ReadBefore:
+    """Find what a query run or an evaluation has read.
+
+    Args:
+        database: the database.
+        run_id: the run.
+
+    Raises:
+        InputError: there is no such run, or it has read nothing that was kept.
+        StorageUnavailable: what it has read was removed.
+    """
+    run = next((run for run in database.runs() if run.run_id == run_id), None)
+    if run is None or not run.pins:
+        what = "is not there" if run is None else f"is of the kind {run.kind} and kept nothing"
+        raise InputError(
+            f"--as-of {run_id}: that run {what}; runs of the kinds query and evaluate keep what "
+            "they have read, and 'patchlight sql \"SELECT run_id, kind FROM runs\"' lists them"
+        )
+    snapshot = Snapshot(database.uri, dict(run.pins))
+    named = json.loads(run.summary).get("statistics") or None
+    counted = statistics.named(database, named) if named else None
+    if not reader.still_there(snapshot) or (named and counted is None):
+        raise StorageUnavailable(
+            f"--as-of {run_id}: what that run has read was removed from {database.uri}; it stays "
+            "for PATCHLIGHT_KEEP_READ_H hours after the run. Ask without --as-of."
+        )
+    return ReadBefore(snapshot, counted)
+
+
 class QuerySession:
     """What queries are answered from: a pinned database, and how.
 
@@ -55,25 +98,32 @@ class QuerySession:
         database: the database.
         options: how pages and regions are chosen.
         where: SQL condition over documents joined to pages; None for all.
+        earlier: what an earlier run has read, to answer from that; None for the newest state.
 
     Raises:
         InputError: there is no page to search.
         SqlError: the condition is wrong.
     """
 
-    def __init__(self, database: Database, options: RetrievalOptions, where: str | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        options: RetrievalOptions,
+        where: str | None,
+        earlier: ReadBefore | None = None,
+    ) -> None:
         self.database = database
         self.options = options
-        self.snapshot: Snapshot = database.snapshot()
+        self.snapshot: Snapshot = earlier.snapshot if earlier else database.snapshot()
         self.catalog = Catalog.of(reader.catalog(self.snapshot, where))
-        self.statistics = statistics.latest(database)
+        self.statistics = earlier.statistics if earlier else statistics.latest(database)
         if not len(self.catalog):
             raise InputError(
                 f"--where {where!r} matches no page of {database.uri}"
                 if where
                 else f"{database.uri} has no page to search; run 'patchlight ingest' first"
             )
-        self._documents = {document.doc_id: document for document in database.documents()}
+        self._documents = {d.doc_id: d for d in reader.documents(self.snapshot)}
         self._scopes = Scopes(self.catalog, list(self._documents.values()))
 
     def with_options(self, options: RetrievalOptions) -> QuerySession:

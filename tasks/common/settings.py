@@ -136,6 +136,12 @@ class Settings(BaseSettings):
     query_block: int = Field(
         default=1024, ge=1, description="queries answered together; bounds memory of a batch"
     )
+    keep_read_h: int = Field(
+        default=24,
+        ge=0,
+        description="hours that what a query run has read stays after its end, so that it can be "
+        "asked again with --as-of; until then it takes its place on the disk",
+    )
     sql_memory_mb: int = Field(
         default=2048,
         ge=256,

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import Protocol, Self
 
+from patchlight.storage.cleaning import KEEP_PINNED
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
 from patchlight.storage.records import Source
@@ -116,6 +118,7 @@ class IngestRun:
         redo: Redo = Redo.MISSING,
         max_attempts: int = 3,
         shard_pages: int = 16,
+        keep_pinned: timedelta = KEEP_PINNED,
     ) -> Iterator[Self]:
         """Hold a run's lease, and keep its row in ``runs`` true, while the block runs.
 
@@ -128,6 +131,7 @@ class IngestRun:
             redo: what is done again.
             max_attempts: how often what failed is tried, unless ``redo`` says otherwise.
             shard_pages: pages a shard, at least 1.
+            keep_pinned: how long versions stay that a run has pinned, after it has ended.
 
         Raises:
             LeaseLost: another run took this one for dead.
@@ -135,7 +139,7 @@ class IngestRun:
         """
         stages = stages_of(options, encoder, encoder_stage(database.encoder, database.form))
         goal = Goal(stages, fingerprints_of(options, stages), redo, max_attempts)
-        committer, report = Committer(database, run_id), IngestReport(run_id)
+        committer, report = Committer(database, run_id, keep_pinned), IngestReport(run_id)
         ended = lambda: (not report.failures, asdict(report))  # noqa: E731
         with leased(database, "ingest", run_id, parameters, ended) as lease:
             others = Others(database, run_id)

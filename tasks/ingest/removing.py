@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from patchlight.storage import statistics
+from patchlight.storage.cleaning import KEEP_PINNED
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
 from patchlight.storage.processes import is_alive
@@ -64,7 +66,7 @@ def find(database: Database, wanted: Sequence[str]) -> Removal:
     return Removal(list(chosen.values()), failures)
 
 
-def remove(database: Database, removal: Removal) -> int:
+def remove(database: Database, removal: Removal, keep_pinned: timedelta = KEEP_PINNED) -> int:
     """Remove documents and failures, and bring the corpus statistics up to date.
 
     Killed at any point, doing it again finishes it. If a run that may be dead works on one of
@@ -73,6 +75,7 @@ def remove(database: Database, removal: Removal) -> int:
     Args:
         database: the database.
         removal: what.
+        keep_pinned: how long versions stay that a run has pinned, after it has ended.
 
     Returns:
         Documents that were removed.
@@ -89,7 +92,7 @@ def remove(database: Database, removal: Removal) -> int:
     summary: dict[str, Any] = {"documents_removed": 0}
     with leased(database, "delete", run_id, {"documents": ids}, lambda: (True, summary)) as lease:
         live = others.at_work()
-        committer = Committer(database, run_id)
+        committer = Committer(database, run_id, keep_pinned)
 
         def take(doc_id: str, row: Document | None) -> Document | None:
             if row is None or transitions.is_held(row, run_id, live):

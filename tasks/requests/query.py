@@ -53,6 +53,11 @@ class QueryRequest(RetrievalRequest, _OfDatabase):
     overlays: Overlays = False
     passwords: Passwords = None
     workers: Workers = None
+    as_of: RunId = Field(
+        default=None,
+        description="Id of a query run or evaluation: answer from what that has read, whatever "
+        "came since.",
+    )
     run_id: RunId = Field(
         default=None, description="Id of the run; results under the same id are replaced."
     )

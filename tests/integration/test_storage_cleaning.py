@@ -149,7 +149,7 @@ def test_what_a_living_run_pins_survives_and_what_a_dead_one_pins_does_not(
         lease.end(replace(ended, status="completed", ended_at=datetime.now(UTC)))
     committer.optimize(keep=NONE)
     assert still_there(snapshot)
-    committer.optimize(keep=NONE, keep_pinned=NONE)
+    Committer(database, "run", keep_pinned=NONE).optimize(keep=NONE)
     assert not still_there(snapshot)
 
 
