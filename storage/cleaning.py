@@ -13,7 +13,7 @@ versions and not yet pinned them finds out if they left, and says so.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -50,11 +50,15 @@ _WRITING_KINDS = ("ingest", "delete")
 _FOREVER = timedelta(days=36500)
 
 
-def merge_files(database: Database) -> None:
+def merge_files(database: Database, tables: Iterable[Table] = tuple(Table)) -> None:
     """Merge the small files that commits leave, and bring indexes up; in proportion to what is new.
 
     A table that cannot be treated, because another process writes to it at the same time, stays
     as it is, with a warning in the log.
+
+    Args:
+        database: the database.
+        tables: which of its tables.
     """
 
     def merge(table: Table) -> None:
@@ -70,7 +74,7 @@ def merge_files(database: Database) -> None:
             )
             indexes.refresh(database.table(table), table)
 
-    _each_table(merge, "files were not merged")
+    _each_table(tables, merge, "files were not merged")
 
 
 def clean(
@@ -78,6 +82,7 @@ def clean(
     run_id: str,
     keep: timedelta = KEEP_VERSIONS,
     keep_pinned: timedelta = KEEP_PINNED,
+    tables: Iterable[Table] = tuple(Table),
 ) -> None:
     """Remove versions that were replaced a while ago, and files that killed writers left.
 
@@ -92,6 +97,7 @@ def clean(
         run_id: the run that asks.
         keep: how long a version that was replaced stays.
         keep_pinned: how long one stays that a run has pinned, after that has ended.
+        tables: which of its tables.
     """
 
     def tidy(table: Table) -> None:
@@ -113,7 +119,7 @@ def clean(
                 if alone:
                     dataset.cleanup_old_versions(older_than=_FOREVER, delete_unverified=True)
 
-    _each_table(tidy, "old files were not removed")
+    _each_table(tables, tidy, "old files were not removed")
 
 
 def _left_alone(dataset: lance.LanceDataset, full: int) -> list[int]:
@@ -127,9 +133,9 @@ def _left_alone(dataset: lance.LanceDataset, full: int) -> list[int]:
     ]
 
 
-def _each_table(treat: Callable[[Table], None], problem: str) -> None:
-    """Treat every table; housekeeping may not fail the run whose work is all stored."""
-    for table in Table:
+def _each_table(tables: Iterable[Table], treat: Callable[[Table], None], problem: str) -> None:
+    """Treat some tables; housekeeping may not fail the run whose work is all stored."""
+    for table in tables:
         try:
             treat(table)
         except StorageUnavailable as error:

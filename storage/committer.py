@@ -34,7 +34,7 @@ from patchlight.storage.records import (
     TermCounts,
     page_id,
 )
-from patchlight.storage.schema import Table, schema_of
+from patchlight.storage.schema import RECORDS, Table, schema_of
 from patchlight.storage.writer import Writer
 
 logger = logging.getLogger("patchlight.storage")
@@ -258,6 +258,15 @@ class Committer:
                 raise ValueError(f"the retrievals are of another run than {run_id}")
             with self._lock:
                 self._writer.upsert(Table.RETRIEVALS, batch)
+
+    def tidy_records(self) -> None:
+        """Do as `optimize` does for what every run writes: its row, its numbers, what it found.
+
+        Else these tables would grow by a version or two for each run that changes nothing.
+        """
+        with self._lock:
+            merge_files(self._database, RECORDS)
+            clean(self._database, self._run_id, KEEP_VERSIONS, self._keep_pinned, RECORDS)
 
     def optimize(self, keep: timedelta = KEEP_VERSIONS) -> None:
         """Merge the small files that commits leave, and remove what nobody reads any more.

@@ -63,6 +63,9 @@ KEYS: Mapping[Table, str] = {
 }
 """The key column of each table."""
 
+RECORDS = (Table.RUNS, Table.SEQUENCES, Table.RETRIEVALS)
+"""What runs write that change no document."""
+
 PARTS = (Table.REGIONS, Table.WORDS, Table.PATCHES)
 """What a page consists of beside its row in ``pages``; found by its ``page_key``."""
 

@@ -169,6 +169,7 @@ class QueryRun:
         report = self.report
         self._committer.replace_retrievals(report.run_id, self._files.read_back())
         self._files.publish(asdict(report))
+        self._committer.tidy_records()
         return report
 
     @contextmanager

@@ -263,6 +263,8 @@ class IngestRun:
             self._others.settle()
             self._committer.take_over(self._others.at_work)
             self._committer.optimize()
+        else:
+            self._committer.tidy_records()
         return self.report
 
     def _plan(self, files: Sequence[InspectedFile]) -> list[Shard]:

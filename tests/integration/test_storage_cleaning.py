@@ -91,6 +91,23 @@ def test_many_commits_do_not_leave_many_files(
     assert len(database.stored_pages([doc_id("a")])) == 12
 
 
+def test_runs_that_change_nothing_leave_no_versions_behind(
+    database: Database, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an hourly schedule, or a batch of questions, makes these tables grow for good."""
+    fill(database, "a", 1)
+    monkeypatch.setattr(committer_module, "KEEP_VERSIONS", NONE)
+    before = versions(database)
+    for _ in range(12):
+        with at_work(database, "query") as lease:
+            lease.end(replace(running("another-query", "query"), status="completed"))
+        committer.tidy_records()
+    for table in (Table.RUNS, Table.SEQUENCES):
+        assert len(versions(database, table)) == 1
+        assert len(database.table(table).get_fragments()) <= 12
+    assert versions(database) == before  # what documents are made of is left alone
+
+
 def test_a_long_ingest_forgets_old_versions_on_its_way(
     database: Database, committer: Committer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
