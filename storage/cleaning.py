@@ -42,8 +42,11 @@ _ROWS: Mapping[Table, tuple[int, int]] = {
     Table.WORDS: (4096, 128),
     Table.PATCHES: (4096, 128),
     Table.PAGES: (1 << 16, 2048),
+    Table.TERM_COUNTS: (4096, 128),
+    Table.STATISTICS: (1024, 4),
 }
-"""Rows in a file of a wide table, some 10 to 100 kB each, and how many a merge holds at once."""
+"""Rows in a file of a wide table, and how many a merge holds at once: some 10 to 100 kB each, and
+of statistics some MB."""
 _NARROW_ROWS = 1 << 19, 8192
 
 _WRITING_KINDS = ("ingest", "delete")

@@ -8,16 +8,20 @@ What a document adds is a row of ``term_counts``, kept until it has been taken a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import pyarrow as pa
 
 from patchlight.storage import convert
 from patchlight.storage.database import Database
-from patchlight.storage.engine import engine_errors, one_of, quoted, some_at_a_time
+from patchlight.storage.engine import engine_errors, one_of, quoted
 from patchlight.storage.records import StatisticsStep, TermCounts, TermStatistics
 from patchlight.storage.schema import Table
 from patchlight.storage.writer import Writer
+
+_DOCUMENTS_AT_ONCE = 256
+"""Documents whose counts are held at once."""
 
 _STEPS_KEPT_APART = 64
 """Steps that a snapshot is made of at most; the next one is stored as a whole."""
@@ -55,22 +59,20 @@ def counted_in(database: Database) -> dict[str, int | None]:
     return dict(zip(rows["counts_id"].to_pylist(), rows["counted_in"].to_pylist(), strict=True))
 
 
-def term_counts(database: Database, counts_ids: Iterable[str]) -> list[TermCounts]:
-    """Return what some documents add; those that are not there are left out."""
-    found: list[TermCounts] = []
-    dataset = database.table(Table.TERM_COUNTS)
-    for some in some_at_a_time(counts_ids):
+def term_counts(database: Database, counts_ids: Iterable[str]) -> Iterator[TermCounts]:
+    """Yield what some documents add, some read at a time; those that are not there are left out."""
+    dataset, rest = database.table(Table.TERM_COUNTS), iter(counts_ids)
+    while some := list(islice(rest, _DOCUMENTS_AT_ONCE)):
         with engine_errors(database.uri, Table.TERM_COUNTS):
             rows = dataset.to_table(filter=one_of("counts_id", some))
-        found += convert.term_counts_of(rows)
-    return found
+        yield from convert.term_counts_of(rows)
 
 
 def next_step(
     database: Database,
     last: StatisticsStep | None,
-    added: Collection[TermCounts],
-    removed: Collection[TermCounts],
+    added: Iterable[TermCounts],
+    removed: Iterable[TermCounts],
 ) -> StatisticsStep:
     """Make the step that adds what some documents add, and takes away what others added.
 
@@ -81,15 +83,17 @@ def next_step(
         removed: of documents that were.
     """
     change: Counter[str] = Counter()
-    for counts in added:
-        change.update(counts.counts)
-    for counts in removed:
-        change.subtract(counts.counts)
+    pages = last.n_pages if last else 0
+    ids: tuple[list[str], list[str]] = [], []
+    for sign, documents, told in ((1, added, ids[0]), (-1, removed, ids[1])):
+        for counts in documents:
+            for term, count in counts.counts.items():
+                change[term] += sign * count
+            pages += sign * counts.n_pages
+            told.append(counts.counts_id)
     change = Counter({term: count for term, count in change.items() if count})
-    pages = sum(c.n_pages for c in added) - sum(c.n_pages for c in removed)
     revision = 1 + (last.revision if last else 0)
     base = last.base if last else revision
-    ids = tuple(sorted(c.counts_id for c in added)), tuple(sorted(c.counts_id for c in removed))
     if last is not None and _is_whole_wanted(database, last, change):
         change.update(_total(database, last).document_frequency)
         change = Counter({term: count for term, count in change.items() if count})
@@ -97,18 +101,19 @@ def next_step(
     return StatisticsStep(
         revision=revision,
         base=base,
-        n_pages=pages + (last.n_pages if last else 0),
+        n_pages=pages,
         counts=change,
-        added=ids[0],
-        removed=ids[1],
+        added=tuple(sorted(ids[0])),
+        removed=tuple(sorted(ids[1])),
     )
 
 
 def settle(database: Database, writer: Writer, step: StatisticsStep) -> None:
     """Note with the documents what a stored step says of them; done again, it changes nothing."""
     open_ids = [key for key, at in counted_in(database).items() if at is None]
-    waiting = set(open_ids).intersection(step.added)
-    for some in some_at_a_time(sorted(waiting)):
+    waiting = sorted(set(open_ids).intersection(step.added))
+    for start in range(0, len(waiting), _DOCUMENTS_AT_ONCE):
+        some = waiting[start : start + _DOCUMENTS_AT_ONCE]
         writer.upsert(
             Table.TERM_COUNTS,
             convert.term_counts_table(term_counts(database, some), step.revision),
