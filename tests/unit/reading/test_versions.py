@@ -67,6 +67,7 @@ OF_NO_STAGE = {
     # Of the statistics of all pages, which no page is made from: tests/unit/ingest/test_termcounts.
     "patchlight.tasks.ingest.termcounts.COUNTS_VERSION",
     "patchlight.storage.schema.SCHEMA_VERSION",  # a database of another is refused
+    "patchlight.storage.schema.MIGRATED_VERSION",  # or migrated
     "patchlight.tasks.grounding.spanweights.WEIGHTS_VERSION",  # of answers, which are not kept
     "patchlight.tasks.grounding.valueweights.WEIGHTS_VERSION",
 }
