@@ -2,8 +2,8 @@
 
 Every commit leaves a file, and many small ones make a table slow. Merging rewrites what it merges,
 so that a table that grows by a page an hour must not be rewritten for it. As in a log-structured
-merge tree, a file is only rewritten together with newer ones that have at least as many rows in
-all. So it at least doubles each time, and each row is written a few times, however large the table.
+merge tree, a file is only rewritten together with others that have at least as many rows in all. So
+it at least doubles each time, and each row is written a few times, however large the table.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _DELETED = 0.3
 def tail(rows: Sequence[int], full: int) -> int:
     """Return how many of the newest files to merge into one; 0 for none.
 
+    The most of which none has more rows than the others together.
+
     Args:
         rows: rows in each file, the oldest first.
         full: files with that many rows are left as they are.
@@ -31,15 +33,19 @@ def tail(rows: Sequence[int], full: int) -> int:
     8
     >>> tail([4096, 20, 7, 1, 1, 1, 1, 1, 1, 1], full=4096)
     8
+    >>> tail([16, 16, 16, 16, 16, 16, 16, 16, 5], full=4096)
+    9
     >>> tail([4096, 900, 1, 1], full=4096)
     0
     """
-    count = taken = 0
-    for size in reversed(rows):
-        if size >= full or (count and size > taken):
+    most = taken = largest = 0
+    for count, size in enumerate(reversed(rows), 1):
+        if size >= full:
             break
-        count, taken = count + 1, taken + size
-    return count if count >= _AT_LEAST else 0
+        taken, largest = taken + size, max(largest, size)
+        if count >= _AT_LEAST and largest <= taken - largest:
+            most = count
+    return most
 
 
 def is_hollow(rows: int, deleted: int) -> bool:

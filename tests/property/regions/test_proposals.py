@@ -100,7 +100,9 @@ def test_proposals_can_be_stored_and_their_links_are_right(
         encoding,
     )
     page = Page("d", 1, WIDTH, HEIGHT, 0, WordsSource.OCR, 100, *whole)
-    assert page_tables([page], 4).regions.num_rows == 1  # refuses boxes and links that cannot be
+    tables = page_tables([page], 4)  # refuses boxes and links that cannot be
+    packed = sum(map(len, (tables.words["words"][0], tables.words["lines"][0])))
+    assert tables.regions.num_rows + packed == len(regions)
     for region in regions[len(text) :]:
         assert region.kind not in TEXT
         if region.parent >= 0:

@@ -35,6 +35,13 @@ def test_a_table_that_grows_is_rewritten_a_few_times_in_all(commits: list[int]) 
     assert written <= 6 * sum(commits)
 
 
+@given(COMMITS)
+def test_many_files_that_were_never_merged_are_few_after_one_merge(files: list[int]) -> None:
+    """Whatever their sizes: a long run may merge them at its end only."""
+    files, _ = merged(files)
+    assert len([size for size in files if size < FULL]) <= 8 * (2 + math.log2(FULL))
+
+
 @given(st.integers(1, 100_000), st.integers(1, 200))
 def test_single_rows_never_rewrite_a_large_table(stored: int, added: int) -> None:
     """A merge writes at most twice the rows that are new to the files."""
