@@ -2,21 +2,24 @@
 
 The tables' plain names show what queries see: ``documents`` that are complete or partial, and
 the ``pages``, ``regions``, ``words`` and ``patches`` of those. ``raw_<table>`` shows every row.
-``all_regions`` has the packed words and lines too, a row each.
+``all_regions`` has the packed words and lines too, a row each. `storage.sqlviews` has the views
+that answer the usual questions; one is made when a statement names it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import lance
 import pyarrow as pa
 from datafusion import DataFrame, SessionContext, SQLOptions
 
+from patchlight.storage import sqlviews
 from patchlight.storage.database import Database
-from patchlight.storage.engine import VISIBLE_FILTER
-from patchlight.storage.regionrows import PACKED
+from patchlight.storage.engine import engine_errors
 from patchlight.storage.schema import Table
 from patchlight.storage.sqlengine import (
     MEMORY_MB,
@@ -28,70 +31,41 @@ from patchlight.storage.sqlengine import (
 )
 from patchlight.storage.sqlmemory import MemoryBound
 
-ALL_REGIONS = "all_regions"
-"""The view of the regions of all kinds: those of ``regions``, and words and lines."""
-
-_SHARED = "page_key, doc_id, page_id, page"
-_PACKED = """
-SELECT page_id || ':' || lpad(number, greatest(5, length(number)), '0') AS region_id,
-    {shared}, r['index'] AS "index", '{kind}' AS kind,
-    CASE WHEN r['parent'] >= 0
-        THEN page_id || ':' || lpad(parent, greatest(5, length(parent)), '0') END AS parent_id,
-    r['reading_order'] AS reading_order, {none},
-    r['x0'] AS x0, r['y0'] AS y0, r['x1'] AS x1, r['y1'] AS y1,
-    r['text'] AS text, NULL AS terms, r['confidence'] AS confidence
-FROM (
-    SELECT *, CAST(r['index'] AS VARCHAR) AS number, CAST(r['parent'] AS VARCHAR) AS parent
-    FROM (SELECT {shared}, unnest({column}) AS r FROM raw_words)
-)
-"""
-"""The regions of one kind of the packed ones, with the columns of ``regions``."""
-
-
-def _all_regions() -> str:
-    """A view of the regions of all kinds, a row each."""
-    none = ", ".join(
-        f"NULL AS {name}" for name in ("table_id", "row", "col", "row_span", "col_span")
-    )
-    packed = [
-        _PACKED.format(shared=_SHARED, kind=kind, column=column, none=none)
-        for kind, column in PACKED.items()
-    ]
-    every = " UNION ALL ".join(["SELECT * FROM raw_regions", *packed])
-    return f"CREATE VIEW raw_{ALL_REGIONS} AS {every}"
-
-
-_OF_VISIBLE = (Table.PAGES, Table.REGIONS, Table.WORDS, Table.PATCHES, ALL_REGIONS)
+_NAMED = re.compile(r"\w+")
+_LISTS_VIEWS = {"show", "describe", "information_schema"}
+"""Words of statements that may tell of every view."""
 
 
 class SqlSession:
     """One state of a database, to be asked with SQL any number of times."""
 
-    def __init__(self, uri: str | Path, memory_mb: int = MEMORY_MB) -> None:
+    def __init__(
+        self,
+        uri: str | Path,
+        memory_mb: int = MEMORY_MB,
+        helps: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Open the tables.
 
         Args:
             uri: the database.
             memory_mb: MiB that a query may take; with less than 256 little can be done.
+            helps: what helps against failures, by category, as ``failure_causes`` shows it.
 
         Raises:
             DatabaseNotFound, SchemaMismatch, StorageUnavailable: as `Database.open`.
         """
         database = Database.open(uri)
+        self._uri = database.uri
         self._bound = MemoryBound(memory_mb)
         self._context = context = sql_context(self._bound)
         self._tables: dict[str, lance.LanceDataset] = {}
         for table in Table:
             self._tables[f"raw_{table}"] = database.table(table)
             register(context, f"raw_{table}", self._tables[f"raw_{table}"])
-        context.sql(_all_regions())
-        for name in (*Table, ALL_REGIONS):
-            condition = "true"
-            if name is Table.DOCUMENTS:
-                condition = VISIBLE_FILTER
-            elif name in _OF_VISIBLE:
-                condition = f"doc_id IN (SELECT doc_id FROM raw_documents WHERE {VISIBLE_FILTER})"
-            context.sql(f"CREATE VIEW {name} AS SELECT * FROM raw_{name} WHERE {condition}")
+        for name, text in sqlviews.tables().items():
+            context.sql(f"CREATE VIEW {name} AS {text}")
+        self._questions = sqlviews.questions(helps)
 
     def ask(self, query: str) -> pa.RecordBatchReader:
         """Answer one query: SELECT, WITH, EXPLAIN, SHOW or DESCRIBE.
@@ -107,9 +81,12 @@ class SqlSession:
                 but the tables.
         """
         context = self._context
-        names = ", ".join((*Table, ALL_REGIONS))
+        self._make_views(query)
+        names = ", ".join((*Table, sqlviews.ALL_REGIONS))
         with sql_errors(
-            query, f"Tables: {names}, and raw_<table>; 'DESCRIBE pages' shows columns."
+            query,
+            f"Tables: {names}, and raw_<table>; 'SHOW TABLES' names the views too, 'DESCRIBE "
+            "pages' shows columns.",
         ):
             frame = bounded(
                 context,
@@ -120,6 +97,34 @@ class SqlSession:
             schema = _nullable(frame.schema())
         batches = _batches(context, frame, schema, query, self._bound)
         return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def _make_views(self, query: str) -> None:
+        """Make the views of the usual questions that a statement may ask for, once each."""
+        words = {word.lower() for word in _NAMED.findall(query)}
+        every = bool(words & _LISTS_VIEWS)
+        for name in [name for name in self._questions if every or name in words]:
+            self._context.sql(f"CREATE VIEW {name} AS {self._questions.pop(name)}")
+        if (every or sqlviews.STORAGE in words) and not self._context.table_exist(sqlviews.STORAGE):
+            self._context.from_arrow(self._storage(), sqlviews.STORAGE)
+
+    def _storage(self) -> pa.Table:
+        """What the tables take, by their manifests: no row of them is read."""
+        rows = []
+        for table in Table:
+            dataset = self._tables[f"raw_{table}"]
+            with engine_errors(self._uri, table):
+                fragments = dataset.get_fragments()
+                sizes = [file.file_size_bytes for f in fragments for file in f.data_files()]
+                known = None if None in sizes else sum(sizes)
+                row = (table, dataset.count_rows(), len(sizes), known, len(dataset.versions()))
+            rows.append(dict(zip(_STORAGE.names, row, strict=True)))
+        return pa.Table.from_pylist(rows, _STORAGE)
+
+
+_STORAGE = pa.schema(
+    [("table_name", pa.string())]
+    + [(name, pa.int64()) for name in ("rows", "files", "bytes", "versions")]
+)
 
 
 def run_sql(uri: str | Path, query: str, memory_mb: int = MEMORY_MB) -> pa.RecordBatchReader:

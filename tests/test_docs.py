@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 from patchlight.flows.__main__ import app
 from patchlight.storage.errors import ExitCode
 from patchlight.storage.schema import Table, schema_of
+from patchlight.tasks.common.advice import ADVICE
 from patchlight.tasks.common.errors import Category, Stage
 from patchlight.tasks.common.settings import Settings
 
@@ -223,3 +224,11 @@ def test_examples_name_targets_of_the_makefile() -> None:
         if words[:1] == ["make"]:
             named = {word for word in words[1:] if "=" not in word}
             assert named <= targets, f"{name_of(path)}: {line}"
+
+
+def test_what_helps_is_what_the_page_of_errors_says() -> None:
+    said = {}
+    for line in read("docs/errors.md").splitlines():
+        if found := re.match(r"\| `(\w+)` \| .* \| (.*) \| (yes|no) \|$", line):
+            said[found[1]] = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", found[2]).replace("`", "")
+    assert said == dict(ADVICE) and set(said) == set(Category)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from patchlight.storage.errors import SqlError
 from patchlight.storage.sql import SqlSession
+from patchlight.tasks.common.advice import ADVICE
 from patchlight.tasks.common.errors import InputError, UsageError
 from patchlight.tasks.common.rowtables import as_lines
 from patchlight.tasks.common.rowtexts import (
@@ -49,7 +50,7 @@ def answers(request: SqlRequest, memory_mb: int, tell: Tell) -> Iterator[str]:
             f"{len(asked)} statements: {how.value} holds the rows of one. Give one statement, or "
             "--format table"
         )
-    session = SqlSession(request.db, memory_mb)
+    session = SqlSession(request.db, memory_mb, ADVICE)
     lines = _texts(session, asked, how, request.raw, tell)
     if request.out is None:
         yield from lines
