@@ -1,6 +1,7 @@
 """The texts of the views that SQL has beside the tables, in one place. Pure.
 
-None has an order: the engine drops one that is inside a view.
+They are written in what DataFusion and DuckDB both take. None has an order: DataFusion drops one
+that is inside a view.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ _OF_VISIBLE = (Table.PAGES, Table.REGIONS, Table.WORDS, Table.PATCHES, ALL_REGIO
 
 _SHARED = "page_key, doc_id, page_id, page"
 _PACKED = """
-SELECT page_id || ':' || lpad(number, greatest(5, length(number)), '0') AS region_id,
+SELECT page_id || ':' || lpad(number, CAST(greatest(5, length(number)) AS INT), '0') AS region_id,
     {shared}, r['index'] AS "index", '{kind}' AS kind,
-    CASE WHEN r['parent'] >= 0
-        THEN page_id || ':' || lpad(parent, greatest(5, length(parent)), '0') END AS parent_id,
+    CASE WHEN r['parent'] >= 0 THEN
+        page_id || ':' || lpad(parent, CAST(greatest(5, length(parent)) AS INT), '0')
+    END AS parent_id,
     r['reading_order'] AS reading_order, {none},
     r['x0'] AS x0, r['y0'] AS y0, r['x1'] AS x1, r['y1'] AS y1,
     r['text'] AS text, NULL AS terms, r['confidence'] AS confidence
@@ -45,11 +47,11 @@ SELECT d.doc_id, d.name, d.status, d.page_count, d.pages_stored, d.pages_failed,
     coalesce(t.n, 0) AS tables
 FROM documents d
 LEFT JOIN (
-    SELECT doc_id, sum(n_words) AS words, sum(n_regions) AS regions,
-        sum(CASE WHEN words_source = '{WordsSource.TEXT_LAYER}' THEN 1 ELSE 0 END)
-            AS text_layer_pages,
-        sum(CASE WHEN words_source = '{WordsSource.OCR}' THEN 1 ELSE 0 END) AS ocr_pages,
-        sum(CASE WHEN words_source = '{WordsSource.NONE}' THEN 1 ELSE 0 END) AS no_words_pages
+    SELECT doc_id, CAST(sum(n_words) AS BIGINT) AS words,
+        CAST(sum(n_regions) AS BIGINT) AS regions,
+        count(CASE WHEN words_source = '{WordsSource.TEXT_LAYER}' THEN 1 END) AS text_layer_pages,
+        count(CASE WHEN words_source = '{WordsSource.OCR}' THEN 1 END) AS ocr_pages,
+        count(CASE WHEN words_source = '{WordsSource.NONE}' THEN 1 END) AS no_words_pages
     FROM pages GROUP BY doc_id
 ) p ON p.doc_id = d.doc_id
 LEFT JOIN (
@@ -61,9 +63,9 @@ _FAILURE_CAUSES = """
 SELECT f.category, f.stage, f.failures, f.of_documents, f.of_pages, f.retryable, h.what_helps
 FROM (
     SELECT category, stage, count(*) AS failures,
-        sum(CASE WHEN page = 0 THEN 1 ELSE 0 END) AS of_documents,
-        sum(CASE WHEN page > 0 THEN 1 ELSE 0 END) AS of_pages,
-        sum(CASE WHEN retryable THEN 1 ELSE 0 END) AS retryable
+        count(CASE WHEN page = 0 THEN 1 END) AS of_documents,
+        count(CASE WHEN page > 0 THEN 1 END) AS of_pages,
+        count(CASE WHEN retryable THEN 1 END) AS retryable
     FROM failures GROUP BY category, stage
 ) f
 LEFT JOIN (VALUES {helps}) AS h(category, what_helps) ON h.category = f.category
@@ -128,6 +130,9 @@ SELECT number, run_id, kind, status, started_at,
 FROM runs
 """
 
+_DUCKDB_SCAN = "FROM query('FROM ''' || getvariable('db') || '/{table}.lance''')"
+"""A table, found anew each time it is asked for: the variable may name another database."""
+
 
 def tables() -> dict[str, str]:
     """The views that show what queries see, by name; each needs ``raw_<table>`` of every table."""
@@ -160,6 +165,19 @@ def questions(helps: Mapping[str, str]) -> dict[str, str]:
         "stage_times": _STAGE_TIMES.format(stages=" UNION ALL ".join(stages)),
         "runs_over_time": _RUNS_OVER_TIME,
     }
+
+
+def for_duckdb(helps: Mapping[str, str]) -> str:
+    """Statements that give DuckDB these views, over a database that its variable ``db`` names.
+
+    Args:
+        helps: what helps against failures, by category.
+    """
+    views = {f"raw_{table}": _DUCKDB_SCAN.format(table=table) for table in Table}
+    views |= tables() | questions(helps)
+    return "\n".join(
+        f"CREATE OR REPLACE VIEW {name} AS {text.rstrip()};" for name, text in views.items()
+    )
 
 
 def _all_regions() -> str:

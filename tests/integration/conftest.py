@@ -12,6 +12,7 @@ from patchlight.storage.database import Database
 from patchlight.tasks.common.settings import Settings, set_environment_defaults
 from patchlight.tasks.encoders import registry
 from patchlight.tasks.encoders.protocol import Encoder
+from tests import analysed_examples
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -80,3 +81,9 @@ def sample_db(engines: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     report = report_of(ingest(source=[str(EXAMPLES / "documents")], db=db))
     assert report["failures"] == []
     return db
+
+
+@pytest.fixture(scope="session")
+def analysed_db(text_patch: Encoder, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with what an analyst meets."""
+    return analysed_examples.make(tmp_path_factory.mktemp("analysed"), text_patch)
