@@ -243,10 +243,14 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def timed(ask: Callable[[], Any]) -> tuple[Any, float]:
-    """What a call gives, and its seconds."""
-    began = time.perf_counter()
-    return ask(), time.perf_counter() - began
+def seconds(ask: Ask, name: str, runs: int) -> list[float]:
+    """How long a question takes, each time."""
+    taken = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        ask(name)
+        taken.append(time.perf_counter() - began)
+    return taken
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -257,22 +261,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     subject = subject_of(args.db)
     print(f"document {subject.doc_id}, term {subject.term!r}")
-    asks, opening = {}, ["opening", "", ""]
+    asks: dict[str, Ask] = {}
+    opening = ["opening", "", ""]
     for tool, make in TOOLS.items():
-        asks[tool], seconds = timed(lambda make=make: make(args.db, subject))  # type: ignore[misc]
-        opening.append(f"{seconds:.3f}")
+        began = time.perf_counter()
+        asks[tool] = make(args.db, subject)
+        opening.append(f"{time.perf_counter() - began:.3f}")
     table, wrong = [opening], []
     for number, (name, question) in enumerate(QUESTIONS.items(), 1):
-        answers, times = {}, []
-        for tool, ask in asks.items():
-            answers[tool] = ask(name)
-            runs = [timed(lambda ask=ask: ask(name))[1] for _ in range(args.runs)]  # type: ignore[misc] # noqa: B023
-            times.append(f"{statistics.median(runs):.3f}" if runs else "")
+        answers = {tool: ask(name) for tool, ask in asks.items()}
+        times = [seconds(ask, name, args.runs) for ask in asks.values()]
         expected = next(iter(answers.values()))
         found = {tool: list(differences(expected, rows)) for tool, rows in answers.items()}
         wrong += [f"{name}: {tool}: {text}" for tool in found for text in found[tool][:3]]
         equal = "no" if any(found.values()) else "yes"
-        table.append([f"{number}. {question.text}", f"{len(expected):,}", equal, *times])
+        medians = [f"{statistics.median(taken):.3f}" if taken else "" for taken in times]
+        table.append([f"{number}. {question.text}", f"{len(expected):,}", equal, *medians])
     print_table("Seconds a question", ["", "rows", "equal", *TOOLS], table)
     for line in wrong:
         print(f"DIFFERS: {line}")

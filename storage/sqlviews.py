@@ -138,12 +138,13 @@ def tables() -> dict[str, str]:
     """The views that show what queries see, by name; each needs ``raw_<table>`` of every table."""
     found = {f"raw_{ALL_REGIONS}": _all_regions()}
     for name in (*Table, ALL_REGIONS):
-        condition = "true"
+        condition = ""
         if name is Table.DOCUMENTS:
-            condition = VISIBLE_FILTER
+            condition = f" WHERE {VISIBLE_FILTER}"
         elif name in _OF_VISIBLE:
-            condition = f"doc_id IN (SELECT doc_id FROM raw_documents WHERE {VISIBLE_FILTER})"
-        found[str(name)] = f"SELECT * FROM raw_{name} WHERE {condition}"
+            visible = f"SELECT doc_id FROM raw_documents WHERE {VISIBLE_FILTER}"
+            condition = f" WHERE doc_id IN ({visible})"
+        found[str(name)] = f"SELECT * FROM raw_{name}{condition}"
     return found
 
 
@@ -162,7 +163,7 @@ def questions(helps: Mapping[str, str]) -> dict[str, str]:
         "table_cells": _TABLE_CELLS,
         "last_answers": _LAST_ANSWERS,
         "slowest_pages": _SLOWEST_PAGES,
-        "stage_times": _STAGE_TIMES.format(stages=" UNION ALL ".join(stages)),
+        "stage_times": _STAGE_TIMES.format(stages="\n    UNION ALL ".join(stages)),
         "runs_over_time": _RUNS_OVER_TIME,
     }
 
@@ -176,7 +177,7 @@ def for_duckdb(helps: Mapping[str, str]) -> str:
     views = {f"raw_{table}": _DUCKDB_SCAN.format(table=table) for table in Table}
     views |= tables() | questions(helps)
     return "\n".join(
-        f"CREATE OR REPLACE VIEW {name} AS {text.rstrip()};" for name, text in views.items()
+        f"CREATE OR REPLACE VIEW {name} AS\n{text.strip()};\n" for name, text in views.items()
     )
 
 
@@ -188,4 +189,4 @@ def _all_regions() -> str:
         _PACKED.format(shared=_SHARED, kind=kind, column=column, none=none)
         for kind, column in PACKED.items()
     ]
-    return " UNION ALL ".join(["SELECT * FROM raw_regions", *packed])
+    return "\nUNION ALL\n".join(["SELECT * FROM raw_regions", *map(str.strip, packed)])

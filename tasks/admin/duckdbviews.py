@@ -14,13 +14,13 @@ _HEAD = """\
 --
 --     SET VARIABLE db = 'mydb';
 --
--- Written by `python -m patchlight.tasks.admin.duckdbviews`; change it there.
+-- Written by `python -m patchlight.tasks.admin.duckdbviews` from storage/sqlviews.py.
 """
 
 
 def text() -> str:
     """The file, whole."""
-    return f"{_HEAD}\n{sqlviews.for_duckdb(ADVICE)}\n"
+    return f"{_HEAD}\n{sqlviews.for_duckdb(ADVICE)}"
 
 
 if __name__ == "__main__":
