@@ -20,9 +20,11 @@ def sql_command(request: SqlRequest) -> ExitCode:
 
     Tables: documents, pages, regions, patches, failures, retrievals, runs, statistics, sequences,
     meta. They show what queries see, and raw_<table> shows every row. 'DESCRIBE pages' lists
-    columns.
+    columns. FROM grounded('question', 5) has what 'patchlight ask' finds, here on 5 pages.
 
     Example: patchlight sql "SELECT name, page_count FROM documents" --db mydb
+
+    Example: patchlight sql "SELECT name, page, text FROM grounded('harbour dues', 5)" --db mydb
     """
     from patchlight.tasks.admin.sqlanswers import answers
 

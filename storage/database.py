@@ -16,6 +16,7 @@ from patchlight.storage.engine import (
     engine_errors,
     existing_table,
     one_of,
+    open_table,
     some_at_a_time,
 )
 from patchlight.storage.errors import DatabaseNotFound
@@ -243,3 +244,35 @@ class Database:
         dataset = self.table(table)
         with engine_errors(self.uri, table):
             yield from dataset.to_batches(columns=columns, batch_size=batch_rows)
+
+
+class State(Database):
+    """A database as it was at one moment: what is committed later is not in it.
+
+    Unlike a `Database` it holds its tables open, and crosses to no other process.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Take a database as it is now.
+
+        Raises:
+            DatabaseNotFound: making the database was interrupted.
+            StorageUnavailable: it cannot be read, or pages are committed too fast to pin it.
+        """
+        super().__init__(database.uri, Identity(database.encoder, database.form))
+        self._snapshot = pin(self.uri)
+        pinned = self._snapshot.versions
+        self._tables = {
+            table: open_table(self.uri, table, pinned[table])
+            if table in pinned
+            else existing_table(self.uri, table)
+            for table in Table
+        }
+
+    def table(self, table: Table) -> lance.LanceDataset:
+        """The version of a table that was the newest then."""
+        return self._tables[table]
+
+    def snapshot(self) -> Snapshot:
+        """The versions of the tables that queries read, as they were pinned then."""
+        return self._snapshot

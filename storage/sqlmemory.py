@@ -9,7 +9,8 @@ from how wide they are, and whoever waits for the engine looks at what the proce
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,19 @@ class MemoryBound:
         """
         if held_bytes() - self._before > self.bytes:
             raise SqlError(self.exceeded())
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Do what has bounds of its own: what it leaves in memory counts for no query.
+
+        Tables are read there in the portions that are usual.
+        """
+        before = held_bytes()
+        self.tell_reader(MOST_ROWS)
+        try:
+            yield
+        finally:
+            self._before += max(0, held_bytes() - before)
 
     def exceeded(self) -> str:
         """Say that there is too little, and what to do."""

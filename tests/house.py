@@ -84,7 +84,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ),
     "lance": ("storage/*",),
     "lancedb": ("storage/engine.py",),
-    "datafusion": ("storage/sql.py", "storage/sqlengine.py"),
+    "datafusion": ("storage/sql.py", "storage/sqlcalls.py", "storage/sqlengine.py"),
     "torch": (
         "tasks/encoders/colvision.py",
         "tasks/encoders/features.py",

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from patchlight.storage.database import State
 from patchlight.storage.errors import SqlError
 from patchlight.storage.sql import SqlSession
+from patchlight.storage.sqlcalls import RowsFunction
 from patchlight.tasks.common.advice import ADVICE
 from patchlight.tasks.common.errors import InputError, UsageError
 from patchlight.tasks.common.rowtables import as_lines
@@ -24,6 +26,8 @@ from patchlight.tasks.common.rowtexts import (
 from patchlight.tasks.common.statements import statements_of
 from patchlight.tasks.requests.sql import RowFormat, SqlRequest
 
+_GROUNDED = "grounded"
+"""The function that asks a question, as statements call it."""
 _STDIN = "-"
 _LARGEST = 16 << 20
 """Bytes of SQL that are read; more is no SQL."""
@@ -39,8 +43,10 @@ def answers(request: SqlRequest, memory_mb: int, tell: Tell) -> Iterator[str]:
 
     Raises:
         UsageError: no statement or more than one source of them, or a form that does not go.
-        InputError: the file with the statements cannot be read.
+        InputError: the file with the statements cannot be read, or there is nothing to be found
+            that a statement looks for with ``grounded``.
         SqlError: a statement is wrong; those before it are answered.
+        EncoderUnavailable, EncoderMismatch: a statement needs the encoder, and it is not here.
         DatabaseNotFound, SchemaMismatch, StorageUnavailable: as `Database.open`.
     """
     how = _format_of(request)
@@ -50,7 +56,8 @@ def answers(request: SqlRequest, memory_mb: int, tell: Tell) -> Iterator[str]:
             f"{len(asked)} statements: {how.value} holds the rows of one. Give one statement, or "
             "--format table"
         )
-    session = SqlSession(request.db, memory_mb, ADVICE)
+    functions = {_GROUNDED: lambda state: _grounded(state, request.encoder)}
+    session = SqlSession(request.db, memory_mb, ADVICE, functions)
     lines = _texts(session, asked, how, request.raw, tell)
     if request.out is None:
         yield from lines
@@ -65,6 +72,13 @@ def answers(request: SqlRequest, memory_mb: int, tell: Tell) -> Iterator[str]:
             tell(f"the rows are in {path}")
 
 
+def _grounded(state: State, encoder: str | None) -> RowsFunction:
+    # What answers questions is not for those who only look.
+    from patchlight.tasks.admin.groundedrows import Grounded
+
+    return Grounded(state, encoder)
+
+
 def _texts(
     session: SqlSession, asked: list[str], how: RowFormat, raw: bool, tell: Tell
 ) -> Iterator[str]:
@@ -73,10 +87,10 @@ def _texts(
             yield ""
         try:
             yield from _lines(session.ask(statement), how, raw, tell)
-        except SqlError as error:
+        except (SqlError, InputError) as error:
             if len(asked) == 1:
                 raise
-            raise SqlError(f"statement {number} of {len(asked)}: {error}") from error
+            raise type(error)(f"statement {number} of {len(asked)}: {error}") from error
 
 
 def _lines(rows: pa.RecordBatchReader, how: RowFormat, raw: bool, tell: Tell) -> Iterable[str]:

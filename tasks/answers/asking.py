@@ -18,6 +18,7 @@ from patchlight.tasks.answers.querysession import QuerySession
 from patchlight.tasks.answers.results import Answer
 from patchlight.tasks.common.errors import InputError
 from patchlight.tasks.encoders import registry
+from patchlight.tasks.encoders.protocol import Encoder
 from patchlight.tasks.grounding.places import ground
 from patchlight.tasks.retrieval.ranking import PagesToRank, rank_pages, read_pages
 
@@ -41,6 +42,59 @@ class Asked:
     pictures: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Asker:
+    """Answers questions one after the other. Loads the encoder once, when it is needed.
+
+    Args:
+        database: the database; from a `State` of one all questions are answered alike.
+        encoder: where to take its encoder from; None for where it was at ingest.
+    """
+
+    def __init__(self, database: Database, encoder: str | None = None) -> None:
+        self._database, self._source = database, encoder
+        self._encoder: Encoder | None = None
+        self._opened: tuple[str | None, QuerySession] | None = None
+
+    def ask(
+        self,
+        query: str,
+        options: RetrievalOptions,
+        doc: str | None = None,
+        where: str | None = None,
+        clock: _Clock | None = None,
+    ) -> Asked:
+        """Answer a question, without pictures; the rest is as for `ask`."""
+        clock = clock or _Clock()
+        session = self._session(options, where)
+        clock.lap("opening")
+        if self._encoder is None:
+            described = registry.for_queries(self._database.encoder, self._source)
+            self._encoder = registry.load(described)
+        clock.lap("loading the encoder")
+        encode = self._encoder.encode_queries
+        block, bad = session.block([QueryRow(1, "ask", query, doc, None)], encode)
+        if block is None:
+            raise InputError(bad[0].message)
+        clock.lap("encoding the question")
+        everything = np.concatenate(session.shards(block, len(session.catalog)))
+        wanted = PagesToRank.of(session.catalog, everything)
+        pages = clock.each("reading vectors", read_pages(session.snapshot, wanted))
+        hits = rank_pages(pages, block.encodings, block.scopes, options.ranking)
+        clock.lap("scoring pages")
+        places = {}
+        for group in session.page_groups(block, hits):
+            places.update(ground(session.snapshot, group, options.grounding))
+        (answer,) = session.answers(block, hits, places)
+        clock.lap("scoring regions")
+        return Asked(session, answer, seconds=clock.laps)
+
+    def _session(self, options: RetrievalOptions, where: str | None) -> QuerySession:
+        """What a question is answered from; that of the question before where it is the same."""
+        if self._opened is None or self._opened[0] != where:
+            self._opened = where, QuerySession(self._database, options, where)
+        return self._opened[1].with_options(options)
 
 
 def ask(
@@ -70,35 +124,15 @@ def ask(
         InputError: the question holds nothing to search for, or there is nothing to look at.
     """
     clock = _Clock()
-    database = Database.open(db)
-    session = QuerySession(database, options, where)
-    clock.lap("opening")
-    loaded = registry.load(registry.for_queries(database.encoder, encoder))
-    clock.lap("loading the encoder")
-    block, bad = session.block([QueryRow(1, "ask", query, doc, None)], loaded.encode_queries)
-    if block is None:
-        raise InputError(bad[0].message)
-    clock.lap("encoding the question")
-    everything = np.concatenate(session.shards(block, len(session.catalog)))
-    wanted = PagesToRank.of(session.catalog, everything)
-    pages = clock.each("reading vectors", read_pages(session.snapshot, wanted))
-    hits = rank_pages(pages, block.encodings, block.scopes, options.ranking)
-    clock.lap("scoring pages")
-    places = {}
-    for group in session.page_groups(block, hits):
-        places.update(ground(session.snapshot, group, options.grounding))
-    (answer,) = session.answers(block, hits, places)
-    clock.lap("scoring regions")
-    asked = Asked(session, answer)
+    asked = Asker(Database.open(db), encoder).ask(query, options, doc, where, clock)
     if pictures is not None:
         folder = Path(pictures)
-        documents, (asked.answer,) = session.pictures([answer], folder, passwords or {})
+        documents, (asked.answer,) = asked.session.pictures([asked.answer], folder, passwords or {})
         for document in documents:
             asked.problems |= overlays.draw(document)
         paths = [str(folder / path) for path in asked.answer.overlays.values()]
         asked.pictures = [path for path in paths if path not in asked.problems]
         clock.lap("drawing")
-    asked.seconds = clock.laps
     return asked
 
 

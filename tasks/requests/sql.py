@@ -7,7 +7,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from patchlight.tasks.requests.fields import OF_SETTINGS, Database, NamedPath, Request, Shown
+from patchlight.tasks.requests.fields import (
+    OF_SETTINGS,
+    Database,
+    EncoderSource,
+    NamedPath,
+    Request,
+    Shown,
+)
 
 
 class RowFormat(StrEnum):
@@ -27,6 +34,7 @@ class SqlRequest(Request):
         default=None, description="SQL, or '-' for SQL on stdin."
     )
     db: Database = OF_SETTINGS
+    encoder: EncoderSource = None
     file: Annotated[str | None, NamedPath, Shown("FILE")] = Field(
         default=None,
         description="File with the SQL, instead of SELECT: statements parted by ';', answered in "

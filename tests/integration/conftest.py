@@ -25,6 +25,13 @@ def report_of(answer: object) -> dict[str, Any]:
     return answer
 
 
+def run(*arguments: str) -> int:
+    """Run a command in this process, which the engines may be open in; returns its exit code."""
+    from patchlight.flows.__main__ import _run, app
+
+    return _run(lambda: app(list(arguments), standalone_mode=False))
+
+
 @pytest.fixture(scope="session")
 def engines() -> Iterator[None]:
     """A temporary Prefect server and a private Ray, as long as the tests run."""

@@ -16,18 +16,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from patchlight.flows.__main__ import _run, app
 from patchlight.storage.database import Database
 from patchlight.storage.errors import ExitCode
-from tests.integration.conftest import EXAMPLES
+from tests.integration.conftest import EXAMPLES, run
 from tests.storage_examples import ENCODER
 
 SAMPLES = str(EXAMPLES / "documents")
-
-
-def run(*arguments: str) -> int:
-    """Run a command in this process, which the engines are open in; returns its exit code."""
-    return _run(lambda: app(list(arguments), standalone_mode=False))
 
 
 def test_ingest_again_says_that_nothing_is_to_do(

@@ -28,6 +28,8 @@ from patchlight.storage.database import Database
 from patchlight.storage.errors import EncoderMismatch, ExitCode
 from patchlight.storage.records import PageEncoding, VectorForm, VectorType
 from patchlight.storage.schema import KEYS, Table
+from patchlight.tasks.answers.asking import ask
+from patchlight.tasks.answers.results import as_retrievals
 from patchlight.tasks.cluster import encoderactors, shardpool, work
 from patchlight.tasks.common.modes import OcrMode
 from patchlight.tasks.common.settings import Settings
@@ -38,8 +40,9 @@ from patchlight.tasks.encoders.protocol import Encoder
 from patchlight.tasks.ingest.ingestrun import IngestRun
 from patchlight.tasks.reading import messages
 from patchlight.tasks.reading.pages import ReadOptions, read_picture
+from patchlight.tasks.requests.query import AskRequest
 from tests import fixtures, tiny_checkpoints
-from tests.integration.conftest import EXAMPLES, report_of
+from tests.integration.conftest import EXAMPLES, report_of, run
 
 pytestmark = pytest.mark.usefixtures("engines")
 
@@ -151,6 +154,24 @@ def test_a_query_ranks_pages_by_all_its_tokens(db: str, encoder: Encoder, tmp_pa
     meaning = "".join(t["token"] for t in answer["query_tokens"] if t["meaning"])
     assert meaning == "Howdeepistheberth"
     assert any(page["regions"] for page in answer["pages"])
+
+
+def test_sql_finds_what_ask_finds(
+    db: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the encoder that is named, too: it may have moved since the ingest."""
+    copy = str(tiny_checkpoints.build("colqwen2_5", tmp_path / "copy"))
+    request = AskRequest(query="How deep is the berth", db=db, top_pages=4)
+    asked = ask(db, request.query, request.options())
+    expected = [
+        {"page_rank": row.page_rank, "page": row.page, "region_id": row.region_id}
+        for row in as_retrievals(asked.answer, asked.session.catalog, "")
+    ]
+    assert len({row["page_rank"] for row in expected}) == 4
+    query = f"SELECT page_rank, page, region_id FROM grounded('{request.query}', 4)"
+    for more in ([], ["--encoder", copy]):
+        assert run("sql", query, "--db", db, "--format", "json", *more) == ExitCode.OK
+        assert json.loads(capsys.readouterr().out) == expected
 
 
 def test_a_database_keeps_to_its_encoder(db: str, checkpoint: str, tmp_path: Path) -> None:

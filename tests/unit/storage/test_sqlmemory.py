@@ -69,3 +69,15 @@ def test_a_query_that_needs_more_ends_with_what_to_do() -> None:
     frame = context.sql(query)
     with pytest.raises(SqlError, match="more memory than the 64 MiB"):
         list(rows_of(context, frame, bound))
+
+
+def test_what_was_made_apart_counts_for_no_query() -> None:
+    """The encoder that ``grounded`` loads may take more than a query may."""
+    bound = MemoryBound(64)
+    with bound.apart():
+        held = np.ones(96 << 20, np.uint8)
+    bound.check()
+    more = np.ones(96 << 20, np.uint8)
+    with pytest.raises(SqlError):
+        bound.check()
+    assert held_bytes() > held.nbytes + more.nbytes
