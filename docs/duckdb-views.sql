@@ -23,6 +23,9 @@ FROM query('FROM ''' || getvariable('db') || '/words.lance''');
 CREATE OR REPLACE VIEW raw_patches AS
 FROM query('FROM ''' || getvariable('db') || '/patches.lance''');
 
+CREATE OR REPLACE VIEW raw_metadata AS
+FROM query('FROM ''' || getvariable('db') || '/metadata.lance''');
+
 CREATE OR REPLACE VIEW raw_failures AS
 FROM query('FROM ''' || getvariable('db') || '/failures.lance''');
 
@@ -90,6 +93,9 @@ SELECT * FROM raw_words WHERE doc_id IN (SELECT doc_id FROM raw_documents WHERE 
 
 CREATE OR REPLACE VIEW patches AS
 SELECT * FROM raw_patches WHERE doc_id IN (SELECT doc_id FROM raw_documents WHERE status IN ('complete', 'partial'));
+
+CREATE OR REPLACE VIEW metadata AS
+SELECT * FROM raw_metadata WHERE doc_id IN (SELECT doc_id FROM raw_documents WHERE status IN ('complete', 'partial'));
 
 CREATE OR REPLACE VIEW failures AS
 SELECT * FROM raw_failures;

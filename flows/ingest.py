@@ -28,6 +28,7 @@ from patchlight.tasks.documents.passwords import password_for, read_passwords
 from patchlight.tasks.encoders import registry
 from patchlight.tasks.ingest import retrying, vectorform
 from patchlight.tasks.ingest.ingestrun import IngestRun
+from patchlight.tasks.ingest.metadatafile import read_metadata
 from patchlight.tasks.orchestration.steps import ingest_shard, results_in_window
 from patchlight.tasks.reading.fingerprints import Redo
 from patchlight.tasks.reading.pages import ReadOptions
@@ -84,6 +85,7 @@ def _ingested(request: IngestRequest, redo: Redo, run_id: str) -> dict[str, Any]
     workers = request.workers or settings.workers
     given = sources.expand(request.source)
     secrets = read_passwords(request.passwords) if request.passwords else {}
+    metadata = read_metadata(request.metadata) if request.metadata else None
     db = request.db
     info = registry.for_ingest(db, request.encoder, request.visual_tokens, settings.encoder)
     form = vectorform.asked(db, request.vectors, request.pool, request.drop_blank)
@@ -108,7 +110,7 @@ def _ingested(request: IngestRequest, redo: Redo, run_id: str) -> dict[str, Any]
         actors = None if Database.find(db) else pool_of()
         database = Database.create_or_open(db, info.identity, form)
         asked = {
-            **request.model_dump(include={"source", "lang", "dpi", "ocr", "sync"}),
+            **request.model_dump(include={"source", "lang", "dpi", "ocr", "sync", "metadata"}),
             "encoder": info.identity.name,
             "layout": options.layout,
             "workers": workers,
@@ -126,6 +128,7 @@ def _ingested(request: IngestRequest, redo: Redo, run_id: str) -> dict[str, Any]
             max_attempts=settings.max_attempts,
             shard_pages=where.shard_pages,
             keep_pinned=timedelta(hours=settings.keep_read_h),
+            metadata=metadata,
         ) as run:
             files = [
                 (file, password_for(file.path, secrets), run.given_up_at(file.source))

@@ -18,6 +18,7 @@ from patchlight.tasks.answers.queryrun import QueryRun
 from patchlight.tasks.answers.querysession import QuerySession, read_by
 from patchlight.tasks.cluster import encoderactors, raysession
 from patchlight.tasks.cluster.queryworkers import QueryWorkers
+from patchlight.tasks.common import rowfiles
 from patchlight.tasks.common.errors import QueryFileError
 from patchlight.tasks.common.limits import Limits
 from patchlight.tasks.common.runs import new_run_id
@@ -78,7 +79,7 @@ def query(request: QueryRequest) -> State[dict[str, Any]]:
 
 def _nothing_answered(file: str, run: QueryRun) -> str:
     bad = run.report.bad_rows
-    name = "stdin" if file == queryfile.STDIN else file
+    name = rowfiles.name_of(file)
     if not bad:
         return f"{name}: there is no query in it"
     return f"{name}: none of its {len(bad)} rows could be answered; the first: {bad[0]['message']}"

@@ -45,8 +45,8 @@ def show_ingest(report: Mapping[str, Any], db: str, as_json: bool) -> None:
     for suffix, names in report["skipped"].items():
         show_list(f"not read, {suffix or 'no suffix'}:", names, _NAMES_SHOWN)
     _show_left(report, db)
-    nothing = not any(map(report.get, ("documents_added", "documents_removed")))
-    if nothing and not report["failures"] and not report["documents_elsewhere"]:
+    done = ("documents_added", "documents_removed", "failures", "documents_elsewhere")
+    if not any(map(report.get, done)) and not report["metadata"].get("changed"):
         print("\nnothing to do: every document is in the database already")
 
 
@@ -201,13 +201,37 @@ def _show_counts(report: Mapping[str, Any]) -> None:
         "pages already there": report["pages_unchanged"],
         "pages failed": report["pages_failed"],
         "files of other types": describe_skipped(report["skipped"]) or 0,
-        "run": report["run_id"],
     }
-    print(key_values(facts))
+    if known := report.get("metadata"):
+        facts["rows of metadata"] = (
+            f"{known['rows']}, of {known['documents']} documents, {known['changed']} of them new "
+            "or changed"
+        )
+    print(key_values({**facts, "run": report["run_id"]}))
+
+
+def _show_metadata(report: Mapping[str, Any]) -> None:
+    """Print what of a metadata file is not stored as it stands there."""
+    known = report.get("metadata") or {}
+    names = {stored: f", in the file {name!r}" for name, stored in known.get("renamed", {}).items()}
+    columns = known.get("columns", {}).items()
+    show_list(
+        "columns of metadata, as SQL knows them:",
+        [f"{name}: {kind}{names.get(name, '')}" for name, kind in columns],
+    )
+    show_list(
+        f"columns that would say which document a row is of, and were not read beside "
+        f"{known.get('key')!r}:",
+        known.get("left_out", ()),
+    )
+    show_list("rows of metadata of no document:", known.get("unmatched", ()), _NAMES_SHOWN)
+    if count := report.get("documents_without_metadata"):
+        print(f"\ndocuments without metadata: {count}; their columns are null")
 
 
 def _show_left(report: Mapping[str, Any], db: str) -> None:
     """Print what an ingest left as it is, and what can be done about it."""
+    _show_metadata(report)
     show_list(
         "in work by another run, and left to it; if that is cut off, ingest again:",
         report.get("documents_elsewhere", ()),

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from patchlight.storage import convert, statistics
+from patchlight.storage import convert, metadata, statistics
 from patchlight.storage.cleaning import KEEP_PINNED, KEEP_VERSIONS, clean, merge_files
 from patchlight.storage.convert import PageTables
 from patchlight.storage.database import Database
@@ -190,6 +190,7 @@ class Committer:
             with self._lock:
                 self._pages.drop(self._database.pages_of(some))
                 self._writer.delete(Table.FAILURES, theirs)
+                self._writer.delete(Table.METADATA, theirs)
                 if with_retrievals:
                     self._writer.delete(Table.RETRIEVALS, theirs)
                 removed += self._writer.delete(
@@ -212,6 +213,19 @@ class Committer:
         """
         with self._lock:
             self._writer.delete_keys(Table.FAILURES, failure_ids)
+
+    def commit_metadata(self, rows: pa.Table) -> int:
+        """Store what people know of documents, with room for its columns; see `metadata.store`."""
+        if not rows.num_rows:
+            return 0
+        with self._lock:
+            metadata.make_room(self._database, rows.schema)
+            return metadata.store(self._database, rows)
+
+    def drop_metadata(self, doc_ids: Iterable[str]) -> None:
+        """Remove what people know of documents."""
+        with self._lock:
+            self._writer.delete_keys(Table.METADATA, doc_ids)
 
     def commit_term_counts(self, counts: Iterable[TermCounts]) -> None:
         """Store what documents add to the corpus statistics; it is not counted yet."""

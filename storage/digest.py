@@ -31,6 +31,7 @@ _TABLES = (
     Table.REGIONS,
     Table.WORDS,
     Table.PATCHES,
+    Table.METADATA,
     Table.FAILURES,
 )
 _CIRCUMSTANCES = ("run_id", "changed_by", "revision", "page_key", "vector_bytes")

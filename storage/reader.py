@@ -7,7 +7,7 @@ connection, and DataFusion only for a condition.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -29,7 +29,8 @@ from patchlight.storage.engine import (
 from patchlight.storage.errors import StorageUnavailable
 from patchlight.storage.records import Document, IntArray, RegionKind
 from patchlight.storage.regions import Regions
-from patchlight.storage.schema import PARTS, Table
+from patchlight.storage.schema import JOINED, PARTS, Table
+from patchlight.storage.sqlmemory import MEMORY_MB
 
 logger = logging.getLogger("patchlight.storage")
 
@@ -96,7 +97,7 @@ def pin(uri: str) -> Snapshot:
     """
     versions: dict[str, int] = {}
     for _ in range(_PIN_ATTEMPTS):
-        for table in (Table.DOCUMENTS, Table.PAGES, *PARTS):
+        for table in (Table.DOCUMENTS, Table.PAGES, *PARTS, Table.METADATA):
             versions[table.value] = _version(uri, table)
         if all(
             versions[table.value] == _version(uri, table)
@@ -148,13 +149,14 @@ def documents(snapshot: Snapshot) -> list[Document]:
     return convert.documents_of(_scan(snapshot, Table.DOCUMENTS, names))
 
 
-def catalog(snapshot: Snapshot, where: str | None = None) -> pa.Table:
+def catalog(snapshot: Snapshot, where: str | None = None, memory_mb: int = MEMORY_MB) -> pa.Table:
     """The pages that queries see, by doc_id and page.
 
     Args:
         snapshot: of the database.
-        where: a SQL condition on the columns of ``documents`` and ``pages``, e.g.
-            ``name LIKE '%.pdf' AND page = 1``; None for all pages.
+        where: a SQL condition on the columns of ``documents``, ``pages`` and ``metadata``, e.g.
+            ``department = 'law' AND page = 1``; None for all pages.
+        memory_mb: MiB that the condition may take.
 
     Returns:
         Columns page_id, page_key, doc_id, page, width_pt, height_pt, n_vectors, name, uri, and
@@ -177,9 +179,8 @@ def catalog(snapshot: Snapshot, where: str | None = None) -> pa.Table:
             matching_pages,  # DataFusion takes half a second to import
         )
 
-        chosen = matching_pages(
-            _open(snapshot, Table.DOCUMENTS), _open(snapshot, Table.PAGES), where
-        )
+        tables = {table: _open(snapshot, table) for table in JOINED}
+        chosen = matching_pages(tables, where, memory_mb)
         pages = pages.filter(pc.is_in(pages["page_id"], value_set=chosen))
     # In the order that `_take` counts rows in.
     stored = _scan(snapshot, Table.PATCHES, ["page_key"])["page_key"].combine_chunks()
@@ -266,6 +267,20 @@ def page_texts(snapshot: Snapshot, pages: Mapping[str, int]) -> dict[str, str]:
     """
     rows = _of_pages(snapshot, Table.PAGES, pages.values(), ["page_id", "text"])
     return dict(zip(rows["page_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
+
+
+def metadata_of(snapshot: Snapshot, doc_ids: Iterable[str]) -> pa.Table:
+    """What people gave to documents, with ``doc_id``; those without are left out.
+
+    Raises:
+        StorageUnavailable: the database cannot be read.
+    """
+    names = _open(snapshot, Table.METADATA).schema.names
+    parts = [
+        _scan(snapshot, Table.METADATA, names, one_of("doc_id", some))
+        for some in some_at_a_time(doc_ids)
+    ]
+    return pa.concat_tables(parts) if parts else _scan(snapshot, Table.METADATA, names, "false")
 
 
 def _version(uri: str, table: Table) -> int:

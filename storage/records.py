@@ -434,6 +434,7 @@ class Retrieval:
         region_id, kind, text, score: the region.
         x0, y0, x1, y1: its box in fractions of the displayed page.
         carried: the query row's other columns, JSON.
+        metadata: what people gave to the document, JSON.
     """
 
     run_id: str
@@ -456,6 +457,7 @@ class Retrieval:
     x1: float
     y1: float
     carried: str = field(default="{}")
+    metadata: str = field(default="{}")
 
 
 def page_id(doc_id: str, page: int) -> str:

@@ -37,6 +37,7 @@ class Table(StrEnum):
     REGIONS = "regions"
     WORDS = "words"
     PATCHES = "patches"
+    METADATA = "metadata"
     FAILURES = "failures"
     RETRIEVALS = "retrievals"
     RUNS = "runs"
@@ -53,6 +54,7 @@ KEYS: Mapping[Table, str] = {
     Table.REGIONS: "region_id",
     Table.WORDS: "page_id",
     Table.PATCHES: "page_id",
+    Table.METADATA: "doc_id",
     Table.FAILURES: "failure_id",
     Table.RETRIEVALS: "retrieval_id",
     Table.RUNS: "run_id",
@@ -68,6 +70,10 @@ RECORDS = (Table.RUNS, Table.SEQUENCES, Table.RETRIEVALS)
 
 PARTS = (Table.REGIONS, Table.WORDS, Table.PATCHES)
 """What a page consists of beside its row in ``pages``; found by its ``page_key``."""
+
+JOINED = (Table.DOCUMENTS, Table.PAGES, Table.METADATA)
+"""What a condition of ``--where`` is over, joined; no two of them share a name but ``doc_id`` and
+``fingerprints``."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 BOX = ("x0", "y0", "x1", "y1")
@@ -216,6 +222,8 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
                 scales=_list_of(pa.float16()),
                 cell_to_vector=_list_of(int32),
             )
+        case Table.METADATA:
+            return _schema(key)  # and what people give: `storage.metadata`
         case Table.FAILURES:
             return _schema(
                 key,
@@ -250,6 +258,7 @@ def schema_of(table: Table, dim: int, vectors: VectorType = VectorType.FLOAT16) 
                 score=pa.float64(),
                 **dict.fromkeys(BOX, pa.float32()),
                 carried=text,
+                metadata=text,
             )
         case Table.RUNS:
             return _schema(

@@ -251,10 +251,16 @@ class OldDatabase:
             yield from _fitted(new, pa.Table.from_batches([batch]), schema).to_batches()
 
     def rows(self, table: Table) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a table whose columns are the same in the present schema."""
+        """Yield the rows of a table as the present schema has them; what is new is null."""
         schema = schema_of(table, dim=1)
-        for batch in self._batches(table, schema.names, _BATCH_ROWS):
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+        there = set(self._table(table).schema.names)
+        names = [name for name in schema.names if name in there]
+        for batch in self._batches(table, names, _BATCH_ROWS):
+            columns = [
+                batch[field.name] if field.name in there else pa.nulls(len(batch), field.type)
+                for field in schema
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def columns(self, table: Table, *names: str) -> pa.Table:
         """Return some columns of a table."""

@@ -25,14 +25,13 @@ from patchlight.storage.engine import engine_errors
 from patchlight.storage.schema import Table
 from patchlight.storage.sqlcalls import RowsFunction, TableCalls
 from patchlight.storage.sqlengine import (
-    MEMORY_MB,
     bounded,
     register,
     rows_of,
     sql_context,
     sql_errors,
 )
-from patchlight.storage.sqlmemory import MemoryBound
+from patchlight.storage.sqlmemory import MEMORY_MB, MemoryBound
 
 _NAMED = re.compile(r"\w+")
 _LISTS_VIEWS = {"show", "describe", "information_schema"}

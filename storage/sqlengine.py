@@ -25,10 +25,9 @@ from datafusion.plan import LogicalPlan
 from patchlight.storage import sqljson
 from patchlight.storage.engine import engine_message, shortened
 from patchlight.storage.errors import SqlError
+from patchlight.storage.schema import JOINED, Table
 from patchlight.storage.sqlmemory import MemoryBound
 
-MEMORY_MB = 2048
-"""MiB that one query may take, where nothing else is said."""
 _MOST_PARTITIONS = 8
 """Parts of a query that are worked on side by side; each holds rows of its own."""
 
@@ -45,29 +44,34 @@ _CANCEL_S = 1.0
 
 
 def matching_pages(
-    documents: lance.LanceDataset, pages: lance.LanceDataset, condition: str
+    tables: Mapping[Table, lance.LanceDataset], condition: str, memory_mb: int
 ) -> pa.Array:
     """The page_ids of the pages that a condition is true of.
 
     Args:
-        documents: table ``documents``.
-        pages: table ``pages``.
-        condition: a SQL expression on the columns of both; ``doc_id`` and ``fingerprints`` are
-            those of the document.
+        tables: those of `schema.JOINED`.
+        condition: a SQL expression on the columns of all; ``doc_id`` and ``fingerprints`` are
+            those of the document, and what has no row in ``metadata`` is null.
+        memory_mb: MiB that it may take.
 
     Raises:
-        SqlError: it is not one, or names a column that neither has.
+        SqlError: it is not one, names a column that none has, or takes too much memory.
     """
-    bound = MemoryBound(MEMORY_MB)
+    bound = MemoryBound(memory_mb)
     context = sql_context(bound)
-    register(context, "d", documents)
-    register(context, "p", pages)
-    shared = set(documents.schema.names)
-    own = ", ".join(f"p.{name}" for name in pages.schema.names if name not in shared)
-    context.sql(f"CREATE VIEW pages AS SELECT d.*, {own} FROM p JOIN d ON p.doc_id = d.doc_id")
+    named: dict[str, str] = {}
+    for table in JOINED:
+        register(context, str(table), tables[table])
+        for name in tables[table].schema.names:
+            named.setdefault(name, f'{table}."{name}"')
+    context.sql(
+        f"CREATE VIEW joined AS SELECT {', '.join(named.values())} FROM pages "
+        "JOIN documents ON pages.doc_id = documents.doc_id "
+        "LEFT JOIN metadata ON metadata.doc_id = documents.doc_id"
+    )
     with sql_errors(condition, "A condition is an expression like: name LIKE 'a%' AND page = 1."):
         # The engine parses a filter as one expression up to its end: no clause fits behind it.
-        frame = context.table("pages").filter(condition).select("page_id")
+        frame = context.table("joined").filter(condition).select("page_id")
         rows = pa.Table.from_batches(rows_of(context, frame, bound), frame.schema())
     return rows["page_id"].cast(pa.string()).combine_chunks()
 

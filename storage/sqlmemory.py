@@ -21,6 +21,8 @@ from patchlight.storage.errors import SqlError
 if TYPE_CHECKING:
     import lance
 
+MEMORY_MB = 2048
+"""MiB that one query may take, where nothing else is said."""
 MOST_ROWS = 8192
 """The engine's own number of rows that it works on at once."""
 _LEAST_ROWS = 8

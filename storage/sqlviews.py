@@ -19,7 +19,14 @@ ALL_REGIONS = "all_regions"
 STORAGE = "storage_by_table"
 """What the tables take: facts that no table holds, so the session makes it when it is asked for."""
 
-_OF_VISIBLE = (Table.PAGES, Table.REGIONS, Table.WORDS, Table.PATCHES, ALL_REGIONS)
+_OF_VISIBLE = (
+    Table.PAGES,
+    Table.REGIONS,
+    Table.WORDS,
+    Table.PATCHES,
+    Table.METADATA,
+    ALL_REGIONS,
+)
 
 _SHARED = "page_key, doc_id, page_id, page"
 _PACKED = """

@@ -1,11 +1,12 @@
 """A database with what an analyst meets, for the tests of those who look at the tables.
 
 Documents with tables and headings, a scan, one that lies at two places, one that is encrypted, one
-of which a page failed, and the answers of two query runs.
+of which a page failed, what people gave to two of them, and the answers of two query runs.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,20 @@ from patchlight.tasks.encoders.protocol import Encoder
 from tests import fixtures
 from tests.ingest_examples import OPTIONS, InProcess, fails, ingest
 from tests.storage_examples import NOW, put_run, retrieval
+
+KNOWN = (
+    {
+        "path": "harbour-annual-report.pdf",
+        "team": "port",
+        "signed": "2026-02-11",
+        "access": ["public", "press"],
+        "checked": True,
+        "cost": 12.5,
+        "seen": "2026-02-11T09:30:00+01:00",
+    },
+    {"path": "two-column-paper.pdf", "team": "research", "access": []},
+)
+"""What people gave to documents: a column of each type."""
 
 SAMPLES = Path(__file__).parent.parent / "examples" / "documents"
 
@@ -40,7 +55,9 @@ def make(place: Path, encoder: Encoder) -> str:
     tesseract = ocr.find_tesseract(None)
     options = replace(OPTIONS, ocr=OcrMode.AUTO, layout=LayoutMode.AUTO, tesseract=tesseract)
     pool = InProcess(encoder, fails(8, retryable=False))
-    ingest(folder, database, encoder, options=options, pool=pool, run_id="ingest")
+    known = place / "known.jsonl"
+    known.write_text("".join(json.dumps(row) + "\n" for row in KNOWN), encoding="utf-8")
+    ingest(folder, database, encoder, options=options, pool=pool, run_id="ingest", metadata=known)
     _answer(database)
     return database.uri
 

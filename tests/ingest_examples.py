@@ -28,6 +28,7 @@ from patchlight.tasks.documents.passwords import password_for
 from patchlight.tasks.documents.sources import expand
 from patchlight.tasks.encoders.protocol import Encoder
 from patchlight.tasks.ingest.ingestrun import IngestRun
+from patchlight.tasks.ingest.metadatafile import read_metadata
 from patchlight.tasks.ingest.progress import IngestReport
 from patchlight.tasks.reading.fingerprints import Redo, Work
 from patchlight.tasks.reading.messages import EncodedShard, ReadShard, StoredAs
@@ -87,11 +88,19 @@ def ingest(
     run_id: str = "run",
     shard_pages: int = 1,
     sync: bool = False,
+    metadata: Path | None = None,
 ) -> IngestReport:
     given = expand([str(folder)])
     pool = pool or InProcess(encoder)
     with IngestRun.recorded(
-        database, encoder.info, options, run_id, {}, redo=redo, shard_pages=shard_pages
+        database,
+        encoder.info,
+        options,
+        run_id,
+        {},
+        redo=redo,
+        shard_pages=shard_pages,
+        metadata=read_metadata(str(metadata)) if metadata else None,
     ) as run:
         inspected = [
             inspect_file(

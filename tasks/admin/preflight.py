@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+
+from patchlight.storage import metadata
 from patchlight.storage.database import Database
-from patchlight.tasks.answers import queryfile
+from patchlight.tasks.common import rowfiles
 from patchlight.tasks.common.errors import QueryFileError
 from patchlight.tasks.common.modes import LayoutMode, OcrMode
 from patchlight.tasks.common.settings import Settings
@@ -15,6 +18,7 @@ from patchlight.tasks.documents.sources import expand
 from patchlight.tasks.encoders import checkpoints, registry
 from patchlight.tasks.evaluation import datasets
 from patchlight.tasks.ingest import vectorform
+from patchlight.tasks.ingest.metadatafile import read_metadata, typed
 from patchlight.tasks.regions import layoutmodel
 from patchlight.tasks.requests.evaluate import EvaluateRequest
 from patchlight.tasks.requests.ingest import IngestRequest
@@ -31,11 +35,16 @@ def check_ingest(request: IngestRequest, settings: Settings) -> None:
         EncoderUnavailable: there is no such encoder, or it cannot be had here.
         EncoderMismatch, FormMismatch, SchemaMismatch: the database does not fit.
         LayoutUnavailable: the layout model is not installed.
+        MetadataFileError: a metadata file that cannot be read, or does not fit the database.
         UsageError: no Tesseract, no data for the language, or a bad password file.
     """
     expand(request.source)
     if request.passwords:
         read_passwords(request.passwords)
+    if request.metadata:
+        database = Database.find(request.db)
+        stored = metadata.columns(database) if database else pa.schema([])
+        typed(read_metadata(request.metadata), stored)
     with_ocr = request.ocr is not OcrMode.NEVER
     ocr.tesseract_for(with_ocr, settings.tesseract, request.lang)
     if (request.layout or settings.layout) is not LayoutMode.NEVER:
@@ -76,7 +85,7 @@ def check_query(request: QueryRequest) -> None:
     request.options()
     if request.passwords:
         read_passwords(request.passwords)
-    if request.file != queryfile.STDIN and not Path(request.file).is_file():
+    if request.file != rowfiles.STDIN and not Path(request.file).is_file():
         folder = Path(request.file).is_dir()
         problem = "is a folder, not a query file" if folder else "no such file"
         raise QueryFileError(f"{request.file}: {problem}")

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from patchlight.tasks.common import rowfiles
 from patchlight.tasks.common.errors import QueryFileError
-
-STDIN = "-"
 
 _NEAR_MISSES = {
     "page": "pages",
@@ -95,7 +86,7 @@ def read_queries(path: str) -> Iterator[QueryRow | BadRow]:
         QueryFileError: the file cannot be read as what its name says it is.
     """
     seen: dict[str, int] = {}
-    name = "stdin" if path == STDIN else path
+    name = rowfiles.name_of(path)
     for line, row in _rows(path):
         if isinstance(row, str):
             yield BadRow(line, "", f"{name}, line {line}: {row}")
@@ -125,91 +116,13 @@ def in_blocks(
         )
 
 
-def json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Yield number and object of each line of a JSONL file, or what is wrong with the line.
-
-    Blank lines are skipped.
-
-    Raises:
-        QueryFileError: the file cannot be read.
-    """
-    with _text(str(path)) as file:
-        yield from _json_rows(file)
-
-
-def _rows(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Yield line number and row, or what is wrong with the line."""
-    suffix = ".jsonl" if path == STDIN else Path(path).suffix.lower()
-    if suffix in {".jsonl", ".ndjson"}:
-        yield from json_lines(path)
-    elif suffix == ".csv":
-        with _text(path) as file:
-            yield from _csv_rows(path, file)
-    elif suffix == ".parquet":
-        yield from _parquet_rows(path)
-    else:
-        raise QueryFileError(
-            f"{path}: a query file is .jsonl, .csv or .parquet (or '-' for JSONL on stdin)"
-        )
-
-
-@contextmanager
-def _text(path: str) -> Iterator[IO[str]]:
-    name = "stdin" if path == STDIN else path
-    try:
-        if path == STDIN:  # whatever the locale says, it is UTF-8
-            file = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
-            try:
-                yield file
-            finally:
-                file.detach()
-        else:
-            with Path(path).open(encoding="utf-8-sig", newline="") as file:
-                yield file
-    except OSError as error:
-        raise QueryFileError(f"{name}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise QueryFileError(f"{name}: is not UTF-8 text ({error}); save it as UTF-8") from error
-
-
-def _json_rows(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    for line, text in enumerate(file, 1):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            yield line, f"is not JSON ({error.msg}, column {error.colno})"
-            continue
-        except (ValueError, RecursionError) as error:  # a number or a nesting without end
-            yield line, f"is not JSON that can be read ({error})"
-            continue
-        yield line, row if isinstance(row, dict) else 'is not a JSON object, e.g. {"query_id": …}'
-
-
-def _csv_rows(path: str, file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    reader: Any = csv.DictReader(file)
-    try:
-        for row in reader:
-            if None in row:
-                yield reader.line_num, "has more fields than the header"
-            else:
-                yield reader.line_num, {k: v for k, v in row.items() if v not in (None, "")}
-    except csv.Error as error:
-        raise QueryFileError(f"{path}, line {reader.line_num}: is not CSV ({error})") from error
-
-
-def _parquet_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    try:
-        file = pq.ParquetFile(path)
-        number = 0
-        for batch in file.iter_batches(batch_size=1024):
-            for row in batch.to_pylist():
-                number += 1
-                # Pandas writes NaN where a value is missing, and NaN is not equal to itself.
-                yield number, {k: v for k, v in row.items() if v is not None and v == v}
-    except (OSError, pa.ArrowException) as error:
-        raise QueryFileError(f"{path}: cannot be read as Parquet ({error})") from error
+def _rows(path: str) -> Iterator[tuple[int, rowfiles.Row]]:
+    """Yield number and row; what is missing in a table's row is as if it had no such column."""
+    missing = {"csv": (None, ""), "parquet": (None,)}.get(rowfiles.format_of(path), ())
+    for line, row in rowfiles.read_rows(path, QueryFileError, "a query file"):
+        if missing and not isinstance(row, str):
+            row = {name: value for name, value in row.items() if value not in missing}
+        yield line, row
 
 
 def _parse(name: str, line: int, row: dict[str, Any]) -> QueryRow | BadRow:

@@ -6,9 +6,10 @@ import copy
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from patchlight.tasks.answers.queryfile import BadRow, QueryRow
 from patchlight.tasks.answers.results import Answer, PageAnswer, QueryToken
 from patchlight.tasks.answers.wording import score_and_words
 from patchlight.tasks.common.errors import InputError
+from patchlight.tasks.common.rowvalues import values_of
+from patchlight.tasks.common.settings import load_settings
 from patchlight.tasks.documents.passwords import password_for
 from patchlight.tasks.documents.sources import to_path
 from patchlight.tasks.encoders.protocol import EncodeQueries
@@ -115,7 +118,8 @@ class QuerySession:
         self.database = database
         self.options = options
         self.snapshot: Snapshot = earlier.snapshot if earlier else database.snapshot()
-        self.catalog = Catalog.of(reader.catalog(self.snapshot, where))
+        pages = reader.catalog(self.snapshot, where, load_settings().sql_memory_mb)
+        self.catalog = Catalog.of(pages)
         self.statistics = earlier.statistics if earlier else statistics.latest(database)
         if not len(self.catalog):
             raise InputError(
@@ -214,6 +218,7 @@ class QuerySession:
         """
         positions = {hit.position for found in hits for hit in found}
         texts = reader.page_texts(self.snapshot, self.catalog.keys(positions))
+        known = self._metadata_of({self.catalog.doc_ids[at] for at in positions})
         next_of = dict.fromkeys(places, 0)
         answers = []
         for row, query, found in zip(block.rows, block.encodings, hits, strict=True):
@@ -221,11 +226,24 @@ class QuerySession:
             for hit in found:
                 mine = places[hit.page_id][next_of[hit.page_id]]
                 next_of[hit.page_id] += 1
-                pages.append(PageAnswer(hit, mine, texts[hit.page_id]))
+                about = known.get(self.catalog.doc_ids[hit.position], {})
+                pages.append(PageAnswer(hit, mine, texts[hit.page_id], about))
             tokens = zip(query.tokens, query.weights, query.meaning, strict=True)
             asked = tuple(QueryToken(t, float(w), bool(m)) for t, w, m in tokens)
             answers.append(Answer(row, tuple(pages), query_tokens=asked))
         return answers
+
+    def _metadata_of(self, doc_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What people gave to documents, by doc_id; only what is not null."""
+        rows = reader.metadata_of(self.snapshot, sorted(doc_ids))
+        keys = rows["doc_id"].to_pylist()
+        found: dict[str, dict[str, Any]] = {key: {} for key in keys}
+        for name in rows.column_names:
+            if name != "doc_id":
+                for key, value in zip(keys, values_of(rows[name].combine_chunks()), strict=True):
+                    if value is not None:
+                        found[key][name] = value
+        return found
 
     def pictures(
         self, answers: Sequence[Answer], folder: Path, passwords: Mapping[str, str]

@@ -40,11 +40,13 @@ class PageAnswer:
         hit: the page.
         places: the map of its cells, and what was selected on it.
         text: all its text.
+        metadata: column -> what people gave to its document, as JSON has it.
     """
 
     hit: PageHit
     places: PagePlaces
     text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def regions(self) -> tuple[RegionHit, ...]:
@@ -104,6 +106,7 @@ def result_line(answer: Answer, catalog: Catalog, run_id: str, statistics: str) 
             "score": page.hit.score,
             "width_pt": float(catalog.width_pt[at]),
             "height_pt": float(catalog.height_pt[at]),
+            "metadata": dict(page.metadata),
             "regions": [
                 _region_json(i, region, catalog, at) for i, region in enumerate(page.regions, 1)
             ],
@@ -146,6 +149,7 @@ def as_retrievals(answer: Answer, catalog: Catalog, run_id: str) -> list[Retriev
     bare = RegionHit("", "", (0.0, 0.0, 1.0, 1.0), "", 0.0)
     for page_rank, page in enumerate(answer.pages, 1):
         at = page.hit.position
+        metadata = json.dumps(dict(page.metadata), ensure_ascii=False)
         for index, region in enumerate(page.regions or (bare,), 1):
             rows.append(
                 Retrieval(
@@ -169,6 +173,7 @@ def as_retrievals(answer: Answer, catalog: Catalog, run_id: str) -> list[Retriev
                     x1=region.box[2],
                     y1=region.box[3],
                     carried=carried,
+                    metadata=metadata,
                 )
             )
     return rows

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from patchlight.tasks.answers.results import Answer
 from patchlight.tasks.common.safetext import plain
 from patchlight.tasks.common.terminal import cut
@@ -21,6 +24,9 @@ def answer_text(answer: Answer, catalog: Catalog) -> str:
             f"{rank}. {plain(catalog.names[at])}, page {catalog.pages[at]}  "
             f"(score {page.hit.score:.3f})"
         )
+        if page.metadata:
+            known = ", ".join(f"{name} {_value(v)}" for name, v in page.metadata.items())
+            lines.append(f"   {cut(plain(known), _LONGEST_REGION)}")
         for number, region in enumerate(page.regions, 1):
             x0, y0, x1, y1 = region.box
             lines.append(
@@ -31,6 +37,10 @@ def answer_text(answer: Answer, catalog: Catalog) -> str:
         if not page.regions:
             lines.append("   no region selected on this page")
     return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def score_and_words(region: RegionHit) -> str:

@@ -20,6 +20,7 @@ The whole tree, which a test compares with the classes::
       RayLost                  INTERNAL
       InputError               BAD_INPUT
         QueryFileError         BAD_INPUT
+        MetadataFileError      BAD_INPUT
         DatasetError           BAD_INPUT
           DocumentsMissing     BAD_INPUT
         SourceError            DONE_WITH_FAILURES     internal
@@ -129,6 +130,10 @@ class InputError(PatchlightError):
 
 class QueryFileError(InputError):
     """The query file cannot be read, or no row of it can be used."""
+
+
+class MetadataFileError(InputError):
+    """The file of what is known of documents cannot be read, or does not fit the database."""
 
 
 class DatasetError(InputError):

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from patchlight.storage.records import Document, Source
 from patchlight.tasks.documents.sources import shown, to_uri
 
-_SHORTEST_ID = 8
+SHORTEST_ID = 8
 """Digits of an id that stand for all of it; with fewer, a name is more likely meant."""
 
 
@@ -23,7 +23,7 @@ def fits(wanted: str, doc_id: str, sources: Iterable[Source]) -> bool:
         doc_id: its id; empty for a file that could not be read.
         sources: where it was found.
     """
-    if re.fullmatch(f"[0-9a-f]{{{_SHORTEST_ID},64}}", wanted) and doc_id.startswith(wanted):
+    if re.fullmatch(f"[0-9a-f]{{{SHORTEST_ID},64}}", wanted) and doc_id.startswith(wanted):
         return True
     uri, name = to_uri(wanted), shown(wanted)
     return any(

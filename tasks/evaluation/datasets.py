@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from patchlight.tasks.answers.queryfile import json_lines
 from patchlight.tasks.common.errors import DatasetError
+from patchlight.tasks.common.rowfiles import json_lines
 from patchlight.tasks.documents.sources import sha256_of
 from patchlight.tasks.evaluation import evidencerows, sciegqa
 from patchlight.tasks.evaluation.fields import DataLine
@@ -59,7 +59,10 @@ def lines_of(place: str | Path) -> list[DataLine]:
         DatasetError: there is no file, no line, or a line is no JSON object.
     """
     file = _file_of(Path(place))
-    lines = [DataLine(file, number, _object(file, number, row)) for number, row in json_lines(file)]
+    lines = [
+        DataLine(file, number, _object(file, number, row))
+        for number, row in json_lines(file, DatasetError)
+    ]
     if not lines:
         raise DatasetError(f"{file}: holds no question")
     return lines

@@ -21,7 +21,9 @@ from patchlight.tasks.common.errors import Stage, fault_of
 from patchlight.tasks.common.runs import Others, leased, pause
 from patchlight.tasks.documents.sources import Expansion, gone_from
 from patchlight.tasks.encoders.protocol import EncoderInfo
+from patchlight.tasks.ingest.describing import Describer, forget_strays, without
 from patchlight.tasks.ingest.known import Ledger
+from patchlight.tasks.ingest.metadatafile import MetadataFile
 from patchlight.tasks.ingest.outcome import Outcome
 from patchlight.tasks.ingest.ownership import Ownership
 from patchlight.tasks.ingest.progress import Goal, IngestReport
@@ -72,6 +74,7 @@ class IngestRun:
         outcome: what became of it.
         report: where that is counted.
         shard_pages: pages a shard, at least 1.
+        describer: stores what people know of documents, where a file says it.
 
     Attributes:
         report: how it goes.
@@ -91,6 +94,7 @@ class IngestRun:
         outcome: Outcome,
         report: IngestReport,
         shard_pages: int,
+        describer: Describer | None = None,
     ) -> None:
         self.report = report
         self._database = database
@@ -103,6 +107,7 @@ class IngestRun:
         self._others = others
         self._outcome = outcome
         self._shard_pages = shard_pages
+        self._describer = describer
         self._lock = threading.Lock()
 
     @classmethod
@@ -119,6 +124,7 @@ class IngestRun:
         max_attempts: int = 3,
         shard_pages: int = 16,
         keep_pinned: timedelta = KEEP_PINNED,
+        metadata: MetadataFile | None = None,
     ) -> Iterator[Self]:
         """Hold a run's lease, and keep its row in ``runs`` true, while the block runs.
 
@@ -132,9 +138,11 @@ class IngestRun:
             max_attempts: how often what failed is tried, unless ``redo`` says otherwise.
             shard_pages: pages a shard, at least 1.
             keep_pinned: how long versions stay that a run has pinned, after it has ended.
+            metadata: what people know of documents.
 
         Raises:
             LeaseLost: another run took this one for dead.
+            MetadataFileError: what people know does not fit what is stored.
             StorageUnavailable: the database cannot be written.
         """
         stages = stages_of(options, encoder, encoder_stage(database.encoder, database.form))
@@ -145,6 +153,7 @@ class IngestRun:
             others = Others(database, run_id)
             others.at_work()  # those that are known to be dead are written off
             committer.take_over(others.at_work)
+            describer = Describer(database, committer, metadata) if metadata else None
             ledger = Ledger(database.documents(), database.failures())
             ownership = Ownership(database, committer, lease, ledger, run_id, others)
             yield cls(
@@ -159,6 +168,7 @@ class IngestRun:
                 outcome=Outcome(committer, ownership, ledger, goal, run_id, others.cut_off, report),
                 report=report,
                 shard_pages=shard_pages,
+                describer=describer,
             )
 
     def given_up_at(self, source: Source) -> InspectionFault | None:
@@ -188,6 +198,10 @@ class IngestRun:
                 faults.append(result)
             else:
                 files.append(result)
+        if self._describer:
+            found = [(file.doc_id, file.sources) for file in files]
+            found += [(fault.doc_id, (fault.source,)) for fault in faults if fault.doc_id]
+            self._describer.describe(found, self._ledger, self.report)
         opened = {file.doc_id: file for file in files}
         for fault in faults:
             same = opened.get(fault.doc_id)
@@ -197,8 +211,8 @@ class IngestRun:
                 self._outcome.not_opened(fault)
         for source, error in given.missing:
             self._outcome.not_there(source, "", fault_of(error, Stage.OPEN))
-        found = {file.source.uri for file in given.files}
-        self.report.gone = gone_from(given.folders, self._ledger.uris(), found)
+        there = {file.source.uri for file in given.files}
+        self.report.gone = gone_from(given.folders, self._ledger.uris(), there)
         return self._plan(merge_by_content(files))
 
     def rounds(self, planned: list[Shard]) -> Iterator[list[Shard]]:
@@ -262,9 +276,12 @@ class IngestRun:
         if self.report.pages_added or self.report.documents_removed:
             self._others.settle()
             self._committer.take_over(self._others.at_work)
+            if not self._others.at_work():
+                forget_strays(self._database, self._committer)
             self._committer.optimize()
         else:
             self._committer.tidy_records()
+        self.report.documents_without_metadata = without(self._database, self._ledger)
         return self.report
 
     def _plan(self, files: Sequence[InspectedFile]) -> list[Shard]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
-from patchlight.storage.records import Document, Failure, failure_id
+from patchlight.storage.records import VISIBLE, Document, Failure, Source, failure_id
+from patchlight.tasks.documents.lookup import file_name
 
 
 class Ledger:
@@ -35,6 +36,18 @@ class Ledger:
     def document(self, doc_id: str) -> Document | None:
         """Return a document as it was last put; None if there is none."""
         return self._documents.get(doc_id)
+
+    def places(self) -> Iterator[tuple[str, tuple[Source, ...]]]:
+        """Yield id and sources of each document, and of each file that was none and has an id."""
+        for document in self._documents.values():
+            yield document.doc_id, document.sources
+        for failure in self._failures.values():
+            if failure.doc_id and not failure.page:
+                yield failure.doc_id, (Source(failure.uri, file_name(failure.uri)),)
+
+    def visible(self) -> set[str]:
+        """Return ids of the documents that queries see."""
+        return {d.doc_id for d in self._documents.values() if d.status in VISIBLE}
 
     def put(self, document: Document) -> None:
         """Note a document's present state."""

@@ -34,6 +34,8 @@ class IngestReport:
         skipped: suffix -> files in folders whose type is not read.
         gone: URIs in the database whose files are gone from the folders named.
         failures: message of every document and page that failed.
+        metadata: what became of the rows of a metadata file (``metadata.said``); empty without one.
+        documents_without_metadata: documents that nothing is said of, if of others there is.
         made_by: versions, by what they are of.
         tracebacks: where faults came from whose type does not say it: ``count``, ``category``,
             ``stage``, and the ``traceback``, which has no text of documents; at most
@@ -52,6 +54,8 @@ class IngestReport:
     skipped: dict[str, list[str]] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    documents_without_metadata: int = 0
     made_by: dict[str, str] = field(default_factory=current_versions)
     tracebacks: list[dict[str, Any]] = field(default_factory=list)
 

@@ -75,6 +75,13 @@ class IngestRequest(Request):
         description="Whether the layout model looks at pages, for figures, tables, headings, "
         "captions.",
     )
+    metadata: Annotated[
+        str | None, AnyBytes, NamedPath, Shown("FILE.csv|jsonl|parquet", any_bytes=True)
+    ] = Field(
+        default=None,
+        description="What you know of documents, a row each: a column 'path', 'doc_id' or 'sha256' "
+        "and columns of your own, for --where, SQL and results.",
+    )
     passwords: Passwords = None
     workers: Workers = None
     gpus: Annotated[int | None, Shown(usual="all of Ray's cluster")] = Field(

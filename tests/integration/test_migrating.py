@@ -107,6 +107,7 @@ def test_questions_are_answered_as_the_old_version_answered_them(
         options = AskRequest(query=question["query"], db=undisturbed).options()
         found = ask(undisturbed, question["query"], options, doc=question.get("doc"))
         result = json.loads(json.dumps(result_line(found.answer, found.session.catalog, "", "")))
+        assert [page.pop("metadata") for page in result["pages"]] == [{}] * len(line["pages"])
         assert result["query"] == line["query"] == question["query"]
         for what in ("pages", "tokens", "query_tokens"):
             assert result[what] == line[what], question["query_id"]

@@ -55,7 +55,7 @@ def answer(*, overlays: dict[int, str] | None = None) -> Answer:
     return Answer(
         row=QueryRow(1, "q1", "Who pays — 船?", None, None, {"topic": "dues", "n": [1, None]}),
         pages=(
-            PageAnswer(hit(1), places(region), "Quay dues are paid"),
+            PageAnswer(hit(1), places(region), "Quay dues are paid", {"team": "harbour"}),
             PageAnswer(hit(0), places(), ""),
         ),
         overlays=overlays or {},
@@ -79,6 +79,7 @@ def test_the_line_of_an_answer() -> None:
                 "score": 3.25,
                 "width_pt": 792.0,
                 "height_pt": 612.0,
+                "metadata": {"team": "harbour"},
                 "regions": [
                     {
                         "rank": 1,
@@ -105,6 +106,7 @@ def test_the_line_of_an_answer() -> None:
                 "score": 3.25,
                 "width_pt": 612.0,
                 "height_pt": 792.0,
+                "metadata": {},
                 "regions": [],
             },
         ],

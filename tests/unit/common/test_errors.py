@@ -14,7 +14,7 @@ from patchlight.tasks.common import errors
 from patchlight.tasks.common.errors import SourceError
 
 ROOT = Path(__file__).parent.parent.parent.parent
-BESIDE = {"Death", "Unusable", "NotHad", "Elsewhere", "JsonProblem"}
+BESIDE = {"Death", "Unusable", "NotHad", "Elsewhere", "JsonProblem", "TypeProblem"}
 """Exceptions that never leave their package."""
 
 Line = tuple[int, str, str, str]
