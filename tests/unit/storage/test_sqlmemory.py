@@ -61,13 +61,20 @@ def test_what_is_held_is_looked_at() -> None:
     assert held_bytes() > held.nbytes
 
 
-def test_a_query_that_needs_more_ends_with_what_to_do() -> None:
-    """Both ways: what the engine counts itself, and what it does not."""
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT array_agg(a.value || 'x') FROM range(0, 100000000) a",
+        "SELECT value, repeat('x', 20000) AS t FROM range(0, 20000) ORDER BY t, value",
+    ],
+    ids=["group", "sort"],
+)
+def test_a_query_that_needs_more_ends_with_what_to_do(query: str) -> None:
     bound = MemoryBound(64)
     context = sql_context(bound)
-    query = "SELECT array_agg(a.value || 'x') FROM range(0, 100000000) a"
     frame = context.sql(query)
-    with pytest.raises(SqlError, match="more memory than the 64 MiB"):
+    said = "more memory than the 64 MiB.* add WHERE or LIMIT.* set PATCHLIGHT_SQL_MEMORY_MB to more"
+    with pytest.raises(SqlError, match=said):
         list(rows_of(context, frame, bound))
 
 
