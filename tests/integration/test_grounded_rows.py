@@ -85,6 +85,17 @@ def test_rows_join_what_they_are_of(analysed_db: str) -> None:
     assert len(found) >= 8 and grounded(analysed_db, call, join) == found
 
 
+def test_what_people_know_of_documents_is_a_condition_and_joins(analysed_db: str) -> None:
+    condition = "team = ''research''"
+    found = grounded(analysed_db, f"'vessels and berths', 9, '{condition}'")
+    known = "JOIN metadata m ON m.doc_id = g.doc_id AND m.team = 'research'"
+    everywhere = grounded(analysed_db, "'vessels and berths', 99", known)
+    # The same bytes as two-column-paper.pdf, found first under this name.
+    assert {Path(row["name"]).name for row in found} == {"again.pdf"}
+    places = [(row["page"], row["region_id"], row["score"]) for row in found]
+    assert places == [(row["page"], row["region_id"], row["score"]) for row in everywhere]
+
+
 def test_columns_that_other_tables_have_are_as_there(analysed_db: str) -> None:
     schema, database = Grounded(state_of(analysed_db)).schema, Database.open(analysed_db)
     for table, names in (
