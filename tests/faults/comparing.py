@@ -40,6 +40,11 @@ def faults_at_rest(uri: str) -> list[str]:
     found += [
         f"run {run.run_id} is still running" for run in database.runs() if run.status == RUNNING
     ]
+    failed = {failure.doc_id for failure in database.failures()}
+    found += [
+        f"metadata: a row of {doc_id[:8]}, which is no document"
+        for doc_id in set(_column(database, Table.METADATA, "doc_id")) - known - failed
+    ]
     pages = set(_column(database, Table.PAGES, "page_key"))
     for table in (Table.PAGES, *PARTS):
         strange = set(_column(database, table, "doc_id")) - known
@@ -82,6 +87,10 @@ def half_documents(snapshot: Snapshot) -> list[str]:
         )
         if regions[key] != count
     ]
+    metadata = _pinned(snapshot, Table.METADATA)
+    if metadata.num_columns > 1:  # what is given to one document is given to all
+        bare = set(documents["doc_id"].to_pylist()) - set(metadata["doc_id"].to_pylist())
+        found += [f"{doc_id[:8]}: is visible without its metadata" for doc_id in sorted(bare)]
     for row in documents.to_pylist():
         label, stored = f"{row['name']} ({row['doc_id'][:8]})", row["pages_stored"]
         if own[row["doc_id"]] != stored:

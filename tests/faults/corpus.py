@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from reportlab.pdfgen.canvas import Canvas
@@ -83,6 +84,27 @@ def make(folder: Path, documents: int = 6, scans: int = 3) -> None:
     (folder / "damaged.pdf").write_bytes(b"%PDF-1.7\nnothing of a PDF follows")
     (folder / "empty.pdf").write_bytes(b"")
     (folder / "not-read.gif").write_bytes(b"GIF89a")
+
+
+def describe(sources: Sequence[str], to: Path) -> list[str]:
+    """Write a metadata file with a row for each file of some folders.
+
+    Args:
+        sources: the folders, or files.
+        to: the file to write.
+
+    Returns:
+        Options of ``patchlight ingest`` that take it.
+    """
+    files = sorted(
+        file
+        for source in map(Path, sources)
+        for file in (source.rglob("*") if source.is_dir() else [source])
+        if file.is_file()
+    )
+    rows = [f'"{file}",{number},{file.suffix[1:]}' for number, file in enumerate(files)]
+    to.write_text("\n".join(["path,number,suffix", *rows, ""]), encoding="utf-8")
+    return ["--metadata", str(to)]
 
 
 def write_text(path: Path, number: int) -> None:

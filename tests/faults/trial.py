@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from patchlight.storage.errors import ExitCode
-from tests.faults import plan
+from tests.faults import corpus, plan
 from tests.faults.comparing import differences, faults_at_rest
 from tests.faults.events import Event, Log
 from tests.faults.plan import Kill, Stage
@@ -81,6 +81,7 @@ class Trial:
         self._kills = kills
         self._hang_s = hang_s
         self._more = dict(more or {})
+        self._options = corpus.describe(self._sources, work / "known.csv")
         self._began = time.monotonic()
 
     def go(self) -> None:
@@ -122,7 +123,14 @@ class Trial:
     def _make_clean(self) -> None:
         shutil.rmtree(self._clean, ignore_errors=True)
         self._say("making a clean database")
-        run = Ingest(self._sources, self._clean, self._work, self._output("clean"), more=self._more)
+        run = Ingest(
+            self._sources,
+            self._clean,
+            self._work,
+            self._output("clean"),
+            more=self._more,
+            options=self._options,
+        )
         code = self._waited(run)
         left = _described(run.left_behind())
         if code not in _GOOD:
@@ -180,7 +188,13 @@ class Trial:
         number = len(self._log.of(Event.RUN)) + 1
         output = self._output(f"run-{number}")
         ingest = Ingest(
-            self._sources, self._db, self._work, output, expected=self._expected, more=self._more
+            self._sources,
+            self._db,
+            self._work,
+            output,
+            expected=self._expected,
+            more=self._more,
+            options=self._options,
         )
         run, interrupted, hung = _Run(ingest), True, False
         try:

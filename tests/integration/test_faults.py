@@ -39,9 +39,9 @@ def server(engines: None) -> dict[str, str]:
     return {"PREFECT_API_URL": url, "PATCHLIGHT_SHARD_PAGES": "4"}
 
 
-def ingest_here(sources: Sequence[Path], db: Path) -> int:
+def ingest_here(sources: Sequence[Path], db: Path, options: Sequence[str] = ()) -> int:
     """Ingest in this process, undisturbed; returns the exit code."""
-    command = ["ingest", *map(str, sources), "--db", str(db)]
+    command = ["ingest", *map(str, sources), "--db", str(db), *options]
     return _run(lambda: app(command, standalone_mode=False))
 
 
@@ -51,9 +51,12 @@ def test_killed_and_started_again_it_ends_as_a_clean_one(
 ) -> None:
     sources, clean, db = tmp_path / "sources", tmp_path / "clean", tmp_path / "db"
     corpus.make(sources, documents=3, scans=12)
-    assert ingest_here([sources], clean) == ExitCode.DONE_WITH_FAILURES
+    known = corpus.describe([str(sources)], tmp_path / "known.csv")
+    assert ingest_here([sources], clean, known) == ExitCode.DONE_WITH_FAILURES
 
-    first = Ingest([str(sources)], str(db), tmp_path, tmp_path / "first.txt", more=server)
+    first = Ingest(
+        [str(sources)], str(db), tmp_path, tmp_path / "first.txt", more=server, options=known
+    )
     try:
         for target in _TARGETS:
             _kill(first, target)
@@ -64,7 +67,9 @@ def test_killed_and_started_again_it_ends_as_a_clean_one(
     assert any("error: Ray is gone" in line or "(raylet)" in line for line in first.last_words())
     assert [member for member, seconds in left if seconds is None] == []
 
-    second = Ingest([str(sources)], str(db), tmp_path, tmp_path / "second.txt", more=server)
+    second = Ingest(
+        [str(sources)], str(db), tmp_path, tmp_path / "second.txt", more=server, options=known
+    )
     try:
         _kill(second, Kind.FLOW, wait_for=Kind.READER)
         assert second.wait(_HANG_S) == -9
@@ -72,7 +77,7 @@ def test_killed_and_started_again_it_ends_as_a_clean_one(
         left = second.left_behind()
     assert [member for member, seconds in left if seconds is None] == []
 
-    assert ingest_here([sources], db) == ExitCode.DONE_WITH_FAILURES
+    assert ingest_here([sources], db, known) == ExitCode.DONE_WITH_FAILURES
     assert differences(str(clean), str(db)) == []
     assert faults_at_rest(str(db)) == []
 
