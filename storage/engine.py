@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _KEYS_PER_CONDITION = 1000
 """Keys named in one condition: keeps the engine's expressions small."""
 
+_METADATA_CACHE = 32 << 20
+_INDEX_CACHE = 256 << 20
+"""Bytes that a connection keeps. The engine's own 1 GiB of metadata fills up with that of versions
+which nobody reads again: a commit adds some 500 kB."""
+
 VISIBLE_FILTER = f"status IN ({', '.join(repr(status.value) for status in VISIBLE)})"
 """Condition on ``documents`` for those that queries see."""
 
@@ -102,8 +107,11 @@ def connect(uri: str) -> lancedb.DBConnection:
     """
     import lancedb  # takes 3 seconds that those who only read need not spend
 
+    session = lancedb.Session(
+        index_cache_size_bytes=_INDEX_CACHE, metadata_cache_size_bytes=_METADATA_CACHE
+    )
     with engine_errors(uri, "(all)"):
-        return lancedb.connect(uri, storage_options=storage_options())
+        return lancedb.connect(uri, storage_options=storage_options(), session=session)
 
 
 def quoted(text: str) -> str:
