@@ -53,6 +53,7 @@ def delete_command(
 
     Example: patchlight delete reports/draft.pdf --db mydb
     """
+    from patchlight.storage.cleaning import KEEP_VERSIONS
     from patchlight.storage.database import Database
     from patchlight.tasks.ingest import removing
 
@@ -68,6 +69,8 @@ def delete_command(
     keep = timedelta(hours=load_settings().keep_read_h)
     removed = removing.remove(database, removal, keep)
     print(f"removed: {removed} documents, {len(removal.failures)} failures of files")
+    if removed:
+        print(reports.left_on_disk(KEEP_VERSIONS, keep))
     return ExitCode.OK
 
 

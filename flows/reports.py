@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from patchlight.flows.printing import has_reader
@@ -78,6 +79,21 @@ def show_removal(removal: Removal) -> None:
         show_list(f"{document.doc_id[:12]} was also found at:", names, _NAMES_SHOWN)
     messages = [failure.message for failure in removal.failures]
     show_list("failures of files as a whole:", messages)
+
+
+def left_on_disk(replaced: timedelta, read: timedelta) -> str:
+    """Say what stays of removed documents for a while.
+
+    Args:
+        replaced: how long what was replaced stays.
+        read: how long what a query run has read stays after it.
+    """
+    hours = read.total_seconds() / 3600
+    kept = f", what query runs have read of them {hours:.0f} hours after these" if hours else ""
+    return (
+        "their bytes leave the disk with the first run or deletion in "
+        f"{replaced.total_seconds() / 60:.0f} minutes or more{kept}"
+    )
 
 
 def show_migration(report: MigrationReport, as_json: bool) -> None:

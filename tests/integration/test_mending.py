@@ -129,6 +129,7 @@ def test_deleting_asks_a_person_and_needs_to_be_told_otherwise(
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     assert run("delete", "good.pdf", "--db", db) == ExitCode.OK
     assert Database.open(db).documents() == []
+    assert "what query runs have read of them 24 hours after these" in capsys.readouterr().out
     assert run("delete", "good.pdf", "--db", db, "--yes") == ExitCode.BAD_INPUT
 
 
