@@ -124,12 +124,13 @@ _COLUMNS = {
     Table.WORDS: ["page_key", "words", "lines"],
     Table.PATCHES: ["page_key"],
 }
+"""What is looked at of a table; of others all."""
 
 
 def _pinned(snapshot: Snapshot, table: Table, condition: str | None = None) -> pa.Table:
     dataset = open_table(snapshot.uri, table, snapshot.versions[table.value])
     assert dataset is not None
-    return dataset.to_table(columns=_COLUMNS[table], filter=condition)
+    return dataset.to_table(columns=_COLUMNS.get(table), filter=condition)
 
 
 def _column(database: Database, table: Table, name: str) -> list[Any]:
