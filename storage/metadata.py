@@ -61,7 +61,9 @@ def make_room(database: Database, wanted: pa.Schema) -> None:
                     _widen(database, wider)
                 if new:
                     _add(database, new)
-            except CommitConflictError as error:
+            except StorageUnavailable as error:
+                if not isinstance(error.__cause__, CommitConflictError):
+                    raise
                 logger.debug("table %s was changed meanwhile: %s", Table.METADATA, error)
                 continue
             return

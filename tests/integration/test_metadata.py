@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import lance
 import pyarrow as pa
 import pytest
 
@@ -241,6 +242,29 @@ def test_two_runs_may_add_columns_at_once(database: Database, columns: Sequence[
         list(threads.map(add, (0, 1)))
     rows = database.table(Table.METADATA).to_table().sort_by("doc_id").to_pylist()
     assert [rows[number][columns[number]] for number in (0, 1)] == ["of 0", "of 1"]
+
+
+def test_a_change_at_the_same_moment_is_no_error(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may remove a document, or merge files, between looking and adding."""
+    committer, opened = Committer(database, "run"), Database.table
+    committer.commit_metadata(pa.table({"doc_id": ["a" * 64], "n": [1]}))
+    others = iter(("b", "c"))
+
+    def changed_meanwhile(own: Database, table: Table) -> lance.LanceDataset:
+        found = opened(own, table)
+        if (other := next(others, None)) is not None:
+            row = pa.table(
+                {"doc_id": [other * 64]}, schema=pa.schema([found.schema.field("doc_id")])
+            )
+            lance.write_dataset(row, found.uri, mode="append")
+        return found
+
+    monkeypatch.setattr(Database, "table", changed_meanwhile)
+    committer.commit_metadata(pa.table({"doc_id": ["d" * 64], "team": ["x"]}))
+    assert database.table(Table.METADATA).count_rows() == 4
+    assert metadata.columns(database).names == ["n", "team"]
 
 
 def test_a_column_of_another_type_is_not_overwritten(database: Database) -> None:
