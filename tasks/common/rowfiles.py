@@ -144,7 +144,7 @@ def _parquet_rows(path: str, error: type[InputError]) -> Iterator[tuple[int, Row
                 number += 1
                 # Pandas writes NaN where a value is missing, and NaN is not equal to itself.
                 yield number, {k: v if v == v else None for k, v in row.items()}
-    except (OSError, pa.ArrowException) as cause:
+    except (OSError, OverflowError, ValueError, pa.ArrowException) as cause:
         raise error(f"{path}: cannot be read as Parquet ({cause})") from cause
 
 

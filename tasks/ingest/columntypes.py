@@ -47,6 +47,8 @@ _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII
 )
 _LARGEST = 2**63
+_LONGEST = 20
+"""Characters of a whole number of 64 bits; Python refuses to read one of thousands."""
 
 
 class TypeProblem(Exception):
@@ -171,7 +173,8 @@ def _meant(at: int, text: str) -> _Value:
     """What a text of CSV means."""
     if text.lower() in ("true", "false"):
         return _Value(Kind.YES_NO, text.lower() == "true", text)
-    if _WHOLE.fullmatch(text) and -_LARGEST <= int(text) < _LARGEST:
+    whole = len(text) <= _LONGEST and _WHOLE.fullmatch(text)
+    if whole and -_LARGEST <= int(text) < _LARGEST:
         return _Value(Kind.WHOLE, int(text), text)
     if _NUMBER.fullmatch(text) and not _WHOLE.fullmatch(text) and math.isfinite(float(text)):
         return _Value(Kind.NUMBER, float(text), text)
@@ -208,6 +211,14 @@ def _given(at: int, value: Any) -> _Value:
     )
 
 
+def _read_text(value: str) -> _Value:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("holds half a character, which is not Unicode") from error
+    return _dated(value)
+
+
 def _whole(value: int) -> _Value:
     if not -_LARGEST <= value < _LARGEST:
         raise ValueError("has more than 64 bits; write it as a text")
@@ -224,11 +235,13 @@ def _texts(value: Iterable[Any]) -> _Value:
     items = list(value)
     if not all(isinstance(item, str) for item in items):
         raise ValueError("holds what is no text")
+    for item in items:
+        _read_text(item)
     return _Value(Kind.TEXTS, items, items)
 
 
 _TYPES: Sequence[tuple[type | tuple[type, ...], Callable[[Any], _Value]]] = (
-    (str, _dated),
+    (str, _read_text),
     (bool, lambda value: _Value(Kind.YES_NO, value, value)),
     (int, _whole),
     ((float, Decimal), _number),

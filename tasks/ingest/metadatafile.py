@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -135,11 +136,20 @@ def typed(file: MetadataFile, stored: pa.Schema) -> pa.Table:
 
 
 def _key(path: str, line: int, column: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or not _is_name(value):
         raise MetadataFileError(
             f"{path}, line {line}: {column!r} must be a text that says which document it is"
         )
     return value.strip()
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text may be a file name, which may hold halves of characters for its odd bytes."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def _stored_names(path: str, given: Iterable[str]) -> dict[str, str]:

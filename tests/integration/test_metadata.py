@@ -188,6 +188,7 @@ def test_rows_of_nothing_are_removed(
         ("signed > DATE '2026-01-01'", 0),
         ("name LIKE '%law%' OR n = 7", 2),
         ("größe = '0042'", 2),
+        ('"order" = 5', 2),
     ],
 )
 def test_conditions_know_it(
@@ -198,7 +199,7 @@ def test_conditions_know_it(
     condition: str,
     pages: int,
 ) -> None:
-    file = given("path,team,signed,n,Größe\nlaw.pdf,legal,2025-03-04,1,0042\n")
+    file = given("path,team,signed,n,Größe,order\nlaw.pdf,legal,2025-03-04,1,0042,5\n")
     ingest(documents, database, encoder, metadata=file)
     assert len(reader.catalog(database.snapshot(), condition)) == pages
 

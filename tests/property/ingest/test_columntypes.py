@@ -74,6 +74,7 @@ def test_any_texts_are_a_column_that_says_the_same(texts: Sequence[str]) -> None
         (["0042", "17"], Kind.TEXT),
         (["+49"], Kind.TEXT),
         (["12345678901234567890"], Kind.TEXT),
+        (["1" * 5000], Kind.TEXT),
         (["1e999"], Kind.TEXT),
         (["nan"], Kind.TEXT),
         (["inf"], Kind.TEXT),
@@ -135,6 +136,8 @@ def test_what_does_not_fit_says_where(stored: Kind, values: Sequence[str], at: i
         [2**63],
         [float("inf")],
         [b"x"],
+        ["\ud800"],
+        [["\ud800"]],
         [["a"], "a"],
     ],
 )

@@ -55,6 +55,20 @@ def test_pandas_times_are_taken(tmp_path: Path) -> None:
     assert at.isoformat() == "2023-11-14T22:13:20.123456+00:00"
 
 
+def test_times_that_python_has_not_are_refused(tmp_path: Path) -> None:
+    times = pa.array([-(2**62)], pa.timestamp("us"))
+    pq.write_table(pa.table({"path": ["a.pdf"], "at": times}), tmp_path / "m.parquet")
+    with pytest.raises(MetadataFileError, match="cannot be read as Parquet"):
+        read_metadata(str(tmp_path / "m.parquet"))
+
+
+@pytest.mark.parametrize("name", ["\\ud800", "\\u0000"])
+def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    line = f'{{"path": "{name}.pdf", "n": 1}}'
+    with pytest.raises(MetadataFileError, match="line 1: 'path' must be"):
+        read_metadata(in_file(tmp_path, line, "m.jsonl"))
+
+
 def test_names_need_no_quotation_marks(tmp_path: Path) -> None:
     file = read_metadata(in_file(tmp_path, "File, Cost (EUR) ,2024,Größe\na.pdf,1,2,3\n"))
     assert file.key == "File"
