@@ -235,6 +235,7 @@ def _show_metadata(report: Mapping[str, Any]) -> None:
         "columns of metadata, as SQL knows them:",
         [f"{name}: {kind}{names.get(name, '')}" for name, kind in columns],
     )
+    show_list("columns without a value, which were not stored:", known.get("empty", ()))
     show_list(
         f"columns that would say which document a row is of, and were not read beside "
         f"{known.get('key')!r}:",

@@ -216,7 +216,7 @@ class Committer:
 
     def commit_metadata(self, rows: pa.Table) -> int:
         """Store what people know of documents, with room for its columns; see `metadata.store`."""
-        if not rows.num_rows:
+        if not rows.num_rows or rows.num_columns == 1:
             return 0
         with self._lock:
             metadata.make_room(self._database, rows.schema)

@@ -124,7 +124,8 @@ def _widen(database: Database, wider: list[pa.Field]) -> None:
             if (schema.field(field.name).type, field.type) not in _WIDER:
                 raise StorageUnavailable(
                     f"table {Table.METADATA} of database {database.uri}: another run has just made "
-                    f"a column {field.name!r} of another type. Try again."
+                    f"column {field.name!r} of type {schema.field(field.name).type}, and here it "
+                    f"is {field.type}. Give one of the two another name, then try again."
                 )
             schema = schema.set(schema.get_field_index(field.name), field.with_nullable(True))
         rows = table.to_table().cast(schema)

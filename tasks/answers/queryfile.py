@@ -35,6 +35,7 @@ _NEAR_MISSES = {
 }
 """Names, lower case without punctuation, that are surely meant as one of ours."""
 
+_KINDS = "a query file is .jsonl, .csv or .parquet (or '-' for JSONL on stdin)"
 _LAST_PAGE = 2**31 - 1
 _OURS = ("query_id", "query", "doc", "pages")
 _WRITTEN = frozenset({"run_id", "statistics", "tokens", "query_tokens"})
@@ -119,7 +120,7 @@ def in_blocks(
 def _rows(path: str) -> Iterator[tuple[int, rowfiles.Row]]:
     """Yield number and row; what is missing in a table's row is as if it had no such column."""
     missing = {"csv": (None, ""), "parquet": (None,)}.get(rowfiles.format_of(path), ())
-    for line, row in rowfiles.read_rows(path, QueryFileError, "a query file"):
+    for line, row in rowfiles.read_rows(path, QueryFileError, _KINDS):
         if missing and not isinstance(row, str):
             row = {name: value for name, value in row.items() if value not in missing}
         yield line, row

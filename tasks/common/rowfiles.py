@@ -50,7 +50,7 @@ def read_rows(path: str, error: type[InputError], what: str) -> Iterator[tuple[i
     Args:
         path: the file, ``-`` for JSONL on stdin; its suffix says what it is.
         error: raised where the file cannot be read.
-        what: is called so where its suffix says nothing, e.g. ``a query file``.
+        what: says which files are taken, where its suffix says nothing.
 
     Yields:
         1-based line (JSONL, CSV with its header) or row (Parquet), and the row.
@@ -64,7 +64,7 @@ def read_rows(path: str, error: type[InputError], what: str) -> Iterator[tuple[i
         case "parquet":
             yield from _parquet_rows(path, error)
         case _:
-            raise error(f"{path}: {what} is .jsonl, .csv or .parquet (or '-' for JSONL on stdin)")
+            raise error(f"{path}: {what}")
 
 
 def json_lines(path: str | Path, error: type[InputError]) -> Iterator[tuple[int, Row]]:
@@ -103,7 +103,7 @@ def _json_rows(file: IO[str]) -> Iterator[tuple[int, Row]]:
         if not text.strip():
             continue
         try:
-            row = json.loads(text)
+            row = json.loads(text, object_pairs_hook=_once_each)
         except json.JSONDecodeError as error:
             yield line, f"is not JSON ({error.msg}, column {error.colno})"
             continue
@@ -111,6 +111,15 @@ def _json_rows(file: IO[str]) -> Iterator[tuple[int, Row]]:
             yield line, f"is not JSON that can be read ({error})"
             continue
         yield line, row if isinstance(row, dict) else 'is not a JSON object, e.g. {"name": …}'
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        given = [name for name, _ in pairs]
+        twice = next(name for name in given if given.count(name) > 1)
+        raise ValueError(f"the name {twice!r} is there twice")
+    return names
 
 
 def _csv_rows(path: str, file: IO[str], error: type[InputError]) -> Iterator[tuple[int, Row]]:

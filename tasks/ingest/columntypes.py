@@ -41,7 +41,8 @@ _WIDER = {(Kind.WHOLE, Kind.NUMBER): Kind.NUMBER, (Kind.DATE, Kind.TIME): Kind.T
 """What holds the values of both."""
 
 _WHOLE = re.compile(r"-?(0|[1-9]\d*)", re.ASCII)
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)((\.\d+)([eE][+-]?\d+)?|[eE][+-]\d+)", re.ASCII)
+"""With a point, or an exponent with a sign as programs write it: 12e3 may be a part number."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII
@@ -92,8 +93,10 @@ def kind_of(stored: pa.DataType) -> Kind:
     raise ValueError(f"no column that people hand in is of type {stored}")
 
 
-def fitted(values: Sequence[Any], stored: Kind | None, *, written: bool) -> tuple[Kind, pa.Array]:
-    """Make a column of values.
+def fitted(
+    values: Sequence[Any], stored: Kind | None, *, written: bool
+) -> tuple[Kind, pa.Array] | None:
+    """Make a column of values; None where there is no value, and nothing is stored.
 
     Args:
         values: of the rows; None for one that is missing.
@@ -111,7 +114,13 @@ def fitted(values: Sequence[Any], stored: Kind | None, *, written: bool) -> tupl
     understand = _meant if written else _given
     known = [None if one is None else understand(at, one) for at, one in enumerate(values)]
     found = _common(known, written=written)
-    kind = _with_stored(known, found, stored) if stored else found or Kind.TEXT
+    kind = _with_stored(known, found, stored) if stored else found
+    if kind is None:
+        return None
+    if kind is Kind.NUMBER and (at := _inexact(known)) is not None:
+        if stored or not written:
+            raise TypeProblem(at, f"{values[at]!r} has more digits than numbers there can hold")
+        kind = Kind.TEXT
     return kind, pa.array([one and _as(kind, one) for one in known], ARROW[kind])
 
 
@@ -142,6 +151,14 @@ def _with_stored(known: Sequence[_Value | None], found: Kind | None, stored: Kin
     value = known[at]
     assert value is not None
     raise TypeProblem(at, f"{value.raw!r} does not fit: the database has {stored} there")
+
+
+def _inexact(known: Sequence[_Value | None]) -> int | None:
+    """The first whole number that is none of 64-bit floating point."""
+    for at, one in enumerate(known):
+        if one and one.kind is Kind.WHOLE and int(float(one.value)) != one.value:
+            return at
+    return None
 
 
 def _wider(one: Kind, other: Kind) -> Kind | None:
@@ -176,7 +193,7 @@ def _meant(at: int, text: str) -> _Value:
     whole = len(text) <= _LONGEST and _WHOLE.fullmatch(text)
     if whole and -_LARGEST <= int(text) < _LARGEST:
         return _Value(Kind.WHOLE, int(text), text)
-    if _NUMBER.fullmatch(text) and not _WHOLE.fullmatch(text) and math.isfinite(float(text)):
+    if _NUMBER.fullmatch(text) and math.isfinite(float(text)):
         return _Value(Kind.NUMBER, float(text), text)
     return _dated(text)
 
@@ -228,6 +245,8 @@ def _whole(value: int) -> _Value:
 def _number(value: float | Decimal) -> _Value:
     if not math.isfinite(value):
         raise ValueError("is not finite")
+    if isinstance(value, Decimal) and Decimal(repr(float(value))) != value:
+        raise ValueError("has more digits than a number of 64 bits can hold; write it as a text")
     return _Value(Kind.NUMBER, float(value), value)
 
 

@@ -144,8 +144,9 @@ def of_documents(rows: pa.Table, matched: Mapping[str, int]) -> pa.Table:
         matched: doc_id -> row.
     """
     doc_ids = sorted(matched)
-    chosen = rows.take(pa.array([matched[doc_id] for doc_id in doc_ids], pa.int64()))
-    return chosen.add_column(0, "doc_id", pa.array(doc_ids, pa.string()))
+    at = pa.array([matched[doc_id] for doc_id in doc_ids], pa.int64())
+    columns = {name: rows[name].take(at) for name in rows.column_names}
+    return pa.table({"doc_id": pa.array(doc_ids, pa.string()), **columns})
 
 
 def said(file: MetadataFile, rows: pa.Table, matched: MatchedRows, changed: int) -> dict[str, Any]:
@@ -160,7 +161,8 @@ def said(file: MetadataFile, rows: pa.Table, matched: MatchedRows, changed: int)
     return {
         "file": file.path,
         "key": file.key,
-        "columns": {name: str(kind_of(rows.schema.field(name).type)) for name in file.columns},
+        "columns": {name: str(kind_of(rows.schema.field(name).type)) for name in rows.column_names},
+        "empty": [name for name in file.columns if name not in rows.column_names],
         "renamed": dict(file.renamed),
         "left_out": list(file.left_out),
         "rows": len(file.keys),

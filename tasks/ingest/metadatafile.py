@@ -14,7 +14,7 @@ import pyarrow as pa
 from patchlight.storage.schema import KEYS, Table, schema_of
 from patchlight.tasks.common import rowfiles
 from patchlight.tasks.common.errors import MetadataFileError
-from patchlight.tasks.ingest.columntypes import ARROW, TypeProblem, fitted, kind_of
+from patchlight.tasks.ingest.columntypes import TypeProblem, fitted, kind_of
 
 KEY_COLUMNS = (
     "doc_id",
@@ -27,6 +27,8 @@ KEY_COLUMNS = (
     "file_name",
 )
 """Columns that say which document a row is of. The first of these that a file has counts."""
+
+_KINDS = "a metadata file is .jsonl, .csv or .parquet"
 
 _OURS = frozenset(
     name for table in (Table.DOCUMENTS, Table.PAGES) for name in schema_of(table, dim=1).names
@@ -60,7 +62,7 @@ class MetadataFile:
 
     def place(self, row: int) -> str:
         """Return file and line of a row, for messages."""
-        return f"{self.path}, line {self.lines[row]}"
+        return _place(self.path, self.lines[row])
 
 
 def read_metadata(path: str) -> MetadataFile:
@@ -70,15 +72,17 @@ def read_metadata(path: str) -> MetadataFile:
         MetadataFileError: it cannot be read, a row is wrong, a name is one that we have, or
             nothing says which documents it is of; names file and line.
     """
+    if path == rowfiles.STDIN:
+        raise MetadataFileError("'-': metadata is read twice, and so from a file; name one")
     lines: list[int] = []
     rows: list[dict[str, Any]] = []
     is_csv = rowfiles.format_of(path) == "csv"
-    for line, row in rowfiles.read_rows(path, MetadataFileError, "a metadata file"):
+    for line, row in rowfiles.read_rows(path, MetadataFileError, _KINDS):
         if isinstance(row, str):
-            raise MetadataFileError(f"{path}, line {line}: {row}")
+            raise MetadataFileError(f"{_place(path, line)}: {row}")
         if is_csv:
             if None in row.values():
-                raise MetadataFileError(f"{path}, line {line}: has fewer fields than the header")
+                raise MetadataFileError(f"{_place(path, line)}: has fewer fields than the header")
             row = {name: value.strip() or None for name, value in row.items()}
         lines.append(line)
         rows.append(row)
@@ -114,6 +118,8 @@ def read_metadata(path: str) -> MetadataFile:
 def typed(file: MetadataFile, stored: pa.Schema) -> pa.Table:
     """Return the columns of a file in the types they are stored in.
 
+    One that has no value, and is not stored, is left out: it has no type.
+
     Args:
         file: as it was read.
         stored: the columns that the database has already, and no others.
@@ -125,20 +131,26 @@ def typed(file: MetadataFile, stored: pa.Schema) -> pa.Table:
     for name, values in file.columns.items():
         there = kind_of(stored.field(name).type) if name in stored.names else None
         try:
-            kind, columns[name] = fitted(values, there, written=file.written)
+            made = fitted(values, there, written=file.written)
         except TypeProblem as error:
             raise MetadataFileError(
                 f"{file.place(error.at)}: column {name!r}: {error.problem}. Correct it, or give "
                 "the column another name"
             ) from error
-        assert columns[name].type == ARROW[kind]
+        if made:
+            _, columns[name] = made
     return pa.table(columns)
+
+
+def _place(path: str, number: int) -> str:
+    what = "row" if rowfiles.format_of(path) == "parquet" else "line"
+    return f"{path}, {what} {number}"
 
 
 def _key(path: str, line: int, column: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or not _is_name(value):
         raise MetadataFileError(
-            f"{path}, line {line}: {column!r} must be a text that says which document it is"
+            f"{_place(path, line)}: {column!r} must be a text that says which document it is"
         )
     return value.strip()
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,17 @@ def test_a_file_of_other_documents_leaves_no_column(
     assert "none of its 1 rows" in report.failures[0]
     assert metadata.columns(database).names == []
     assert report.documents_without_metadata == 0
+
+
+def test_columns_without_any_value_are_told_and_not_stored(
+    documents: Path, database: Database, encoder: Encoder, given: Callable[[str], Path]
+) -> None:
+    report = ingest(documents, database, encoder, metadata=given("path,n\nlaw.pdf,\n"))
+    assert (report.metadata["columns"], report.metadata["empty"]) == ({}, ["n"])
+    assert (report.metadata["documents"], report.metadata["changed"]) == (1, 0)
+    assert metadata.doc_ids(database) == set()
+    ingest(documents, database, encoder, metadata=given("path,n\nlaw.pdf,2026-01-02\n"))
+    assert known(database) == {"law.pdf": {"n": date(2026, 1, 2)}}
 
 
 def test_it_leaves_with_its_document(
@@ -271,7 +283,7 @@ def test_a_change_at_the_same_moment_is_no_error(
 def test_a_column_of_another_type_is_not_overwritten(database: Database) -> None:
     committer = Committer(database, "run")
     committer.commit_metadata(pa.table({"doc_id": ["a" * 64], "n": ["text"]}))
-    with pytest.raises(StorageUnavailable, match="of another type"):
+    with pytest.raises(StorageUnavailable, match="column 'n' of type string"):
         committer.commit_metadata(pa.table({"doc_id": ["b" * 64], "n": [1]}))
 
 

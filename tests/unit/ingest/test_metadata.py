@@ -42,9 +42,11 @@ def test_formats_say_the_same(tmp_path: Path) -> None:
     assert columns(str(tmp_path / "m.parquet")) == expected
 
 
-def test_an_empty_column_is_a_column(tmp_path: Path) -> None:
-    """So that a file can take values away."""
-    assert columns(in_file(tmp_path, "path,n\na.pdf,\n")) == {"n": [None]}
+def test_an_empty_column_takes_values_away_and_is_none_of_its_own(tmp_path: Path) -> None:
+    path = in_file(tmp_path, "path,n,m\na.pdf,,1\n")
+    assert columns(path, pa.schema([("n", pa.int64())])) == {"n": [None], "m": [1]}
+    assert columns(path) == {"m": [1]}
+    assert columns(in_file(tmp_path, "path,n\na.pdf,\n")) == {}
 
 
 def test_pandas_times_are_taken(tmp_path: Path) -> None:
@@ -67,6 +69,23 @@ def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> N
     line = f'{{"path": "{name}.pdf", "n": 1}}'
     with pytest.raises(MetadataFileError, match="line 1: 'path' must be"):
         read_metadata(in_file(tmp_path, line, "m.jsonl"))
+
+
+def test_a_name_that_is_twice_in_a_line_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MetadataFileError, match=r"line 1: .*'n' is there twice"):
+        read_metadata(in_file(tmp_path, '{"path": "a.pdf", "n": 1, "n": 2}', "m.jsonl"))
+
+
+def test_stdin_is_refused() -> None:
+    """It would be empty when it is read again."""
+    with pytest.raises(MetadataFileError, match="from a file; name one"):
+        read_metadata("-")
+
+
+def test_a_row_of_parquet_is_called_one(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["a.pdf"], "x": [b"1"]}), tmp_path / "m.parquet")
+    with pytest.raises(MetadataFileError, match=r"m\.parquet, row 1: column 'x'"):
+        columns(str(tmp_path / "m.parquet"))
 
 
 def test_names_need_no_quotation_marks(tmp_path: Path) -> None:
