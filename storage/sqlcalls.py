@@ -65,7 +65,8 @@ class TableCalls:
             plan: plans the statement.
 
         Raises:
-            SqlError: the function is called with something that is no value.
+            SqlError: the function is called with something that is no value, or that is another
+                whenever the statement is planned, such as the time.
             Exception: what the function raises.
         """
         self._noted.clear()
@@ -75,6 +76,18 @@ class TableCalls:
                 raise call
             rows = self._rows(*(value for _, value in call))
             self._tables[call] = self._table(rows)
+        if self._noted:
+            self._check_same(plan)
+
+    def _check_same(self, plan: Callable[[], object]) -> None:
+        """Refuse values that change: their rows would be looked for in vain, and be none."""
+        self._noted.clear()
+        plan()
+        if self._noted:
+            raise SqlError(
+                f"{self._name}: a value is another each time it is looked at, as now() is. Write "
+                "it as a text or a number."
+            )
 
     def _of_call(self, *expressions: Expr) -> Table:
         """The table of a call, for the engine; one without rows where they were not made yet."""

@@ -107,6 +107,13 @@ def test_what_is_no_value_is_refused_without_asking(
     assert not echo.calls
 
 
+def test_a_value_that_changes_is_refused(session: SqlSession) -> None:
+    """Its rows would be those of a call that nobody makes, and the answer none, in silence."""
+    with pytest.raises(SqlError, match=r"^echo: a value is another each time"):
+        ask(session, "SELECT said FROM echo(CAST(now() AS VARCHAR))")
+    assert ask(session, "SELECT said FROM echo(1)") == [{"said": "1"}]
+
+
 @pytest.mark.parametrize(
     "query", ["SELECT nope FROM echo(1)", "COPY (SELECT * FROM echo(1)) TO 'x'"]
 )
