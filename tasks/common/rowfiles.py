@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -127,14 +127,17 @@ def _csv_rows(path: str, file: IO[str], error: type[InputError]) -> Iterator[tup
     lines = chain([header] if header else [], file)
     reader: Any = csv.DictReader(lines, delimiter=_delimiter(header), strict=True)
     try:
-        names = reader.fieldnames or []
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise error(f"{path}, line 1: column {repeated[0]!r} is there twice; rename one")
+        _check_distinct(f"{path}, line 1", reader.fieldnames or [], error)
         for row in reader:
             yield reader.line_num, "has more fields than the header" if None in row else row
     except csv.Error as cause:
         raise error(f"{path}, line {reader.line_num}: is not CSV ({cause})") from cause
+
+
+def _check_distinct(place: str, names: Sequence[str], error: type[InputError]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise error(f"{place}: column {repeated[0]!r} is there twice; rename one")
 
 
 def _delimiter(header: str) -> str:
@@ -147,6 +150,7 @@ def _delimiter(header: str) -> str:
 def _parquet_rows(path: str, error: type[InputError]) -> Iterator[tuple[int, Row]]:
     try:
         file = pq.ParquetFile(path)
+        _check_distinct(path, file.schema_arrow.names, error)
         number = 0
         for batch in file.iter_batches(batch_size=1024):
             for row in pa.table(list(map(_in_microseconds, batch)), batch.schema.names).to_pylist():
@@ -155,6 +159,8 @@ def _parquet_rows(path: str, error: type[InputError]) -> Iterator[tuple[int, Row
                 yield number, {k: v if v == v else None for k, v in row.items()}
     except (OSError, OverflowError, ValueError, pa.ArrowException) as cause:
         raise error(f"{path}: cannot be read as Parquet ({cause})") from cause
+    except KeyError as cause:  # of pytz and zoneinfo
+        raise error(f"{path}: cannot be read as Parquet: there is no time zone {cause}") from cause
 
 
 def _in_microseconds(column: pa.Array) -> pa.Array:

@@ -205,7 +205,7 @@ def _dated(text: str) -> _Value:
             return _Value(Kind.DATE, date.fromisoformat(text), text)
         if _TIME.fullmatch(text):
             return _Value(Kind.TIME, _in_utc(datetime.fromisoformat(text)), text)
-    except ValueError:  # there is no such day
+    except (ValueError, OverflowError):  # no such day, or in UTC none of years 1 to 9999
         pass
     return _Value(Kind.TEXT, text, text)
 

@@ -88,6 +88,29 @@ def test_a_row_of_parquet_is_called_one(tmp_path: Path) -> None:
         columns(str(tmp_path / "m.parquet"))
 
 
+def test_a_time_that_is_none_in_utc_is_a_text(tmp_path: Path) -> None:
+    """It ended an ingest with an internal error."""
+    path = in_file(tmp_path, "path,at\na.pdf,0001-01-01T00:00:00+12:00\n")
+    assert columns(path) == {"at": ["0001-01-01T00:00:00+12:00"]}
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "says"),
+    [
+        (["path", "n", "n"], pa.int64(), "m.parquet: column 'n' is there twice"),
+        (["path", "n", "m"], pa.timestamp("us", "Nowhere/X"), "no time zone 'Nowhere/X'"),
+    ],
+)
+def test_what_parquet_holds_that_rows_do_not(
+    tmp_path: Path, names: list[str], kind: pa.DataType, says: str
+) -> None:
+    """A name that is twice lost its first column in silence."""
+    arrays = [pa.array(["a.pdf"]), pa.array([1], kind), pa.array([2], kind)]
+    pq.write_table(pa.table(arrays, names=names), tmp_path / "m.parquet")
+    with pytest.raises(MetadataFileError, match=says):
+        read_metadata(str(tmp_path / "m.parquet"))
+
+
 def test_names_need_no_quotation_marks(tmp_path: Path) -> None:
     file = read_metadata(in_file(tmp_path, "File, Cost (EUR) ,2024,Größe\na.pdf,1,2,3\n"))
     assert file.key == "File"
