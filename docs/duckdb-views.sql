@@ -173,7 +173,7 @@ WHERE r.kind = 'cell' AND r.table_id IS NOT NULL;
 
 CREATE OR REPLACE VIEW last_answers AS
 SELECT t.query_id, t.query, t.page_rank, t.region_rank, d.name, t.page, t.kind, t.text,
-    t.page_score, t.score, t.x0, t.y0, t.x1, t.y1, t.doc_id, t.region_id, t.run_id
+    t.page_score, t.score, t.x0, t.y0, t.x1, t.y1, t.metadata, t.doc_id, t.region_id, t.run_id
 FROM retrievals t
 JOIN runs u ON u.run_id = t.run_id
 LEFT JOIN documents d ON d.doc_id = t.doc_id

@@ -241,7 +241,10 @@ def _show_metadata(report: Mapping[str, Any]) -> None:
         f"{known.get('key')!r}:",
         known.get("left_out", ()),
     )
-    show_list("rows of metadata of no document:", known.get("unmatched", ()), _NAMES_SHOWN)
+    show_list(
+        f"rows of metadata of no document, {known.get('unmatched')} in all:",
+        known.get("unmatched_first", ())[:_NAMES_SHOWN],
+    )
     if count := report.get("documents_without_metadata"):
         print(f"\ndocuments without metadata: {count}; their columns are null")
 

@@ -38,6 +38,21 @@ def columns(database: Database) -> pa.Schema:
     return pa.schema([field for field in schema if field.name != _KEY])
 
 
+def exact_as_numbers(database: Database) -> set[str]:
+    """The columns of whole numbers all of which 64-bit floating point holds exactly."""
+    names = [field.name for field in columns(database) if field.type == pa.int64()]
+    if not names:
+        return set()
+    table = database.table(Table.METADATA)
+    with engine_errors(database.uri, Table.METADATA):
+        stored = table.to_table(columns=names)
+    return {
+        name
+        for name in names
+        if stored[name].cast(pa.float64(), safe=False).cast(pa.int64(), safe=False) == stored[name]
+    }
+
+
 def make_room(database: Database, wanted: pa.Schema) -> None:
     """Add the columns that are not there, and widen those that are to hold more.
 

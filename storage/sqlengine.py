@@ -36,6 +36,9 @@ _PROBLEM = re.compile(
 )
 """What one of our functions says, in the engine's message that quotes it with its traceback."""
 
+_DISK_IS_FULL = ("disk space during the spilling", "No space left on device")
+"""In the engine's messages, for want of types."""
+
 _LOOK_S = 0.2
 """How often a query that waits for its reader looks whether it was given up."""
 _LOOK_AT_MEMORY_S = 0.05
@@ -61,17 +64,18 @@ def matching_pages(
     context = sql_context(bound)
     named: dict[str, str] = {}
     for table in JOINED:
-        register(context, str(table), tables[table])
+        register(context, f"raw_{table}", tables[table])
         for name in tables[table].schema.names:
-            named.setdefault(name, f'{table}."{name}"')
+            named.setdefault(name, f'raw_{table}."{name}"')
+    # Called as what people know it by: messages name it.
     context.sql(
-        f"CREATE VIEW joined AS SELECT {', '.join(named.values())} FROM pages "
-        "JOIN documents ON pages.doc_id = documents.doc_id "
-        "LEFT JOIN metadata ON metadata.doc_id = documents.doc_id"
+        f"CREATE VIEW pages AS SELECT {', '.join(named.values())} FROM raw_pages "
+        "JOIN raw_documents ON raw_pages.doc_id = raw_documents.doc_id "
+        "LEFT JOIN raw_metadata ON raw_metadata.doc_id = raw_documents.doc_id"
     )
     with sql_errors(condition, "A condition is an expression like: name LIKE 'a%' AND page = 1."):
         # The engine parses a filter as one expression up to its end: no clause fits behind it.
-        frame = context.table("joined").filter(condition).select("page_id")
+        frame = context.table("pages").filter(condition).select("page_id")
         rows = pa.Table.from_batches(rows_of(context, frame, bound), frame.schema())
     return rows["page_id"].cast(pa.string()).combine_chunks()
 
@@ -83,6 +87,9 @@ def sql_context(bound: MemoryBound) -> SessionContext:
     partitions = min(_MOST_PARTITIONS, len(os.sched_getaffinity(0)))
     config = SessionConfig().with_information_schema(True).with_target_partitions(partitions)
     context = SessionContext(config, runtime.with_fair_spill_pool(bound.pool))
+    # Half of what is free: others use the disk, too.
+    most = shutil.disk_usage(spilled).free // 2 >> 20
+    context.sql(f"SET datafusion.runtime.max_temp_directory_size = '{max(1, most)}M'").collect()
     # The engine would leave there what a query that was given up has written.
     weakref.finalize(context, shutil.rmtree, spilled, ignore_errors=True)
     _add_json_functions(context)
@@ -170,6 +177,8 @@ def rows_of(
             if item is None:
                 return
             if isinstance(item, BaseException):
+                if any(sign in str(item) for sign in _DISK_IS_FULL):
+                    raise SqlError(_too_much_on_disk()) from item
                 if "Resources exhausted" in str(item):
                     raise SqlError(bound.exceeded()) from item
                 raise item
@@ -179,6 +188,14 @@ def rows_of(
         with suppress(RuntimeError):  # the loop is closed: there is nothing to cancel
             loop.call_soon_threadsafe(pumping.cancel)
         thread.join(_CANCEL_S)
+
+
+def _too_much_on_disk() -> str:
+    return (
+        "the query needs more temporary files than half of the room that was free in "
+        f"{tempfile.gettempdir()}. Add WHERE or LIMIT, sort or join fewer rows, or name a folder "
+        "with more room by TMPDIR."
+    )
 
 
 def _scans(plan: LogicalPlan) -> Iterator[tuple[str, list[str]]]:

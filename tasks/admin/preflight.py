@@ -44,7 +44,8 @@ def check_ingest(request: IngestRequest, settings: Settings) -> None:
     if request.metadata:
         database = Database.find(request.db)
         stored = metadata.columns(database) if database else pa.schema([])
-        typed(read_metadata(request.metadata), stored)
+        exact = metadata.exact_as_numbers(database) if database else ()
+        typed(read_metadata(request.metadata), stored, exact)
     with_ocr = request.ocr is not OcrMode.NEVER
     ocr.tesseract_for(with_ocr, settings.tesseract, request.lang)
     if (request.layout or settings.layout) is not LayoutMode.NEVER:

@@ -29,6 +29,8 @@ from patchlight.tasks.requests.sql import RowFormat, SqlRequest
 _GROUNDED = "grounded"
 """The function that asks a question, as statements call it."""
 _STDIN = "-"
+_OF_TABLES = ("", "txt", "table")
+"""Suffixes of files that are to be read by people."""
 _LARGEST = 16 << 20
 """Bytes of SQL that are read; more is no SQL."""
 
@@ -110,6 +112,11 @@ def _format_of(request: SqlRequest) -> RowFormat:
     if how is None:
         suffix = Path(request.out or "").suffix.lower().removeprefix(".")
         how = RowFormat(suffix) if suffix in set(RowFormat) else RowFormat.TABLE
+        if request.out and how is RowFormat.TABLE and suffix not in _OF_TABLES:
+            raise UsageError(
+                f"--out {request.out}: its suffix names no form of rows. Use .csv, .json, .jsonl, "
+                ".parquet or .txt, or say --format"
+            )
     if how is RowFormat.PARQUET and request.out is None:
         raise UsageError("--format parquet needs a file: give --out FILE")
     if request.raw and how is not RowFormat.CSV:

@@ -48,6 +48,7 @@ _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII
 )
 _LARGEST = 2**63
+_DIGITS = 17
 _LONGEST = 20
 """Characters of a whole number of 64 bits; Python refuses to read one of thousands."""
 
@@ -154,10 +155,15 @@ def _with_stored(known: Sequence[_Value | None], found: Kind | None, stored: Kin
 
 
 def _inexact(known: Sequence[_Value | None]) -> int | None:
-    """The first whole number that is none of 64-bit floating point."""
+    """The first number that loses digits as one of 64-bit floating point."""
     for at, one in enumerate(known):
         if one and one.kind is Kind.WHOLE and int(float(one.value)) != one.value:
             return at
+        if one and one.kind is Kind.NUMBER and isinstance(one.raw, str):
+            # The shortest text of a number has at most 17 digits; what has more was no such number.
+            digits = len(Decimal(one.raw).normalize().as_tuple().digits)
+            if digits > _DIGITS and Decimal(one.raw) != Decimal(repr(one.value)):
+                return at
     return None
 
 

@@ -32,7 +32,7 @@ class Describer:
 
     def __init__(self, database: Database, committer: Committer, file: MetadataFile) -> None:
         self._file = file
-        self._rows = typed(file, stored.columns(database))
+        self._rows = typed(file, stored.columns(database), stored.exact_as_numbers(database))
         self._committer = committer
 
     def describe(

@@ -19,6 +19,8 @@ from patchlight.tasks.ingest.metadatafile import MetadataFile
 
 _IDS = ("doc_id", "sha256")
 _SHOWN = 5
+_UNMATCHED_TOLD = 100
+"""Of the rows of no document in a report, which is kept for each run."""
 
 
 @dataclass(slots=True)
@@ -168,7 +170,8 @@ def said(file: MetadataFile, rows: pa.Table, matched: MatchedRows, changed: int)
         "rows": len(file.keys),
         "documents": len(matched.rows),
         "changed": changed,
-        "unmatched": list(matched.unmatched),
+        "unmatched": len(matched.unmatched),
+        "unmatched_first": matched.unmatched[:_UNMATCHED_TOLD],
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from patchlight.storage.schema import KEYS, Table, schema_of
 from patchlight.tasks.common import rowfiles
 from patchlight.tasks.common.errors import MetadataFileError
-from patchlight.tasks.ingest.columntypes import TypeProblem, fitted, kind_of
+from patchlight.tasks.ingest.columntypes import Kind, TypeProblem, fitted, kind_of
 
 KEY_COLUMNS = (
     "doc_id",
@@ -22,13 +22,16 @@ KEY_COLUMNS = (
     "uri",
     "path",
     "file",
-    "name",
     "filename",
     "file_name",
+    "name",
 )
 """Columns that say which document a row is of. The first of these that a file has counts."""
 
 _KINDS = "a metadata file is .jsonl, .csv or .parquet"
+
+_LITERALS = frozenset({"null", "true", "false"})
+"""Names that SQL knows as values."""
 
 _OURS = frozenset(
     name for table in (Table.DOCUMENTS, Table.PAGES) for name in schema_of(table, dim=1).names
@@ -115,7 +118,9 @@ def read_metadata(path: str) -> MetadataFile:
     )
 
 
-def typed(file: MetadataFile, stored: pa.Schema) -> pa.Table:
+def typed(
+    file: MetadataFile, stored: pa.Schema, exact_as_numbers: Collection[str] = ()
+) -> pa.Table:
     """Return the columns of a file in the types they are stored in.
 
     One that has no value, and is not stored, is left out: it has no type.
@@ -123,6 +128,7 @@ def typed(file: MetadataFile, stored: pa.Schema) -> pa.Table:
     Args:
         file: as it was read.
         stored: the columns that the database has already, and no others.
+        exact_as_numbers: those of whole numbers that may become numbers without losing a digit.
 
     Raises:
         MetadataFileError: a value fits neither the others of its column nor what is stored.
@@ -138,7 +144,12 @@ def typed(file: MetadataFile, stored: pa.Schema) -> pa.Table:
                 "the column another name"
             ) from error
         if made:
-            _, columns[name] = made
+            kind, columns[name] = made
+            if (there, kind) == (Kind.WHOLE, Kind.NUMBER) and name not in exact_as_numbers:
+                raise MetadataFileError(
+                    f"{file.path}: column {name!r}: the database has whole numbers there that "
+                    "would lose digits beside others. Give the column another name"
+                )
     return pa.table(columns)
 
 
@@ -183,6 +194,8 @@ def _stored_names(path: str, given: Iterable[str]) -> dict[str, str]:
 
 def _check_names(path: str, names: Iterable[str], stored: Mapping[str, str]) -> None:
     for name in names:
+        if stored[name] in _LITERALS:
+            raise MetadataFileError(f"{path}: column {name!r} is a value of SQL; rename it")
         if stored[name] in _OURS or stored[name] in KEYS.values():
             raise MetadataFileError(
                 f"{path}: column {name!r} has the name of one that documents or pages have "

@@ -170,6 +170,7 @@ def test_sql_comes_from_a_file_or_stdin(
         (["SELECT 1", "--out", "no/x.csv"], ExitCode.USAGE, "cannot be written"),
         (["SELECT 1", "--out", "/dev/null"], ExitCode.USAGE, "is no file"),
         (["SELECT 1", "--format", "xlsx"], ExitCode.USAGE, "xlsx"),
+        (["SELECT 1", "--out", "x.xlsx"], ExitCode.USAGE, "its suffix names no form"),
     ],
 )
 def test_sql_that_cannot_be_asked_says_why(

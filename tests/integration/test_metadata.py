@@ -20,6 +20,7 @@ from patchlight.storage.schema import Table
 from patchlight.storage.sql import run_sql
 from patchlight.tasks.answers import results
 from patchlight.tasks.answers.asking import ask
+from patchlight.tasks.common.errors import MetadataFileError
 from patchlight.tasks.encoders.protocol import Encoder
 from patchlight.tasks.ingest import removing
 from patchlight.tasks.ingest.progress import IngestReport
@@ -96,7 +97,8 @@ def test_it_changes_without_reading(
         "law.pdf": {"team": "legal", "cost": 1.5, "paid": True},
         "sales.pdf": {"team": "field", "cost": 2.0, "paid": None},
     }
-    assert [row.split(": ")[-1] for row in report.metadata["unmatched"]] == ["other.pdf"]
+    assert report.metadata["unmatched"] == 1
+    assert report.metadata["unmatched_first"][0].endswith(": other.pdf")
     assert report.failures == []
 
 
@@ -128,6 +130,27 @@ def test_a_file_of_other_documents_leaves_no_column(
     assert "none of its 1 rows" in report.failures[0]
     assert metadata.columns(database).names == []
     assert report.documents_without_metadata == 0
+
+
+def test_a_report_keeps_some_of_the_rows_of_no_document(
+    documents: Path, database: Database, encoder: Encoder, given: Callable[[str], Path]
+) -> None:
+    """A register of a whole archive is given every hour, and each run keeps its report."""
+    rows = "".join(f"other-{number}.pdf,1\n" for number in range(2000))
+    report = ingest(documents, database, encoder, metadata=given(f"path,n\nlaw.pdf,1\n{rows}"))
+    assert report.metadata["unmatched"] == 2000
+    assert len(report.metadata["unmatched_first"]) == 100
+
+
+def test_whole_numbers_that_would_lose_digits_are_not_widened(
+    documents: Path, database: Database, encoder: Encoder, given: Callable[[str], Path]
+) -> None:
+    file = given("path,n,m\nlaw.pdf,9007199254740993,7\n")
+    ingest(documents, database, encoder, metadata=file)
+    with pytest.raises(MetadataFileError, match="column 'n': the database has whole numbers"):
+        ingest(documents, database, encoder, metadata=given("path,n\nlaw.pdf,0.5\n"))
+    ingest(documents, database, encoder, metadata=given("path,m\nlaw.pdf,0.5\n"))
+    assert known(database) == {"law.pdf": {"n": 9007199254740993, "m": 0.5}}
 
 
 def test_columns_without_any_value_are_told_and_not_stored(

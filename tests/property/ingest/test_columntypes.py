@@ -80,6 +80,8 @@ def test_any_texts_are_a_column_that_says_the_same(texts: Sequence[str]) -> None
         (["1.5e3"], Kind.NUMBER),
         (["12e3"], Kind.TEXT),
         (["9007199254740993", "1.5"], Kind.TEXT),
+        (["12345678901234567.89"], Kind.TEXT),
+        (["0.30000000000000004"], Kind.NUMBER),
         (["0042", "17"], Kind.TEXT),
         (["+49"], Kind.TEXT),
         (["12345678901234567890"], Kind.TEXT),

@@ -118,6 +118,11 @@ def test_names_need_no_quotation_marks(tmp_path: Path) -> None:
     assert file.renamed == {" Cost (EUR) ": "cost_eur", "2024": "_2024", "Größe": "größe"}
 
 
+def test_a_file_name_says_more_than_a_name(tmp_path: Path) -> None:
+    file = read_metadata(in_file(tmp_path, "name,filename,team\nAnna,a.pdf,x\n"))
+    assert (file.key, file.left_out) == ("filename", ["name"])
+
+
 def test_the_first_key_counts_and_the_others_are_told(tmp_path: Path) -> None:
     """What SQL gives of documents has several."""
     file = read_metadata(in_file(tmp_path, f"name,doc_id,team\na.pdf,{A},x\n"))
@@ -134,6 +139,7 @@ def test_the_first_key_counts_and_the_others_are_told(tmp_path: Path) -> None:
         ("path,status\na.pdf,x\n", "'status' has the name"),
         ("path,page_id\na.pdf,x\n", "'page_id' has the name"),
         ("path,Team,team\na.pdf,x,y\n", "would both be 'team'"),
+        ("path,NULL\na.pdf,x\n", "'NULL' is a value of SQL"),
         ("path,n,n\na.pdf,x,y\n", "is there twice"),
         ("path,!!\na.pdf,x\n", "has no name"),
         ("path,n\na.pdf,1,2\n", "line 2: has more fields"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import lance
 import numpy as np
 import pyarrow as pa
@@ -88,3 +91,14 @@ def test_what_was_made_apart_counts_for_no_query() -> None:
     with pytest.raises(SqlError):
         bound.check()
     assert held_bytes() > held.nbytes + more.nbytes
+
+
+def test_a_query_may_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = shutil.disk_usage(tmp_path)._replace(free=20 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    bound = MemoryBound(256)
+    context = sql_context(bound)
+    rows = "SELECT repeat(CAST(b.value AS VARCHAR), 8) AS y FROM range(300) a, range(30000) b"
+    frame = context.sql(f"{rows} ORDER BY y")
+    with pytest.raises(SqlError, match=r"half of the room that was free in .* TMPDIR"):
+        list(rows_of(context, frame, bound))
