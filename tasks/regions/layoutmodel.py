@@ -17,6 +17,7 @@ from PIL import Image
 from patchlight.tasks.common.errors import LayoutUnavailable
 from patchlight.tasks.common.packagefiles import PackageFile
 from patchlight.tasks.regions.detections import Detection, decode
+from patchlight.tasks.regions.hardswish import with_hard_swish
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -115,4 +116,5 @@ def _session() -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     # Its pool keeps the most that a run has needed; the process has limits.
     options.enable_cpu_mem_arena = False
-    return onnxruntime.InferenceSession(MODEL.read(), options, providers=["CPUExecutionProvider"])
+    model = with_hard_swish(MODEL.read())
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
