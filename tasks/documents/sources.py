@@ -39,14 +39,17 @@ class Expansion:
     Attributes:
         files: files to read, sorted within a folder, each path once.
         skipped: suffix -> files found in folders whose type is not read.
-        missing: one error for each argument, or folder it stands for, without a file to read.
+        missing: one error for each argument, or folder it stands for, without a file to read, and
+            for each folder below that could not be looked into.
         folders: URIs of the folders that were looked through and hold a file to read.
+        looked_into: URIs of all folders that could be, those below among them.
     """
 
     files: list[SourceFile] = field(default_factory=list)
     skipped: dict[str, list[str]] = field(default_factory=dict)
     missing: list[tuple[Source, SourceError]] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
+    looked_into: set[str] = field(default_factory=set)
 
 
 def to_uri(path: str) -> str:
@@ -102,7 +105,8 @@ def expand(arguments: Sequence[str]) -> Expansion:
             problem = f"{source.name}: no such file or folder, and no match as a glob"
             found.missing.append((source, MissingSource(problem)))
         for match in matches:
-            if not _take(match, found, seen):
+            unseen = len(found.missing)
+            if not _take(match, found, seen) and len(found.missing) == unseen:
                 folder = Source(to_uri(match), shown(match))
                 problem = f"{folder.name}: there is no document of a type that is read in it"
                 found.missing.append((folder, EmptyDocument(problem)))
@@ -189,7 +193,7 @@ def _take(match: str, found: Expansion, seen: set[str]) -> bool:
         _add(match, found, seen)
         return True
     any_read = False
-    for path in _walk(match):
+    for path in _walk(match, found):
         suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
         if suffix in READ_SUFFIXES:
             any_read = True
@@ -208,9 +212,16 @@ def _add(path: str, found: Expansion, seen: set[str]) -> None:
         found.files.append(SourceFile(Source(uri, shown(path)), to_path(uri)))
 
 
-def _walk(folder: str) -> Iterator[str]:
+def _walk(folder: str, found: Expansion) -> Iterator[str]:
+    def cannot_look(error: OSError) -> None:
+        place = os.fspath(error.filename)
+        problem = f"{shown(place)}: cannot be looked into ({error.strerror or error})"
+        source = Source(to_uri(place), shown(place))
+        found.missing.append((source, MissingSource(f"{problem}; nothing in it was read")))
+
     # Links to folders are not followed: a loop of them would never end.
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=cannot_look):
+        found.looked_into.add(to_uri(parent))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):

@@ -209,6 +209,7 @@ class IngestRun:
                 files.append(replace(same, sources=(fault.source,)))
             else:
                 self._outcome.not_opened(fault)
+        self._outcome.looked_into(given.looked_into)
         for source, error in given.missing:
             self._outcome.not_there(source, "", fault_of(error, Stage.OPEN))
         there = {file.source.uri for file in given.files}

@@ -98,6 +98,15 @@ class Outcome:
         self._report.documents_failed += 1
         self._report.failures.append(failure.message)
 
+    def looked_into(self, folders: Collection[str]) -> None:
+        """Forget failures of folders that could not be looked into before, and now could.
+
+        Args:
+            folders: their URIs.
+        """
+        past = [failure for uri in folders for failure in self._ledger.failures_at(uri)]
+        self._committer.clear_failures([failure_id(failure) for failure in past])
+
     def expect(
         self,
         file: InspectedFile,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from patchlight.storage.database import Database
 from patchlight.storage.records import DocumentStatus
 from patchlight.storage.schema import Table
 from patchlight.tasks.common.errors import Category, Fault, Stage
+from patchlight.tasks.documents.sources import to_uri
 from patchlight.tasks.encoders.protocol import Encoder
 from patchlight.tasks.ingest.ingestrun import IngestRun
 from patchlight.tasks.reading.fingerprints import Redo
 from patchlight.tasks.reading.shardplan import Shard
 from tests import fixtures
 from tests.ingest_examples import InProcess, ingest, write
-from tests.storage_examples import visible_texts
+from tests.storage_examples import failure, visible_texts
 
 
 def test_the_documents_that_a_shard_completes_are_finished_in_one_commit(
@@ -154,3 +156,15 @@ def test_files_that_change_places_leave_each_document_its_own(
     names = {row.sources[0].name.rpartition("/")[2]: row for row in database.documents()}
     assert {name: len(row.sources) for name, row in names.items()} == {"c.pdf": 1, "b.pdf": 2}
     assert visible_texts(database) == ["apples", "bananas"]
+
+
+def test_a_folder_that_can_be_looked_into_again_is_no_failure(
+    folder: Path, database: Database, encoder: Encoder
+) -> None:
+    """Its failure is of no document, so none would prove it wrong."""
+    (folder / "sub").mkdir()
+    write(folder / "sub" / "a.pdf", "One")
+    place = to_uri(str(folder / "sub"))
+    Committer(database, "run").commit_failures([replace(failure(place, 0), doc_id="")])
+    assert ingest(folder, database, encoder).failures == []
+    assert database.failures() == []

@@ -242,3 +242,23 @@ def test_a_bad_password_line_is_named_and_not_shown(tmp_path: Path) -> None:
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
     with pytest.raises(UsageError, match="cannot be read"):
         read_passwords(str(tmp_path / "gone"))
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path: Path) -> None:
+    """A path may be too long even for root; what is beside it is read."""
+    (tmp_path / "good.pdf").write_bytes(b"%PDF-")
+    here = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for _ in range(20):  # each name is allowed, and all of them together are not
+            os.mkdir("d" * 250, dir_fd=here)
+            below = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+    finally:
+        os.close(here)
+    found = expand([str(tmp_path)])
+    assert [Path(file.path).name for file in found.files] == ["good.pdf"]
+    ((source, error),) = found.missing
+    assert "cannot be looked into (File name too long); nothing in it was read" in str(error)
+    assert to_uri(str(tmp_path)) in found.looked_into
+    assert source.uri not in found.looked_into
