@@ -27,7 +27,7 @@ def fits(wanted: str, doc_id: str, sources: Iterable[Source]) -> bool:
         return True
     uri, name = to_uri(wanted), shown(wanted)
     return any(
-        source.uri in (wanted, uri) or name in (source.name, file_name(source.uri))
+        source.uri in (wanted, uri) or name in (shown(source.name), file_name(source.uri))
         for source in sources
     )
 

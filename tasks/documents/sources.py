@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 import stat
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,11 +64,12 @@ def to_path(uri: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a text that may hold a path as one that can be stored.
+    """Return a text that may hold a path as one that can be stored, and compared.
 
-    A file name is bytes; those that are not UTF-8 are shown by their numbers.
+    A file name is bytes; those that are not UTF-8 are shown by their numbers. Some systems write
+    a letter and its mark as two characters and others as one: here it is one.
     """
-    return text.encode("utf-8", "backslashreplace").decode()
+    return unicodedata.normalize("NFC", text.encode("utf-8", "backslashreplace").decode())
 
 
 def portable(argument: str) -> str:
@@ -75,7 +77,11 @@ def portable(argument: str) -> str:
 
     That is a URI, but for what is neither there nor a glob: that may be a name, and is shown.
     """
-    if shown(argument) == argument:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
         return argument
     is_path = os.path.lexists(argument) or glob.has_magic(argument)
     return to_uri(argument) if is_path else shown(argument)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -178,7 +179,7 @@ def _as(kind: Kind, one: _Value) -> Any:
         return one.value
     match kind:
         case Kind.TEXT:
-            return one.raw if isinstance(one.raw, str) else _text(one.raw)
+            return _composed(one.raw) if isinstance(one.raw, str) else _text(one.raw)
         case Kind.NUMBER:
             return float(one.value)
         case Kind.TIME:
@@ -213,7 +214,12 @@ def _dated(text: str) -> _Value:
             return _Value(Kind.TIME, _in_utc(datetime.fromisoformat(text)), text)
     except (ValueError, OverflowError):  # no such day, or in UTC none of years 1 to 9999
         pass
-    return _Value(Kind.TEXT, text, text)
+    return _Value(Kind.TEXT, _composed(text), text)
+
+
+def _composed(text: str) -> str:
+    """A text as names of files and conditions are: a letter and its mark are one character."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _in_utc(time: datetime) -> datetime:
@@ -262,7 +268,7 @@ def _texts(value: Iterable[Any]) -> _Value:
         raise ValueError("holds what is no text")
     for item in items:
         _read_text(item)
-    return _Value(Kind.TEXTS, items, items)
+    return _Value(Kind.TEXTS, list(map(_composed, items)), items)
 
 
 _TYPES: Sequence[tuple[type | tuple[type, ...], Callable[[Any], _Value]]] = (

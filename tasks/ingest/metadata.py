@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -56,8 +55,8 @@ class Places:
             self._by_start.setdefault(doc_id[:SHORTEST_ID], set()).add(doc_id)
             for source in sources:
                 self._by_uri.setdefault(source.uri, set()).add(doc_id)
-                self._by_name.setdefault(_plain(source.name), set()).add(doc_id)
-                path = _plain(shown(to_path(source.uri)))
+                self._by_name.setdefault(shown(source.name), set()).add(doc_id)
+                path = shown(to_path(source.uri))
                 self._by_file.setdefault(_last(path), set()).add((path, doc_id))
 
     def of_id(self, text: str) -> set[str]:
@@ -84,11 +83,11 @@ class Places:
             self._by_uri.get(text),
             self._by_uri.get(here),
             self._by_uri.get(there),
-            self._by_name.get(_plain(text)),
+            self._by_name.get(shown(text)),
         ):
             if found:
                 return found
-        end = _plain(path).removeprefix("./")
+        end = shown(path).removeprefix("./")
         return {
             doc_id
             for whole, doc_id in self._by_file.get(_last(end), ())
@@ -173,11 +172,6 @@ def said(file: MetadataFile, rows: pa.Table, matched: MatchedRows, changed: int)
         "unmatched": len(matched.unmatched),
         "unmatched_first": matched.unmatched[:_UNMATCHED_TOLD],
     }
-
-
-def _plain(text: str) -> str:
-    """A path such that two systems' ways to write an umlaut are one."""
-    return unicodedata.normalize("NFC", text)
 
 
 def _last(path: str) -> str:

@@ -197,6 +197,11 @@ def _portable(given: Any) -> Any:
     return portable(given) if isinstance(given, str) else given
 
 
+def _composed(given: str | None) -> str | None:
+    """A text as names of files are stored: a letter and its mark are one character."""
+    return None if given is None else unicodedata.normalize("NFC", given)
+
+
 AnyBytes = BeforeValidator(_portable)
 """Of fields that may hold a file name: what is not UTF-8 becomes what means the same and is."""
 
@@ -213,7 +218,7 @@ NamedLanguage = AfterValidator(filled("a language"))
 """Of fields that hold languages of Tesseract."""
 NamedDocument = AfterValidator(a_document)
 """Of fields that hold what a document is known by."""
-Condition = AfterValidator(filled("a condition"))
+Condition = AfterValidator(lambda given: _composed(filled("a condition")(given)))
 """Of fields that hold a condition of SQL."""
 
 Database = Annotated[

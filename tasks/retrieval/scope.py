@@ -130,7 +130,7 @@ class Scopes:
         self._by_name: dict[str, set[str]] = {}
         for document in self._documents.values():
             for source in document.sources:
-                for name in (source.uri, source.name, file_name(source.uri)):
+                for name in (source.uri, shown(source.name), file_name(source.uri)):
                     self._by_name.setdefault(name, set()).add(document.doc_id)
         self._doc_ids = catalog.doc_ids
 

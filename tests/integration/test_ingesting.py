@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from patchlight.storage import statistics
+from patchlight.storage import reader, statistics
 from patchlight.storage.committer import Committer
 from patchlight.storage.database import Database
 from patchlight.storage.records import DocumentStatus
@@ -20,6 +21,7 @@ from patchlight.tasks.encoders.protocol import Encoder
 from patchlight.tasks.ingest.ingestrun import IngestRun
 from patchlight.tasks.reading.fingerprints import Redo
 from patchlight.tasks.reading.shardplan import Shard
+from patchlight.tasks.requests.query import AskRequest
 from tests import fixtures
 from tests.ingest_examples import InProcess, ingest, write
 from tests.storage_examples import failure, visible_texts
@@ -168,3 +170,14 @@ def test_a_folder_that_can_be_looked_into_again_is_no_failure(
     Committer(database, "run").commit_failures([replace(failure(place, 0), doc_id="")])
     assert ingest(folder, database, encoder).failures == []
     assert database.failures() == []
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_condition_on_a_name_knows_both_ways_to_write_a_letter(
+    folder: Path, database: Database, encoder: Encoder, form: Literal["NFC", "NFD"]
+) -> None:
+    write(folder / "Mu\u0308ller.pdf", "One")
+    ingest(folder, database, encoder)
+    condition = unicodedata.normalize(form, "name LIKE '%Müller.pdf'")
+    asked = AskRequest(query="one", db=database.uri, where=condition)
+    assert len(reader.catalog(database.snapshot(), asked.where)) == 1

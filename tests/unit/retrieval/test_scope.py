@@ -141,3 +141,12 @@ def test_a_name_that_is_not_unicode_is_found_as_it_is_and_as_it_is_shown() -> No
     for name in ("latin-\udce9\n.pdf", "latin-\\udce9\n.pdf", "file:///docs/latin-%E9%0A.pdf"):
         found = scopes.positions(name, None)
         assert found is not None and list(found) == [0]
+
+
+@pytest.mark.parametrize("asked", ["Müller.pdf", "Mu\u0308ller.pdf"])
+@pytest.mark.parametrize("stored", ["M%C3%BCller.pdf", "Mu%CC%88ller.pdf"])
+def test_two_ways_to_write_a_letter_are_one(asked: str, stored: str) -> None:
+    """MacOS writes an umlaut as two characters, people and other systems as one."""
+    scopes = Scopes(catalog((A, 1)), [document(A, f"file:///docs/{stored}")])
+    found = scopes.positions(asked, None)
+    assert found is not None and found.tolist() == [0]
