@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from patchlight.tasks.common.errors import (
     CorruptSource,
@@ -57,6 +57,19 @@ _DEFAULT_IMAGE_DPI = 150.0
 _PLAUSIBLE_DPI = (50.0, 1200.0)
 
 
+_NEW_SUBFILE, _OLD_SUBFILE = 254, 255
+_NO_PAGE = 1 | 4
+"""Bits of TIFF's NewSubfileType: a smaller version of another frame, a mask of one."""
+_OLD_PREVIEW = 2
+"""The same in SubfileType, which it replaced. Source: TIFF 6.0, section 8."""
+
+_LIGHT = 200
+"""Levels of 255 of writing that is not seen on white."""
+_MOSTLY = 0.9
+_CLEAR = 0.2
+"""Share of an image that is transparent where it is a ground for what is not."""
+
+
 class _ImageFile:
     def __init__(self, path: str, media_type: str, image: Image.Image, limits: Limits) -> None:
         self.media_type = media_type
@@ -65,7 +78,8 @@ class _ImageFile:
         self._image = image
         self._last: tuple[int, Image.Image] | None = None
         # Only TIFF frames are pages; the others' frames are an animation.
-        self.page_count = getattr(image, "n_frames", 1) if media_type == "image/tiff" else 1
+        self._frames = _pages_of(image) if media_type == "image/tiff" else [0]
+        self.page_count = len(self._frames)
 
     def _frame(self, page: int) -> Image.Image:
         """Return a page's pixels, upright; the last page is kept, as for a PDF."""
@@ -74,7 +88,7 @@ class _ImageFile:
             place = f"{self._path}, page {page}"
             self._last = None  # it may be the very image that is moved on now
             try:
-                self._image.seek(page - 1)
+                self._image.seek(self._frames[page - 1])
                 self._check_size(place)
                 # Loads the frame, so that damaged data shows here; a photo is turned upright.
                 self._image.load()
@@ -159,6 +173,19 @@ def open_image(path: str, media_type: str, limits: Limits) -> Iterator[OpenDocum
         yield document
 
 
+def _pages_of(image: Image.Image) -> list[int]:
+    """The frames of a TIFF that are pages: no previews and masks, unless there is nothing else."""
+    count = getattr(image, "n_frames", 1)
+    pages = []
+    for frame in range(count):
+        image.seek(frame)
+        tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+        if not (tags.get(_NEW_SUBFILE, 0) & _NO_PAGE or tags.get(_OLD_SUBFILE) == _OLD_PREVIEW):
+            pages.append(frame)
+    image.seek(0)
+    return pages or list(range(count))
+
+
 def _bomb(where: str, limits: Limits) -> TooLarge:
     return TooLarge(
         f"{where}: the image has more than the limit of {limits.max_pixels:,} pixels; scale it "
@@ -177,7 +204,10 @@ def _dpi_of(image: Image.Image) -> tuple[float, float]:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Lay a transparent image on white, as a viewer shows it; keep 16-bit gray readable."""
+    """Lay a transparent image on white, as a viewer shows it; keep 16-bit gray readable.
+
+    Light writing on a transparent ground is made for a dark one, and is laid on black.
+    """
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
         values = np.asarray(image, dtype=np.float32)
         known = np.isfinite(values)
@@ -187,9 +217,18 @@ def _flatten(image: Image.Image) -> Image.Image:
         flat = Image.fromarray(scaled.astype(np.uint8))
     elif "A" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        flat = Image.new("RGB", rgba.size, "white")
+        flat = Image.new("RGB", rgba.size, "black" if _is_light_on_clear(rgba) else "white")
         flat.paste(rgba, mask=rgba.getchannel("A"))
     else:
         return image
     flat.info["dpi"] = image.info.get("dpi", (0.0, 0.0))
     return flat
+
+
+def _is_light_on_clear(rgba: Image.Image) -> bool:
+    """Whether an image is light writing on a transparent ground."""
+    seen = np.asarray(rgba.getchannel("A")) >= 128
+    if not seen.any() or 1 - seen.mean() < _CLEAR:
+        return False
+    levels = np.asarray(rgba.convert("RGB").convert("L"))[seen]
+    return bool((levels >= _LIGHT).mean() >= _MOSTLY)

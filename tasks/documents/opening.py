@@ -21,7 +21,7 @@ from patchlight.tasks.documents.protocol import (
 )
 from patchlight.tasks.sandbox import stagewatch
 
-RENDER_VERSION = 1
+RENDER_VERSION = 2
 """Raise when the same page may render to other pixels."""
 
 _SIGNATURES = (

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from reportlab.pdfgen.canvas import Canvas
 
 from patchlight.tasks.common.errors import (
@@ -141,6 +141,62 @@ def test_every_frame_of_a_tiff_is_a_page(tmp_path: Path) -> None:
         # Out of order, as retries of single pages ask for them.
         assert [document.shape(p).width_pt for p in (3, 1, 2)] == [216, 72, 144]
         assert document.render(2, 100, gray=False).shape == (50, 200, 3)
+
+
+def tiff(path: Path, *subfiles: dict[int, int]) -> str:
+    """Save a TIFF of frames 100, 200, ... pixels wide, with tags that say what each is."""
+    frames = [picture(size=(100 * n, 50)) for n in range(1, len(subfiles) + 1)]
+    for frame, tags in zip(frames, subfiles, strict=True):
+        directory = TiffImagePlugin.ImageFileDirectory_v2()
+        for tag, value in tags.items():
+            directory[tag] = value
+        frame.encoderinfo = {"tiffinfo": directory}
+    return saved(
+        path,
+        frames[0],
+        save_all=True,
+        append_images=frames[1:],
+        dpi=(100, 100),
+        tiffinfo=frames[0].encoderinfo["tiffinfo"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("frames", "pages"),
+    [
+        ([{}, {254: 1}], [72]),
+        ([{254: 1}, {254: 0}, {254: 2}], [144, 216]),
+        ([{}, {254: 4}], [72]),
+        ([{255: 1}, {255: 2}, {255: 3}], [72, 216]),
+        ([{254: 1}, {254: 1}], [72, 144]),
+    ],
+)
+def test_a_preview_is_no_page(
+    tmp_path: Path, frames: list[dict[int, int]], pages: list[float]
+) -> None:
+    """Nor is a mask; but a file that holds nothing else is not empty."""
+    with open_document(tiff(tmp_path / "a.tif", *frames)) as document:
+        assert document.page_count == len(pages)
+        found = [document.shape(page).width_pt for page in range(1, len(pages) + 1)]
+    assert found == pages
+
+
+@pytest.mark.parametrize(("ink", "ground"), [(255, 0), (220, 0), (120, 255), (0, 255)])
+def test_light_writing_on_a_transparent_ground_is_laid_on_black(
+    tmp_path: Path, ink: int, ground: int
+) -> None:
+    image = Image.new("RGBA", (300, 150), (255, 255, 255, 0))
+    image.paste((ink, ink, ink, 255), (60, 60, 240, 90))
+    with open_document(saved(tmp_path / "a.png", image)) as document:
+        pixels = document.render(1, 150, gray=True)
+    assert (pixels[10, 10], pixels[75, 150]) == (ground, ink)
+
+
+def test_a_light_picture_with_round_corners_stays_on_white(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (300, 150), (240, 240, 240, 255))
+    image.paste((255, 255, 255, 0), (0, 0, 20, 20))
+    with open_document(saved(tmp_path / "a.png", image)) as document:
+        assert document.render(1, 150, gray=True)[5, 5] == 255
 
 
 def test_an_animation_is_one_page(tmp_path: Path) -> None:
