@@ -47,6 +47,7 @@ from patchlight.tasks.answers.results import result_line
 from patchlight.tasks.common.errors import InputError, UsageError
 from patchlight.tasks.common.modes import LayoutMode
 from patchlight.tasks.common.terms import terms
+from patchlight.tasks.documents import opening
 from patchlight.tasks.encoders import registry
 from patchlight.tasks.encoders.protocol import Encoder
 from patchlight.tasks.ingest import termcounts
@@ -237,9 +238,10 @@ def test_the_old_database_is_not_written_to(db: str, tmp_path: Path) -> None:
 
 
 def test_the_next_ingest_goes_on_where_the_old_one_was_cut_off(
-    db: str, folder: Path, text_patch: Encoder
+    db: str, folder: Path, text_patch: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages that are whole are not read again, neither of it nor of the other documents."""
+    monkeypatch.setattr(opening, "RENDER_VERSION", 1)  # by the version that read them
     migrate(db)
     fixtures.make_text_pdf(folder / "cut-off.pdf", schema3.CUT_OFF)
     shutil.copy(EXAMPLES / "documents" / "two-column-paper.pdf", folder)
