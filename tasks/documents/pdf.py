@@ -32,6 +32,9 @@ from patchlight.tasks.documents.protocol import (
 from patchlight.tasks.documents.textlayer import TextLayer
 from patchlight.tasks.sandbox import stagewatch
 
+_WRITTEN = {raw.FPDF_ANNOT_FREETEXT, raw.FPDF_ANNOT_STAMP, raw.FPDF_ANNOT_WIDGET}
+"""Kinds of annotations that may have words."""
+
 
 class _Pdf:
     media_type = "application/pdf"
@@ -47,7 +50,7 @@ class _Pdf:
         """Return an open page; the last one is kept, as it is asked for several times."""
         if self._last is None or self._last[0] != page:
             try:
-                self._last = page, self._pdf[page - 1]
+                self._last = page, _with_annotations(self._pdf, page)
             except pdfium.PdfiumError as error:
                 raise CorruptSource(
                     f"{self._path}, page {page}: cannot be opened ({error}); export it again"
@@ -97,6 +100,30 @@ class _Pdf:
         pixels: Pixels = np.array(bitmap.to_numpy())
         bitmap.close()
         return pixels.reshape(pixels.shape[:2]) if gray else np.ascontiguousarray(pixels[..., :3])
+
+
+def _with_annotations(pdf: pdfium.PdfDocument, page: int) -> pdfium.PdfPage:
+    """A page whose notes, stamps and form fields are part of it, as they are when it is shown.
+
+    PDFium draws them, and its text has none of them.
+    """
+    handle = pdf[page - 1]
+    if not _kinds_of_annotations(handle) & _WRITTEN:
+        return handle
+    if raw.FPDFPage_Flatten(handle.raw, raw.FLAT_NORMALDISPLAY) != raw.FLATTEN_SUCCESS:
+        return handle
+    handle.close()  # it does not know of its new contents
+    return pdf[page - 1]
+
+
+def _kinds_of_annotations(page: pdfium.PdfPage) -> set[int]:
+    found = set()
+    for number in range(raw.FPDFPage_GetAnnotCount(page.raw)):
+        annotation = raw.FPDFPage_GetAnnot(page.raw, number)
+        if annotation:
+            found.add(int(raw.FPDFAnnot_GetSubtype(annotation)))
+            raw.FPDFPage_CloseAnnot(annotation)
+    return found
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from patchlight.tasks.reading.fingerprints import Stages
 from patchlight.tasks.regions import hierarchy
 from patchlight.tasks.regions.proposals import propose
 
-WORDS_VERSION = 1
+WORDS_VERSION = 2
 """Raise when the same page may give other words."""
 
 _BY_LAYER = "layer"

@@ -51,6 +51,7 @@ from patchlight.tasks.documents import opening
 from patchlight.tasks.encoders import registry
 from patchlight.tasks.encoders.protocol import Encoder
 from patchlight.tasks.ingest import termcounts
+from patchlight.tasks.reading import pages
 from patchlight.tasks.requests.migrate import MigrateRequest
 from patchlight.tasks.requests.query import AskRequest
 from tests import fixtures, schema3
@@ -241,7 +242,8 @@ def test_the_next_ingest_goes_on_where_the_old_one_was_cut_off(
     db: str, folder: Path, text_patch: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages that are whole are not read again, neither of it nor of the other documents."""
-    monkeypatch.setattr(opening, "RENDER_VERSION", 1)  # by the version that read them
+    for module, name in ((opening, "RENDER_VERSION"), (pages, "WORDS_VERSION")):
+        monkeypatch.setattr(module, name, 1)  # by the version that read them
     migrate(db)
     fixtures.make_text_pdf(folder / "cut-off.pdf", schema3.CUT_OFF)
     shutil.copy(EXAMPLES / "documents" / "two-column-paper.pdf", folder)

@@ -183,3 +183,56 @@ def test_letters_without_a_meaning_are_garbage(tmp_path: Path) -> None:
     with open_document(fixtures.garbage_pdf(tmp_path / "a.pdf")) as document:
         layer = layer_of(document)
     assert layer.words and layer.garbage > 0.9 and not layer.usable
+
+
+def a_form(canvas: Canvas) -> None:
+    canvas.drawString(72, 700, "Home port:")
+    canvas.acroForm.textfield(
+        name="port", value="Wexcombe", x=180, y=690, width=150, height=24, borderWidth=0
+    )
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_what_is_written_into_a_form_is_on_the_page(tmp_path: Path, rotation: int) -> None:
+    """Before, the labels were read and the values were lost."""
+    path = fixtures.make_pdf(tmp_path / "a.pdf", a_form)
+    path = fixtures.with_boxes(path, rotation=rotation)
+    with open_document(path) as document:
+        layer = layer_of(document)
+        picture = document.render(1, DPI, gray=True)
+    assert [word.text for word in layer.words] == ["Home", "port:", "Wexcombe"]
+    fixtures.check_on_ink(picture, boxes_of(layer), tolerance=TOLERANCE_PX, margin=5)
+
+
+def note(flags: int, subtype: str) -> bytes:
+    """A page with a word of its own, and a note with another."""
+    appearance = "BT /F 14 Tf 10 10 Td (Approved) Tj ET"
+    content = "BT /F 14 Tf 72 700 Td (Contract) Tj ET"
+    resources = "/Resources << /Font << /F 4 0 R >> >>"
+    return fixtures.raw_pdf(
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] {resources} /Contents 5 0 R "
+        "/Annots [6 0 R] >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
+        f"<< /Type /Annot /Subtype /{subtype} /Rect [300 400 420 430] /F {flags} "
+        "/Contents (Approved) /DA (/F 14 Tf) /AP << /N 7 0 R >> >>",
+        f"<< /Type /XObject /Subtype /Form /BBox [0 0 120 30] {resources} "
+        f"/Length {len(appearance)} >>\nstream\n{appearance}\nendstream",
+    )
+
+
+@pytest.mark.parametrize("subtype", ["FreeText", "Stamp"])
+@pytest.mark.parametrize(("flags", "seen"), [(4, True), (2, False)])
+def test_notes_and_stamps_are_read_where_they_are_seen(
+    tmp_path: Path, subtype: str, flags: int, seen: bool
+) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(note(flags, subtype))
+    with open_document(str(path)) as document:
+        words = {word.text: word for word in layer_of(document).words}
+    assert words.keys() == ({"Contract", "Approved"} if seen else {"Contract"})
+    if seen:
+        x, y = words["Approved"].x0 * 612, (1 - words["Approved"].y1) * 792
+        assert abs(x - 310) < 3 and abs(y - 410) < 6

@@ -133,16 +133,16 @@ def test_fingerprints_are_those_of_stored_pages() -> None:
         "regions-2:not drawn:layout-2:render-2",
     }
     assert regions_as_made(LayoutMode.NEVER) == {"regions-2:never"}
-    auto, always = "words-1:auto ocr:eng:200dpi:render-2", "words-1:always ocr:eng:200dpi:render-2"
-    assert words_as_read(AUTO) == {"words-1:layer", auto}
+    auto, always = "words-2:auto ocr:eng:200dpi:render-2", "words-2:always ocr:eng:200dpi:render-2"
+    assert words_as_read(AUTO) == {"words-2:layer", auto}
     assert words_as_read(replace(AUTO, ocr=OcrMode.ALWAYS)) == {auto, always}
     never = replace(AUTO, ocr=OcrMode.NEVER)
-    assert words_as_read(never) == {"words-1:layer", "words-1:as it is"}
+    assert words_as_read(never) == {"words-2:layer", "words-2:as it is"}
     info = textpatch.describe()
     encoder = "text-patch-1/128+63+1/8199be6f699a/be50c3628f2b/float16"
     made = {"render": "render-2", "regions": seen, "encoder": encoder}
     assert fingerprints_of(AUTO, stages(info, AUTO)) == made | {"words": auto}
-    assert fingerprints_of(never, stages(info, never)) == made | {"words": "words-1:never"}
+    assert fingerprints_of(never, stages(info, never)) == made | {"words": "words-2:never"}
     pictures = replace(info, needs_image=True, needs_words=False)
     large = replace(AUTO, image_pixels=1000)
     assert stages(pictures, large).render == "render-2:200dpi:1000px"
