@@ -111,6 +111,11 @@ def _rewritten(graph: bytes) -> bytes | None:
         replaced[at] = _written(_NODE, _hard_swish(source, node.outputs[0]))
     if not replaced:
         return None
+    # The runtime warns of each constant that nobody reads.
+    left = uses - Counter(name for at in replaced for name in nodes[at].inputs)
+    for at, node in nodes.items():
+        if node.operator == "Constant" and not any(left[name] for name in node.outputs):
+            replaced.setdefault(at, b"")
     return b"".join(replaced.get(at, field.whole) for at, field in enumerate(fields))
 
 
