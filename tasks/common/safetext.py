@@ -40,3 +40,11 @@ def as_json(value: Any) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def composed(text: str) -> str:
+    """A text in Unicode's composed form: a letter and its mark are one character.
+
+    Some systems write an umlaut in a name as two. Names, conditions and metadata are compared so.
+    """
+    return unicodedata.normalize("NFC", text)

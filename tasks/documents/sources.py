@@ -6,7 +6,6 @@ import glob
 import hashlib
 import os
 import stat
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from patchlight.storage.records import Source
 from patchlight.tasks.common.errors import EmptyDocument, InputError, MissingSource, SourceError
+from patchlight.tasks.common.safetext import composed
 
 READ_SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"})
 _CHUNK = 1 << 20
@@ -69,7 +69,7 @@ def shown(text: str) -> str:
     A file name is bytes; those that are not UTF-8 are shown by their numbers. Some systems write
     a letter and its mark as two characters and others as one: here it is one.
     """
-    return unicodedata.normalize("NFC", text.encode("utf-8", "backslashreplace").decode())
+    return composed(text.encode("utf-8", "backslashreplace").decode())
 
 
 def portable(argument: str) -> str:

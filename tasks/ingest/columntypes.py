@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -13,6 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
+
+from patchlight.tasks.common.safetext import composed
 
 
 class Kind(StrEnum):
@@ -179,7 +180,7 @@ def _as(kind: Kind, one: _Value) -> Any:
         return one.value
     match kind:
         case Kind.TEXT:
-            return _composed(one.raw) if isinstance(one.raw, str) else _text(one.raw)
+            return composed(one.raw) if isinstance(one.raw, str) else _text(one.raw)
         case Kind.NUMBER:
             return float(one.value)
         case Kind.TIME:
@@ -214,12 +215,7 @@ def _dated(text: str) -> _Value:
             return _Value(Kind.TIME, _in_utc(datetime.fromisoformat(text)), text)
     except (ValueError, OverflowError):  # no such day, or in UTC none of years 1 to 9999
         pass
-    return _Value(Kind.TEXT, _composed(text), text)
-
-
-def _composed(text: str) -> str:
-    """A text as names of files and conditions are: a letter and its mark are one character."""
-    return unicodedata.normalize("NFC", text)
+    return _Value(Kind.TEXT, composed(text), text)
 
 
 def _in_utc(time: datetime) -> datetime:
@@ -268,7 +264,7 @@ def _texts(value: Iterable[Any]) -> _Value:
         raise ValueError("holds what is no text")
     for item in items:
         _read_text(item)
-    return _Value(Kind.TEXTS, list(map(_composed, items)), items)
+    return _Value(Kind.TEXTS, list(map(composed, items)), items)
 
 
 _TYPES: Sequence[tuple[type | tuple[type, ...], Callable[[Any], _Value]]] = (

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 
 from patchlight.tasks.common.errors import UsageError
+from patchlight.tasks.common.safetext import composed
 from patchlight.tasks.common.settings import load_settings, message_of
 from patchlight.tasks.documents.sources import FILE_SCHEME, portable, to_path
 
@@ -197,9 +198,9 @@ def _portable(given: Any) -> Any:
     return portable(given) if isinstance(given, str) else given
 
 
-def _composed(given: str | None) -> str | None:
-    """A text as names of files are stored: a letter and its mark are one character."""
-    return None if given is None else unicodedata.normalize("NFC", given)
+def _condition(given: str | None) -> str | None:
+    checked = filled("a condition")(given)
+    return checked and composed(checked)
 
 
 AnyBytes = BeforeValidator(_portable)
@@ -218,7 +219,7 @@ NamedLanguage = AfterValidator(filled("a language"))
 """Of fields that hold languages of Tesseract."""
 NamedDocument = AfterValidator(a_document)
 """Of fields that hold what a document is known by."""
-Condition = AfterValidator(lambda given: _composed(filled("a condition")(given)))
+Condition = AfterValidator(_condition)
 """Of fields that hold a condition of SQL."""
 
 Database = Annotated[

@@ -27,8 +27,9 @@ Where = Annotated[
     str | None,
     Condition,
     Field(
-        description="Look only at pages for which this is true, over documents joined to pages, "
-        "e.g. \"name LIKE '%10K%' AND page <= 20\".",
+        description="Look only at pages for which this is true, over documents, "
+        "their pages and their metadata, e.g. "
+        "\"name LIKE '%10K%' AND page <= 20\".",
     ),
     Shown(metavar="SQL"),
 ]

@@ -39,7 +39,6 @@ from patchlight.storage.records import Run, WordsSource
 from patchlight.storage.schema import SCHEMA_VERSION, Table
 from patchlight.storage.schema3 import OldDatabase
 from patchlight.storage.sql import run_sql
-from patchlight.storage.writer import Writer
 from patchlight.tasks.admin import carrying, migrating
 from patchlight.tasks.admin.carrying import MigrationReport
 from patchlight.tasks.answers.asking import ask
@@ -59,6 +58,7 @@ from tests.faults.comparing import half_documents
 from tests.ingest_examples import OPTIONS, InProcess, ingest
 from tests.integration.conftest import EXAMPLES
 from tests.region_examples import rows_of
+from tests.schema3.disturbing import count_pages, fail_at
 
 AS_READ = replace(OPTIONS, layout=LayoutMode.AUTO)
 """How the documents of the database were read."""
@@ -279,37 +279,6 @@ def test_cut_off_at_any_write_it_goes_on_and_comes_to_the_same(
 
 def old_identity(db: str) -> identity.Identity:
     return OldDatabase.open(db).identity
-
-
-def fail_at(patch: pytest.MonkeyPatch, number: int) -> dict[str, int]:
-    """Let every write of rows from one on fail, but those of leases."""
-    writes = {"count": 0}
-
-    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
-        def write(self: Writer, table: Table, *args: Any) -> Any:
-            writes["count"] += table is not Table.RUNS
-            if writes["count"] >= number and table is not Table.RUNS:
-                raise StorageUnavailable("away")
-            return real(self, table, *args)
-
-        return write
-
-    for name in ("append", "upsert", "replace_all"):
-        patch.setattr(Writer, name, failing(getattr(Writer, name)))
-    return writes
-
-
-def count_pages(patch: pytest.MonkeyPatch) -> list[int]:
-    """Note how many pages each commit has."""
-    counts: list[int] = []
-    real = Committer.commit_pages
-
-    def commit(self: Committer, pages: Any) -> None:
-        counts.append(pages.pages.num_rows)
-        real(self, pages)
-
-    patch.setattr(Committer, "commit_pages", commit)
-    return counts
 
 
 def test_killed_it_goes_on_and_comes_to_the_same(db: str, undisturbed: str) -> None:

@@ -192,13 +192,6 @@ def test_light_writing_on_a_transparent_ground_is_laid_on_black(
     assert (pixels[10, 10], pixels[75, 150]) == (ground, ink)
 
 
-def test_a_light_picture_with_round_corners_stays_on_white(tmp_path: Path) -> None:
-    image = Image.new("RGBA", (300, 150), (240, 240, 240, 255))
-    image.paste((255, 255, 255, 0), (0, 0, 20, 20))
-    with open_document(saved(tmp_path / "a.png", image)) as document:
-        assert document.render(1, 150, gray=True)[5, 5] == 255
-
-
 def test_an_animation_is_one_page(tmp_path: Path) -> None:
     frames = [picture("RGB"), picture("RGB").rotate(180)]
     path = saved(tmp_path / "a.webp", frames[0], save_all=True, append_images=frames[1:])
